@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Starts MPI ranks on this one machine, more of them than cores if need be.
+# SPDX-License-Identifier: Apache-2.0
+#
+#   source tools/launch.sh; launch 64 build/cpu-release/app/tetrarch run ...
+#   tools/launch.sh 4 build/cpu-release/tests/some_test
+#
+# mpi_yield_when_idle is always said: ranks that share a core and spin make a 64-rank barrier
+# some thousand times slower.
+
+launch() {
+  local ranks=$1 version major sm flags=()
+  shift
+  version=$(mpirun --version 2>&1) || {
+    printf 'launch: mpirun does not start (%s). Run tools/setup.sh.\n' "${version%%$'\n'*}" >&2
+    return 127
+  }
+  if [[ $version =~ \(Open\ MPI\)\ ([0-9]+) ]]; then
+    major=${BASH_REMATCH[1]}
+    if ((major >= 5)); then # the shared-memory transport changed its name
+      sm=sm
+      flags+=(--map-by :oversubscribe)
+    else
+      sm=vader
+      flags+=(--oversubscribe)
+    fi
+    flags+=(--bind-to none --mca pml ob1 --mca btl "self,$sm" --mca mpi_yield_when_idle 1)
+    if ((EUID == 0)); then flags+=(--allow-run-as-root); fi
+  fi
+  mpirun "${flags[@]}" -np "$ranks" "$@"
+}
+
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
+  set -euo pipefail
+  launch "$@"
+fi

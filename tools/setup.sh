@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Installs what Debian 12 or Ubuntu (22.04 or later) lacks to build, test and try Tetrarch.
+# SPDX-License-Identifier: Apache-2.0
+#
+#   tools/setup.sh               what is needed; nothing to do: returns at once
+#   tools/setup.sh --optional    also what is only convenient
+#   TETRARCH_SETUP=skip          does nothing (libraries from environment modules)
+#
+# exit  0 everything needed is there; 1 apt failed; 2 it may not install, and says what to type
+set -euo pipefail
+
+needed=(
+  g++ cmake ninja-build git
+  openmpi-bin libopenmpi-dev libhdf5-dev libdnnl-dev
+  libboost-program-options-dev libfmt-dev libxxhash-dev nlohmann-json3-dev libgtest-dev
+  python3-h5py python3-numpy
+)
+optional=(ccache clang-format python3-matplotlib libbenchmark-dev)
+python=${TETRARCH_PYTHON:-/usr/bin/python3}
+
+# Prints those of its arguments that are not installed.
+missing() {
+  local installed name
+  installed=" $(dpkg-query -W -f '${Package}:${db:Status-Status} ' "$@" 2>/dev/null || true)"
+  for name in "$@"; do
+    [[ $installed == *" $name:installed "* ]] || printf '%s\n' "$name"
+  done
+}
+
+# Runs apt-get as root, quietly; shows the log's end only when it fails.
+apt() {
+  local log rc=0
+  log=$(mktemp)
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
+    -o DPkg::Lock::Timeout=600 -o Acquire::Retries=2 "$@" </dev/null >"$log" 2>&1 || rc=$?
+  if ((rc == 0)); then
+    rm -f "$log"
+  else
+    printf 'setup: apt-get %s failed (exit %d). The end of %s:\n' "$1" "$rc" "$log" >&2
+    tail -n 30 "$log" >&2
+  fi
+  return "$rc"
+}
+
+[[ ${TETRARCH_SETUP:-} != skip ]] || exit 0
+if ! command -v dpkg-query >/dev/null; then
+  printf 'setup: this is no Debian or Ubuntu (there is no dpkg). Provide these by other means, ' >&2
+  printf 'then set TETRARCH_SETUP=skip:\n  %s\n' "${needed[*]}" >&2
+  exit 2
+fi
+
+mapfile -t lacking < <(missing "${needed[@]}")
+mapfile -t wanted < <(missing "${optional[@]}")
+if ((${#lacking[@]} == 0)) && [[ ${1:-} != --optional || ${#wanted[@]} -eq 0 ]]; then
+  exit 0
+fi
+
+as_root=()
+if ((EUID != 0)); then
+  as_root=(sudo -n)
+  if ! sudo -n true 2>/dev/null; then
+    printf 'setup: packages are missing, and this user may not install them. Have this run:\n' >&2
+    printf '  sudo apt-get update && sudo apt-get install -y --no-install-recommends %s\n' \
+      "${lacking[*]:-${wanted[*]}}" >&2
+    exit 2
+  fi
+fi
+
+# A foreign package source that does not answer fails the update, but need not stop the install.
+apt update || printf 'setup: going on with the package lists that are here.\n' >&2
+if ((${#lacking[@]} > 0)); then
+  printf 'setup: installing %s\n' "${lacking[*]}"
+  apt install --no-install-recommends "${lacking[@]}" || exit 1
+fi
+for name in "${wanted[@]}"; do
+  apt install --no-install-recommends "$name" 2>/dev/null ||
+    printf 'setup: %s is not to be had; going on without it.\n' "$name"
+done
+
+# Another python3 may come first in PATH; the packages belong to the system's own.
+"$python" -c 'import h5py, numpy' || {
+  printf 'setup: %s cannot import h5py and numpy. ' "$python" >&2
+  printf 'Point TETRARCH_PYTHON at a python3 that can.\n' >&2
+  exit 1
+}
+printf 'setup: done.\n'
