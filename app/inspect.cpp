@@ -1,0 +1,26 @@
+// `tetrarch inspect FILE`: what is in a file.
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/inspect.hpp"
+
+#include "subcommands.hpp"
+
+namespace tetrarch::app {
+
+Subcommand inspect_subcommand() {
+  return {.name = "inspect",
+          .summary = "show what is in a file or run folder",
+          .usage = "tetrarch inspect FILE",
+          .word = "FILE",
+          .options = {},
+          .notes = "FILE is weights.h5, inputs.h5, results.h5 or a run folder. Only its labels are "
+                   "read; `tetrarch\nverify` reads all of it.\n\n"
+                   "Example\n"
+                   "  tetrarch inspect demo/weights.h5",
+          .act = [](const Settings& settings, int, char**) {
+            base::Log log(base::Log::Sink::terminal);
+            storage::inspect(settings.word(), log);
+            return 0;
+          }};
+}
+
+}  // namespace tetrarch::app

@@ -1,0 +1,207 @@
+// Boost.ProgramOptions splits words and INI lines; what is right and wrong is decided here.
+// SPDX-License-Identifier: Apache-2.0
+#include "options.hpp"
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include <boost/program_options.hpp>
+#include <fmt/format.h>
+
+#include "base/text.hpp"
+
+namespace tetrarch::app {
+namespace {
+
+namespace po = boost::program_options;
+
+using Given = std::map<std::string, std::vector<std::string>>;
+
+/// Collects what the command line and the file say, and every problem of both.
+class Reader {
+ public:
+  Reader(const std::vector<OptionSpec>& specs, plan::Problems* problems)
+      : specs_(specs), problems_(*problems) {
+    // any number of values, so that a missing or a second one is ours to judge, not an exception
+    for (const OptionSpec& spec : specs_) {
+      known_.add_options()(spec.name.c_str(),
+                           po::value<std::vector<std::string>>()->multitoken()->zero_tokens());
+      names_.push_back("--" + spec.name);
+    }
+  }
+
+  Given read_command_line(const std::vector<std::string>& arguments,
+                          std::vector<std::string>* words);
+  Given read_file(const std::string& path);
+
+ private:
+  const OptionSpec& spec_of(const std::string& name) const {
+    return *std::find_if(specs_.begin(), specs_.end(),
+                         [&](const OptionSpec& spec) { return spec.name == name; });
+  }
+  void refuse_unknown(const std::string& key, const std::string& where);
+  void take(const po::option& option, std::vector<std::string>* words, Given* given);
+  void add(const OptionSpec& spec, const std::string& value, const std::string& where,
+           Given* given);
+
+  const std::vector<OptionSpec>& specs_;
+  plan::Problems& problems_;
+  po::options_description known_;
+  std::vector<std::string> names_;
+};
+
+bool has_adjacent_value(const po::option& option) {
+  return option.original_tokens.front().find('=') != std::string::npos;
+}
+
+Given Reader::read_command_line(const std::vector<std::string>& arguments,
+                                std::vector<std::string>* words) {
+  using namespace po::command_line_style;
+  const auto parsed = po::command_line_parser(arguments)
+                          .options(known_)
+                          .style(allow_long | long_allow_adjacent | long_allow_next)
+                          .allow_unregistered()
+                          .run();
+  Given given;
+  bool follows_unknown = false;
+  for (const po::option& option : parsed.options) {
+    if (option.string_key.empty()) {
+      // what follows a misspelt option is its value, not one more mistake
+      if (!follows_unknown) words->insert(words->end(), option.value.begin(), option.value.end());
+      follows_unknown = false;
+    } else if (option.unregistered) {
+      refuse_unknown(option.string_key, "");
+      follows_unknown = !has_adjacent_value(option);
+    } else {
+      take(option, words, &given);
+      follows_unknown = false;
+    }
+  }
+  return given;
+}
+
+Given Reader::read_file(const std::string& path) {
+  std::ifstream stream(path);
+  std::stringstream text;
+  if (!stream || !(text << stream.rdbuf())) {
+    problems_.add("--config {} cannot be read (missing, empty, a folder, or no permission). Give "
+                  "the path of an INI file.", path);
+    return {};
+  }
+  Given given;
+  const std::string where = path + ": ";
+  try {
+    for (const po::option& option : po::parse_config_file(text, known_, true).options) {
+      const std::string value = option.value.empty() ? "" : option.value.front();
+      if (option.unregistered)
+        refuse_unknown(option.string_key, where);
+      else if (option.string_key == "config")
+        problems_.add("{}config stands in a file (files do not nest). Remove the line.", where);
+      else
+        add(spec_of(option.string_key), value, where, &given);
+    }
+  } catch (const po::error& error) {
+    problems_.add("{}{}. Write lines name = value, and comments after #.", where, error.what());
+  }
+  return given;
+}
+
+void Reader::refuse_unknown(const std::string& key, const std::string& where) {
+  const std::string near = base::nearest("--" + key, names_);
+  const std::string hint =
+      near.empty() ? "--help lists all." : fmt::format("Did you mean {}?", near);
+  problems_.add("{}--{} is no option here. {}", where, key, hint);
+}
+
+/// A switch takes true, false or nothing; the other options take exactly one word.
+void Reader::take(const po::option& option, std::vector<std::string>* words, Given* given) {
+  const OptionSpec& spec = spec_of(option.string_key);
+  const bool is_flag = spec.kind == Kind::flag;
+  auto rest = option.value.begin();
+  std::string value;
+  if (rest != option.value.end() &&
+      (!is_flag || has_adjacent_value(option) || *rest == "true" || *rest == "false"))
+    value = *rest++;
+  else if (is_flag)
+    value = "true";
+  words->insert(words->end(), rest, option.value.end());
+  add(spec, value, "", given);
+}
+
+void Reader::add(const OptionSpec& spec, const std::string& value, const std::string& where,
+                 Given* given) {
+  std::vector<std::string>& values = (*given)[spec.name];
+  const bool is_flag = spec.kind == Kind::flag;
+  if (value.empty()) {
+    problems_.add("{}--{} has no value. Give it {}.", where, spec.name,
+                  is_flag ? "true or false" : spec.placeholder);
+    return;
+  }
+  if (!values.empty() && !spec.is_repeatable)
+    problems_.add("{}--{} is given more than once ({} and {}). Keep one.", where, spec.name,
+                  values.front(), value);
+  values.push_back(value);
+  if (!spec.only)
+    check_value(spec, value, where, problems_);
+  else if (value != *spec.only)
+    problems_.add("{}--{} {} is not in this version (it comes in a later one). {}eave it out.",
+                  where, spec.name, value,
+                  spec.only->empty() ? "L" : fmt::format("Use {} or l", *spec.only));
+}
+
+/// Exactly one word where `word` names one, else none.
+std::string check_words(const std::vector<std::string>& words, const std::string& word,
+                        plan::Problems& problems) {
+  const std::size_t expected = word.empty() ? 0 : 1;
+  for (std::size_t i = expected; i < words.size(); ++i) {
+    const char* reason = words[i].starts_with("-") ? "options have two dashes and a long name"
+                                                   : "it belongs to no option";
+    problems.add("\"{}\" is a stray word ({}). Remove it; --help lists all options.", words[i],
+                 reason);
+  }
+  if (words.size() >= expected) return word.empty() ? "" : words.front();
+  problems.add("{} is missing. Give its path.", word);
+  return "";
+}
+
+/// The value that wins, and where it comes from.
+Setting resolve(const OptionSpec& spec, const Given& line, const Given& file,
+                const std::string& file_name) {
+  if (const auto found = line.find(spec.name); found != line.end())
+    return {spec.name, found->second, "command line"};
+  if (const auto found = file.find(spec.name); found != file.end())
+    return {spec.name, found->second, file_name};
+  if (spec.fallback.empty()) return {spec.name, {}, "not given"};
+  return {spec.name, {spec.fallback}, "default"};
+}
+
+}  // namespace
+
+Settings parse_options(const std::string& subcommand, const std::vector<OptionSpec>& specs,
+                       const std::string& word, const std::vector<std::string>& arguments) {
+  std::vector<OptionSpec> rows = specs;
+  rows.push_back({.name = "config", .placeholder = "FILE"});
+  plan::Problems problems;
+  Reader reader(rows, &problems);
+
+  std::vector<std::string> words;
+  const Given line = reader.read_command_line(arguments, &words);
+  const auto config = line.find("config");
+  const std::string file_name =
+      config == line.end() || config->second.empty() ? "" : config->second.front();
+  const Given file = file_name.empty() ? Given{} : reader.read_file(file_name);
+
+  const std::string found_word = check_words(words, word, problems);
+  std::vector<Setting> settings;
+  for (const OptionSpec& spec : specs) {
+    settings.push_back(resolve(spec, line, file, file_name));
+    if (spec.is_required && !line.contains(spec.name) && !file.contains(spec.name))
+      problems.add("--{} is not given. Add --{} {}.", spec.name, spec.name, spec.placeholder);
+  }
+  problems.refuse(base::ExitCode::usage, subcommand);
+  return Settings(std::move(settings), found_word);
+}
+
+}  // namespace tetrarch::app

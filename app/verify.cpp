@@ -1,0 +1,27 @@
+// `tetrarch verify PATH`: every checksum, shape and completeness rule.
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/verify.hpp"
+
+#include "subcommands.hpp"
+
+namespace tetrarch::app {
+
+Subcommand verify_subcommand() {
+  return {.name = "verify",
+          .summary = "prove a file or run folder whole: checksums, shapes, completeness",
+          .usage = "tetrarch verify PATH",
+          .word = "PATH",
+          .options = {},
+          .notes = "PATH is weights.h5, inputs.h5, results.h5 or a run folder. All of it is read.\n"
+                   "Exit codes: 0 sound and complete, 3 a damaged file, 4 bad weights, 7 numbers that\n"
+                   "contradict each other, 85 sound, but a run that is not complete.\n\n"
+                   "Example\n"
+                   "  tetrarch verify demo/run",
+          .act = [](const Settings& settings, int, char**) {
+            base::Log log(base::Log::Sink::terminal);
+            storage::verify(settings.word(), log);
+            return 0;
+          }};
+}
+
+}  // namespace tetrarch::app

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cpu/kernels/memory.hpp"
+
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "backend/cpu/kernels/parallel.hpp"
+#include "base/text.hpp"
+
+namespace tetrarch::backend::cpu {
+namespace {
+
+constexpr std::int64_t alignment = 64;
+
+void* allocate_aligned(std::int64_t bytes) {
+  base::expects(bytes >= 0, "a number of bytes that is not negative");
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max() - alignment;
+  const std::int64_t rounded = (std::min(bytes, most) / alignment + 1) * alignment;
+  void* data = std::aligned_alloc(alignment, static_cast<std::size_t>(rounded));
+  if (data == nullptr)
+    throw base::SystemError(
+        base::ExitCode::resources,
+        fmt::format("out of memory (the system refused {}, {} bytes, to this rank). Use more "
+                    "ranks, fewer ranks per node, or fewer tokens per microbatch.",
+                    base::bytes_text(bytes), bytes));
+  return data;
+}
+
+}  // namespace
+
+HostMemory::HostMemory(std::int64_t bytes) : bytes_(bytes), data_(allocate_aligned(bytes)) {
+  auto* begin = static_cast<std::byte*>(data_);
+  for_ranges(bytes, 1, [&](std::int64_t from, std::int64_t to) {
+    std::memset(begin + from, 0, static_cast<std::size_t>(to - from));
+  });
+}
+
+HostMemory::~HostMemory() { std::free(data_); }
+
+}  // namespace tetrarch::backend::cpu

@@ -1,0 +1,65 @@
+/// Loops over rows by all threads, and memory that a thread scribbles on.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include <omp.h>
+
+namespace tetrarch::backend::cpu {
+
+/// Calls work(begin, end) on even parts of [0, count). `cost` is the bytes or operations of one
+/// row: small loops stay on one thread, since waking the others takes microseconds.
+template <class Work>
+void for_ranges(std::int64_t count, std::int64_t cost, const Work& work) {
+  constexpr std::int64_t worth_waking = 1 << 16;
+  const std::int64_t parts = std::clamp<std::int64_t>(
+      count * std::max<std::int64_t>(cost, 1) / worth_waking, 1, omp_get_max_threads());
+  if (parts == 1) {
+    if (count > 0) work(std::int64_t{0}, count);
+    return;
+  }
+#pragma omp parallel for schedule(static) num_threads(static_cast<int>(parts))
+  for (std::int64_t part = 0; part < parts; ++part)
+    work(part * count / parts, (part + 1) * count / parts);
+}
+
+/// Calls work(i) for each i of [0, count), in no order; for items of unequal length.
+template <class Work>
+void for_items(std::int64_t count, const Work& work) {
+  if (count == 1 || omp_get_max_threads() == 1) {
+    for (std::int64_t i = 0; i < count; ++i) work(i);
+    return;
+  }
+#pragma omp parallel for schedule(dynamic)
+  for (std::int64_t i = 0; i < count; ++i) work(i);
+}
+
+/// Memory that grows and is used again; 64-byte aligned, contents undefined.
+class Scratch {
+ public:
+  float* floats(std::int64_t count) {
+    if (count > capacity_) {
+      memory_.reset();
+      capacity_ = 0;
+      const auto bytes = (static_cast<std::size_t>(count) * sizeof(float) + 63) / 64 * 64;
+      memory_.reset(static_cast<float*>(std::aligned_alloc(64, bytes)));
+      if (!memory_) throw std::bad_alloc();
+      capacity_ = count;
+    }
+    return memory_.get();
+  }
+
+ private:
+  struct Free {
+    void operator()(float* memory) const { std::free(memory); }
+  };
+  std::unique_ptr<float, Free> memory_;
+  std::int64_t capacity_ = 0;
+};
+
+}  // namespace tetrarch::backend::cpu

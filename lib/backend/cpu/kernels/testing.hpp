@@ -1,0 +1,21 @@
+/// Switches for tests alone: lesser instruction sets, and faults that a same-bits test must find.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "backend/cpu/kernels/simd.hpp"
+
+namespace tetrarch::backend::cpu::testing {
+
+/// Uses the kernels of `isa`, which this CPU must have.
+void set_isa(simd::Isa isa);
+
+/// Negative control: attention's key blocks begin at 128 b - shift instead of 128 b. 0 <= shift.
+void set_attention_block_shift(std::int64_t shift);
+
+/// Negative control: tree_reduce_scatter_v adds each rank's slices one after another, rounds, and
+/// adds the ranks' sums from the last to the first, so that bits depend on the number of ranks.
+void set_plain_reduction(bool is_on);
+
+}  // namespace tetrarch::backend::cpu::testing

@@ -1,0 +1,18 @@
+/// What this program was built from and with.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+namespace tetrarch::base {
+
+struct BuildInfo {
+  std::string version;     // "0.1.0"
+  std::string git_sha;     // at configure time; "unknown" outside a checkout
+  std::string build_type;  // "Release"
+  std::string compiler;    // "GNU 12.2.0"
+  bool has_cuda = false;
+};
+const BuildInfo& build_info();
+
+}  // namespace tetrarch::base

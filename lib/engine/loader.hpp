@@ -1,0 +1,29 @@
+/// weights.h5 -> the shard of this rank. Where storage meets model.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "base/timeline.hpp"
+#include "engine/topology.hpp"
+#include "model/weights.hpp"
+#include "plan/run_config.hpp"
+#include "storage/weights_file.hpp"
+
+namespace tetrarch::engine {
+
+struct LoadReport {
+  std::int64_t bytes_read = 0;      // by this rank from the file
+  std::int64_t bytes_received = 0;  // by broadcast from a rank that read them
+  double pack_seconds = 0;
+};
+
+/// Reads this rank's hyperslabs and nothing else. What several ranks of the instance share is read
+/// by one of them, in turn, and broadcast. Every block read is verified unless `verify` is none.
+/// Collective over `world`. Throws UsageError(weights) on every rank when a rank found damage.
+model::ModelShard load_shard(const storage::WeightsFile& weights, plan::VerifyMode verify,
+                             const plan::LocalSizes& local, const Topology& topology,
+                             const mpi::Communicator& world, backend::Backend& backend,
+                             base::Timeline& timeline, LoadReport& report);
+
+}  // namespace tetrarch::engine

@@ -1,0 +1,16 @@
+/// What a backend must know of a model before its weights are packed.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <vector>
+
+#include "backend/backend.hpp"
+#include "plan/model_spec.hpp"
+
+namespace tetrarch::engine {
+
+/// The weights of all products of the model, each shape once.
+std::vector<backend::WholeWeight> whole_weights(const plan::ModelSpec& spec,
+                                                std::int64_t reduction_shards);
+
+}  // namespace tetrarch::engine

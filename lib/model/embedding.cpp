@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/embedding.hpp"
+
+namespace tetrarch::model {
+
+using plan::BufferName;
+
+namespace {
+
+/// The tp rank whose vocabulary slices hold a token id.
+int owner_of(const Context& context, std::int32_t token) {
+  const int tp = context.tp.size();
+  const std::int64_t vocab = context.spec.vocab_size, shards = context.reduction_shards;
+  for (int rank = 0; rank < tp; ++rank)
+    if (token < plan::even_range(vocab, shards, (rank + 1) * (shards / tp) - 1).end) return rank;
+  throw base::InternalError("a token id below the vocabulary size");
+}
+
+void select(const Context& context, const Workspace& workspace, const backend::Tensor& from,
+            const std::vector<std::int32_t>& rows, const backend::Tensor& to) {
+  const backend::Tensor index = workspace.tensor(BufferName::token_ids, base::DType::i32, 1,
+                                                 static_cast<std::int64_t>(rows.size()), 1);
+  context.compute.upload(rows.data(), index);
+  context.compute.permute_rows(from, index, to);
+}
+
+}  // namespace
+
+void embed_tokens(const Context& context, const ModelShard& shard, Workspace& workspace) {
+  const int tp = context.tp.size(), tp_rank = context.tp.rank();
+  const MicroBatch& batch = workspace.batch();
+  const backend::Tensor residual = workspace.residual();
+  if (tp == 1) {
+    select(context, workspace, shard.embed.tensor, batch.token, residual);
+    return;
+  }
+
+  // All ranks know all ids of the part, so that nobody has to tell how many rows come.
+  std::vector<std::int32_t> mine;                 // rows of my table, home by home
+  std::vector<std::int64_t> send_count(tp, 0), send_offset(tp, 0);
+  std::vector<std::int64_t> receive_count(tp, 0), receive_offset(tp, 0);
+  std::vector<std::vector<std::int32_t>> from_owner(tp);  // my home rows, by owner
+  for (int home = 0; home < tp; ++home) {
+    const plan::Range rows = batch.home(tp, home);
+    send_offset[home] = static_cast<std::int64_t>(mine.size());
+    for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+      const int owner = owner_of(context, batch.token[row]);
+      if (owner == tp_rank)
+        mine.push_back(batch.token[row] -
+                       static_cast<std::int32_t>(context.local.vocab.front().begin));
+      if (home == tp_rank)
+        from_owner[owner].push_back(static_cast<std::int32_t>(row - rows.begin));
+    }
+    send_count[home] = static_cast<std::int64_t>(mine.size()) - send_offset[home];
+  }
+  std::vector<std::int32_t> place(workspace.home().size());  // received row of each home row
+  std::int32_t received = 0;
+  for (int owner = 0; owner < tp; ++owner) {
+    receive_offset[owner] = received;
+    receive_count[owner] = static_cast<std::int64_t>(from_owner[owner].size());
+    for (const std::int32_t row : from_owner[owner]) place[row] = received++;
+  }
+
+  const base::DType dtype = context.spec.dtype;
+  const std::int64_t hidden = context.spec.hidden_size;
+  const backend::Tensor sent = workspace.tensor(BufferName::gathered, dtype, 1,
+                                                static_cast<std::int64_t>(mine.size()), hidden);
+  const backend::Tensor arrived =
+      workspace.tensor(BufferName::normed, dtype, 1, workspace.home().size(), hidden);
+  select(context, workspace, shard.embed.tensor, mine, sent);
+  context.tp.all_to_all_v(sent, send_count, send_offset, arrived, receive_count, receive_offset);
+  select(context, workspace, arrived, place, residual);
+}
+
+}  // namespace tetrarch::model

@@ -1,0 +1,17 @@
+/// The experts that this rank holds a slice of.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "model/context.hpp"
+#include "model/weights.hpp"
+#include "model/workspace.hpp"
+
+namespace tetrarch::model {
+
+/// down(act(gate x) * up x), or down(act(up x)), of rows grouped by local expert.
+/// rows     [n, D]; workspace.exchange.round.expert_offset tells which rows are whose
+/// returns  [local slices][n][D], one partial product per reduction shard
+backend::Tensor experts_step(const Context& context, const LayerWeights& weights,
+                             const backend::Tensor& rows, Workspace& workspace);
+
+}  // namespace tetrarch::model

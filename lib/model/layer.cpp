@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/layer.hpp"
+
+#include <algorithm>
+
+#include "model/attention.hpp"
+#include "model/experts.hpp"
+#include "model/router.hpp"
+#include "model/token_exchange.hpp"
+
+namespace tetrarch::model {
+
+LayerReport run_layer(const Context& context, const LayerWeights& weights, const RopeTable& rope,
+                      std::int64_t layer, Workspace& workspace) {
+  attention_step(context, weights, rope, layer, workspace);
+
+  const backend::Tensor normed = router_step(context, weights, workspace);
+  DispatchRecord record = begin_dispatch(context, normed, workspace);
+  const std::int64_t num_rounds = record.num_rounds();
+  for (std::int64_t round = 0; round < num_rounds; ++round) {
+    const backend::Tensor rows = dispatch_round(context, record, round, workspace);
+    const backend::Tensor partial = experts_step(context, weights, rows, workspace);
+    return_round(context, record, partial, workspace);
+  }
+  combine(context, std::move(record), workspace);
+  return {std::max<std::int64_t>(0, num_rounds - 1)};
+}
+
+}  // namespace tetrarch::model

@@ -1,0 +1,63 @@
+/// The weights of one rank, ready for products; constant after loading.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "backend/backend.hpp"
+#include "plan/shard.hpp"
+
+namespace tetrarch::model {
+
+using Matrices = std::vector<std::unique_ptr<backend::Matrix>>;
+
+/// A small tensor with the memory that it lies in.
+struct Vector {
+  backend::Buffer memory;
+  backend::Tensor tensor;
+};
+
+struct LayerWeights {
+  Vector attn_norm, moe_norm;                // [1, D]
+  std::unique_ptr<backend::Matrix> q, k, v;  // D -> local heads * d, local kv heads * d
+  Matrices o;                                // per local slice: H * d / V -> D
+  std::unique_ptr<backend::Matrix> router;   // D -> E
+  Matrices gate, up;                         // per local expert: D -> local F; gate empty for mlp
+  std::vector<Matrices> down;                // [local slice][local expert]: F / V -> D
+};
+
+struct ModelShard {
+  Vector embed;                           // [local vocabulary, D]
+  std::vector<LayerWeights> layers;       // all layers of the model; those of this stage are filled
+  Vector final_norm;                      // [1, D]
+  std::unique_ptr<backend::Matrix> head;  // D -> local vocabulary
+};
+
+/// Fills a ModelShard from host bytes, tensor by tensor, in any order.
+class ShardBuilder {
+ public:
+  ShardBuilder(const plan::ModelSpec& spec, const plan::LocalSizes& local,
+               backend::Backend& backend);
+
+  /// `host`: the rows of all local slices of one expert of `tensor` (of the whole tensor where it
+  /// has no experts), dense. `expert` is a global id; 0 for tensors without experts.
+  void add(const plan::TensorSpec& tensor, std::int64_t expert, std::span<const std::byte> host);
+  /// Throws InternalError when a weight of `layers` is missing.
+  ModelShard take();
+
+ private:
+  Vector make_vector(std::span<const std::byte> host, std::int64_t rows, std::int64_t columns);
+  std::unique_ptr<backend::Matrix> pack_rows(std::span<const std::byte> host);
+  void add_sliced(std::span<const std::byte> host, std::int64_t expert, std::int64_t num_experts,
+                  std::vector<Matrices>& slices);
+
+  const plan::ModelSpec& spec_;
+  plan::LocalSizes local_;
+  backend::Backend& backend_;
+  ModelShard shard_;
+};
+
+}  // namespace tetrarch::model

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mpi/check.hpp"
+
+#include <string>
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+
+namespace tetrarch::mpi {
+
+void check(int status, const char* call, std::source_location where) {
+  if (status == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING];
+  int length = 0;
+  MPI_Error_string(status, text, &length);
+  throw base::SystemError(
+      base::ExitCode::communication,
+      fmt::format("{} failed: {}. A rank or the network is lost; start the same command again.",
+                  call, std::string(text, length)),
+      where);
+}
+
+}  // namespace tetrarch::mpi

@@ -1,0 +1,61 @@
+/// A group of ranks that speak together about host data: counts, texts, bytes.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/handle.hpp"
+#include "mpi/check.hpp"
+
+namespace tetrarch::mpi {
+
+struct CloseCommunicator {
+  static MPI_Comm empty() { return MPI_COMM_NULL; }
+  void operator()(MPI_Comm comm) const noexcept { MPI_Comm_free(&comm); }
+};
+
+class Communicator {
+ public:
+  /// Takes ownership of `comm`, and makes its errors return.
+  explicit Communicator(MPI_Comm comm);
+
+  MPI_Comm get() const { return comm_.get(); }
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+
+  void barrier() const;
+  std::int64_t sum(std::int64_t value) const;
+  std::int64_t min(std::int64_t value) const;
+  std::int64_t max(std::int64_t value) const;
+  double max(double value) const;
+  /// Any number of bytes, in pieces of at most 1 GiB.
+  void broadcast(std::span<std::byte> bytes, int root) const;
+  std::string broadcast(const std::string& text, int root) const;
+  /// rank r's text at [r], on every rank.
+  std::vector<std::string> all_gather(const std::string& text) const;
+  /// Equal counts from every rank, one after another, on every rank.
+  std::vector<double> all_gather(std::span<const double> values) const;
+  std::vector<std::int64_t> all_gather(std::span<const std::int64_t> values) const;
+  /// Whole bytes of every rank, one after another, at root (elsewhere empty).
+  std::vector<std::byte> gather_v(std::span<const std::byte> bytes, int root) const;
+  /// Bytes from one rank to another; sizes known to both.
+  void send(std::span<const std::byte> bytes, int to, int tag) const;
+  void receive(std::span<std::byte> bytes, int from, int tag) const;
+
+  Communicator split(int color, int key) const;
+  /// The ranks of this communicator that share a node's memory.
+  Communicator split_by_node() const;
+  /// Collective over exactly these ranks of this communicator, in this order.
+  Communicator subset(std::span<const int> ranks) const;
+
+ private:
+  base::Handle<MPI_Comm, CloseCommunicator> comm_;
+  int rank_ = 0;
+  int size_ = 1;
+};
+
+}  // namespace tetrarch::mpi

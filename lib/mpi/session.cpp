@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mpi/session.hpp"
+
+#include <cstdlib>
+
+#include "base/error.hpp"
+
+namespace tetrarch::mpi {
+namespace {
+bool active = false;
+}  // namespace
+
+Session::Session(int* argc, char*** argv) {
+  int provided = 0;
+  check(MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
+  if (provided < MPI_THREAD_SERIALIZED)
+    throw base::SystemError(base::ExitCode::communication,
+                            "this MPI has no MPI_THREAD_SERIALIZED "
+                            "(calls come from more than one thread in turn). Use an MPI library built with threads.");
+  MPI_Comm comm = MPI_COMM_NULL;
+  check(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "MPI_Comm_dup");
+  world_ = std::make_unique<Communicator>(comm);
+  active = true;
+}
+
+Session::~Session() {
+  active = false;
+  world_.reset();
+  MPI_Finalize();
+}
+
+std::string Session::library_version() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING];
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  const std::string whole(text, length);
+  return whole.substr(0, whole.find_first_of(",\n"));
+}
+
+void Session::abort(int code) {
+  MPI_Abort(MPI_COMM_WORLD, code == 0 ? 1 : code);
+  std::_Exit(code == 0 ? 1 : code);
+}
+
+bool Session::is_active() { return active; }
+
+}  // namespace tetrarch::mpi

@@ -1,0 +1,28 @@
+/// Hugging Face's config.json, translated into a ModelSpec.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "plan/model_spec.hpp"
+
+namespace tetrarch::plan {
+
+/// Reads both generations of spelling (rope_theta or rope_parameters, torch_dtype or dtype, absent
+/// and null keys mean the class default). What this version does not compute (another model_type,
+/// a scaled RoPE, a sliding window shorter than max_position, hidden_act other than silu/gelu,
+/// tied embeddings if not supported) is refused by name. Throws UsageError(weights).
+ModelSpec from_hugging_face(const base::Json& config, const std::string& where);
+
+/// How one tensor of ours is assembled from the checkpoint: the names of its pieces, in the order
+/// of its leading (expert) axis; one piece for a tensor without experts.
+struct TensorSource {
+  std::string path;                 // ours, "/layers/00/gate"
+  std::vector<std::vector<std::string>> pieces;  // per piece: accepted spellings, the first found is it
+  bool is_transposed = false;       // the checkpoint has [columns, rows] of ours (o, down)
+};
+/// For every tensor of tensors_of(spec), in the same order.
+std::vector<TensorSource> tensor_sources(const ModelSpec& spec);
+
+}  // namespace tetrarch::plan

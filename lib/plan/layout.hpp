@@ -1,0 +1,62 @@
+/// Which rank has which place in the grid (dp, pp, ep, tp), and which grids are admitted.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "plan/model_spec.hpp"
+
+namespace tetrarch::plan {
+
+/// The sizes of the grid. Rank = ((dp_rank * pp + pp_rank) * ep + ep_rank) * tp + tp_rank.
+struct Grid {
+  int dp = 1, pp = 1, ep = 1, tp = 1;
+  int size() const { return dp * pp * ep * tp; }
+  bool operator==(const Grid&) const = default;
+};
+struct Place {
+  int dp = 0, pp = 0, ep = 0, tp = 0;
+  bool operator==(const Place&) const = default;
+};
+Place place_of(const Grid& grid, int rank);
+int rank_of(const Grid& grid, const Place& place);
+
+/// "ep 16 x tp 4" with dp and pp named when they are not 1.
+std::string to_string(const Grid& grid);
+
+/// What the user fixed of the grid; the rest is chosen.
+struct GridRequest {
+  std::optional<int> dp, pp, ep, tp;
+};
+struct ChosenGrid {
+  Grid grid;
+  std::string reason;  // one line for the log: what was given, what was chosen and why
+};
+/// Fills in what is not given so that the product is `num_ranks`: the smallest tp whose
+/// `rank_bytes(grid)` fits `limit_bytes` (0: no limit), then the largest ep that divides experts
+/// and ranks, the rest dp (in this version dp = pp = 1 always: what cannot be placed is refused with
+/// the numbers of ranks that can). Throws UsageError(usage) naming the broken rule and what would
+/// work.
+ChosenGrid choose_grid(const ModelSpec& spec, std::int64_t reduction_shards, int num_ranks,
+                       const GridRequest& request, std::int64_t limit_bytes,
+                       const std::function<std::int64_t(const Grid&)>& rank_bytes);
+/// The admission rules of formats.md; throws UsageError(usage) with every broken rule at once,
+/// each with the values that would do.
+void check_grid(const ModelSpec& spec, std::int64_t reduction_shards, const Grid& grid,
+                int num_ranks);
+
+/// Half-open range of indices.
+struct Range {
+  std::int64_t begin = 0, end = 0;
+  std::int64_t size() const { return end - begin; }
+  bool contains(std::int64_t i) const { return begin <= i && i < end; }
+  bool operator==(const Range&) const = default;
+};
+/// Slice `part` of `parts` of n things: [floor(part*n/parts), floor((part+1)*n/parts)). The rule
+/// for vocabulary slices and for the tp home of tokens.
+Range even_range(std::int64_t n, std::int64_t parts, std::int64_t part);
+
+}  // namespace tetrarch::plan

@@ -1,0 +1,188 @@
+// Bytes of everything a rank allocates, name by name.
+// SPDX-License-Identifier: Apache-2.0
+#include "plan/memory.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+
+namespace tetrarch::plan {
+
+using base::ExitCode;
+
+namespace {
+
+constexpr std::int64_t alignment = 64;                  // bytes: a cache line, an AVX-512 load
+constexpr std::int64_t head_piece_bytes = 192LL << 20;  // of the 256 MiB that the head may use
+constexpr std::int64_t stats_bytes = 16;                // per row and slice: four numbers
+constexpr std::size_t num_buffers = static_cast<std::size_t>(BufferName::num_buffers);
+
+constexpr std::array<std::string_view, num_buffers> buffer_names = {
+    "residual",        "residual_next",  "normed",
+    "gathered",        "query",          "key",
+    "value",           "attended",       "attention_partial",
+    "reduce_received", "router_logits",  "expert_ids",
+    "gate_weights",    "send_order",     "send_position",
+    "counts",          "sent",           "received",
+    "exchanged",       "expert_order",   "exchange_order",
+    "expert_rows",     "gate",           "up",
+    "activated",       "expert_partial", "expert_reduced",
+    "returned",        "head_normed",    "head_logits",
+    "head_stats",      "head_stats_all", "token_ids",
+    "positions",       "finite_flags"};
+
+/// The product of sizes, each far below 2^63.
+template <class... Sizes>
+std::int64_t times(Sizes... sizes) {
+  const std::array<std::int64_t, sizeof...(Sizes)> factors{static_cast<std::int64_t>(sizes)...};
+  return base::checked_elements(factors);
+}
+
+/// The most vocabulary columns of a tp rank: the same number on all of them.
+std::int64_t largest_local_vocabulary(const ModelSpec& spec, std::int64_t reduction_shards,
+                                      const Grid& grid) {
+  std::int64_t largest = 0;
+  for (int tp_rank = 0; tp_rank < grid.tp; ++tp_rank)
+    largest = std::max(largest,
+                       local_sizes(spec, reduction_shards, grid, {0, 0, 0, tp_rank}).vocab_count());
+  return largest;
+}
+
+std::int64_t rows_of_round(const ModelSpec& spec, const Grid& grid, const Extents& extents,
+                           double round_factor) {
+  const std::int64_t copies = times(extents.max_microbatch_tokens, spec.top_k);
+  // With one EP rank everything passes in one round: nothing is exchanged, so nothing can be
+  // skewed.
+  if (grid.ep == 1) return std::max<std::int64_t>(1, copies);
+  const double mean = static_cast<double>(copies) / grid.ep;
+  const auto bound = static_cast<std::int64_t>(std::ceil(round_factor * mean));
+  return std::max<std::int64_t>(1, std::min(copies, bound));
+}
+
+/// Token places and copies are numbered with 32 bits.
+void check_copies(const ModelSpec& spec, const Extents& extents) {
+  constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+  if (extents.max_microbatch_tokens <= most / spec.top_k) return;
+  throw base::UsageError(
+      ExitCode::usage,
+      fmt::format("a microbatch of {} tokens with top_k = {} is too large (at most {} copies of "
+                  "tokens are numbered). Use a smaller --tokens-per-microbatch, or split the "
+                  "longest sequence ({} tokens).",
+                  extents.max_microbatch_tokens, spec.top_k, most, extents.max_sequence_length));
+}
+
+struct Sizes {
+  std::int64_t part, home, round, head_chunk, vocabulary;
+};
+
+std::vector<BufferPlan> workspace_of(const ModelSpec& spec, std::int64_t reduction_shards,
+                                     const Grid& grid, const LocalSizes& local,
+                                     const Sizes& sizes) {
+  const std::int64_t hidden = spec.hidden_size;
+  const std::int64_t element = base::size_of(spec.dtype);
+  const std::int64_t slices = local.slices.size();
+  const std::int64_t attended = local.heads.size() * spec.head_size;
+  const std::int64_t key_value = local.kv_heads.size() * spec.head_size;
+  const std::int64_t ffn = spec.expert_ffn / reduction_shards * slices;
+  const std::int64_t gate_ffn = spec.expert_kind == ExpertKind::glu ? ffn : 0;
+  const std::int64_t copies = times(sizes.home, spec.top_k);
+  const std::int64_t reduce_rows = grid.tp == 1 ? 0 : std::max(sizes.home, sizes.round);
+  const std::int64_t has_tp = grid.tp > 1 ? 1 : 0, has_ep = grid.ep > 1 ? 1 : 0;
+  const std::int64_t has_peers = std::max(has_tp, has_ep);
+  const std::int64_t stats = times(sizes.head_chunk, reduction_shards, stats_bytes);
+
+  using B = BufferName;
+  std::vector<BufferPlan> table = {
+      {B::residual, times(sizes.home, hidden, element)},
+      {B::residual_next, times(sizes.home, hidden, element)},
+      {B::normed, times(sizes.home, hidden, element)},
+      {B::gathered, has_tp * times(sizes.part, hidden, element)},
+      {B::query, times(sizes.part, attended, element)},
+      {B::key, times(sizes.part, key_value, element)},
+      {B::value, times(sizes.part, key_value, element)},
+      {B::attended, times(sizes.part, attended, element)},
+      {B::attention_partial, times(slices, sizes.part, hidden, element)},
+      {B::reduce_received, times(reduction_shards, reduce_rows, hidden, element)},
+      {B::router_logits, times(sizes.home, spec.num_experts, 4)},
+      {B::expert_ids, times(copies, 4)},
+      {B::gate_weights, times(copies, 4)},
+      {B::send_order, times(copies, 4)},
+      {B::send_position, times(copies, 4)},
+      {B::counts, times(grid.ep, grid.tp, spec.num_experts, spec.top_k, 4)},
+      {B::sent, times(copies, hidden, element)},
+      {B::received, has_ep * times(sizes.round, hidden, element)},
+      {B::exchanged, has_tp * times(sizes.round, hidden, element)},
+      {B::expert_order, has_peers * times(sizes.round, 4)},
+      {B::exchange_order, has_peers * times(sizes.round, 4)},
+      {B::expert_rows, has_peers * times(sizes.round, hidden, element)},
+      {B::gate, times(sizes.round, gate_ffn, element)},
+      {B::up, times(sizes.round, ffn, element)},
+      {B::activated, times(sizes.round, ffn, element)},
+      {B::expert_partial, times(slices, sizes.round, hidden, element)},
+      {B::expert_reduced, times(sizes.round, hidden, element)},
+      {B::returned, has_ep * times(copies, hidden, element)},
+      {B::head_normed, times(sizes.head_chunk, hidden, element)},
+      {B::head_logits, times(sizes.head_chunk, sizes.vocabulary, 4)},
+      {B::head_stats, stats / grid.tp},
+      {B::head_stats_all, has_tp * stats},
+      {B::token_ids, times(sizes.part, 4)},
+      {B::positions, times(sizes.part, 4)},
+      {B::finite_flags, times(sizes.home, 4)},
+  };
+  for (BufferPlan& buffer : table)
+    buffer.bytes =
+        base::round_up(base::checked_add(buffer.bytes, alignment) - alignment, alignment);
+  return table;
+}
+
+}  // namespace
+
+std::string_view name_of(BufferName buffer) {
+  base::expects(buffer < BufferName::num_buffers, "a buffer of the workspace");
+  return buffer_names[static_cast<std::size_t>(buffer)];
+}
+
+std::int64_t MemoryPlan::workspace_bytes() const {
+  std::int64_t sum = 0;
+  for (const BufferPlan& buffer : workspace)
+    sum = base::checked_add(sum, buffer.bytes);
+  return sum;
+}
+
+MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, const Grid& grid,
+                       const Place& place, const Extents& extents, double round_factor) {
+  check_copies(spec, extents);
+  MemoryPlan memory;
+  for (const TensorSpec& tensor : tensors_of(spec, reduction_shards))
+    memory.weight_bytes += shard_bytes(tensor, shard_of(tensor, grid, place));
+
+  const LocalSizes local = local_sizes(spec, reduction_shards, grid, place);
+  const std::int64_t vocabulary = largest_local_vocabulary(spec, reduction_shards, grid);
+  const std::int64_t head_row_bytes = 4 * vocabulary +
+                                      spec.hidden_size * base::size_of(spec.dtype) +
+                                      reduction_shards * stats_bytes;
+  memory.round_rows = rows_of_round(spec, grid, extents, round_factor);
+  memory.head_chunk = std::max<std::int64_t>(
+      1, std::min(extents.max_part_tokens, head_piece_bytes / head_row_bytes));
+  const Sizes sizes{extents.max_part_tokens, extents.max_home_tokens, memory.round_rows,
+                    memory.head_chunk, vocabulary};
+  try {
+    memory.workspace = workspace_of(spec, reduction_shards, grid, local, sizes);
+    base::checked_add(memory.workspace_bytes(), memory.weight_bytes);
+  } catch (const base::UsageError&) {
+    throw base::UsageError(
+        ExitCode::resources,
+        fmt::format("a microbatch of {} tokens needs more memory than there are addresses. Use a "
+                    "smaller --tokens-per-microbatch.",
+                    base::count_text(extents.max_microbatch_tokens)));
+  }
+  return memory;
+}
+
+}  // namespace tetrarch::plan

@@ -1,0 +1,83 @@
+/// What a model is: the config_json of weights.h5 as a value, checked.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/dtype.hpp"
+#include "base/json.hpp"
+
+namespace tetrarch::plan {
+
+enum class ExpertKind { glu, mlp };       // glu: down(act(gate x) * up x); mlp: down(act(up x))
+enum class Activation { silu, gelu_tanh, gelu };  // "gelu" is the exact one, by erf
+enum class RouterScore { softmax_all };
+enum class RouterRenorm { none, sum };
+enum class RopeStyle { half };
+enum class QkNorm { none };
+
+/// Names and meaning are those of config_json; sizes in elements.
+struct ModelSpec {
+  std::string family = "tetrarch";
+  base::DType dtype = base::DType::bf16;
+  std::int64_t vocab_size = 0;
+  std::int64_t num_layers = 0;
+  std::int64_t hidden_size = 0;
+  std::int64_t max_position = 0;
+  bool tied_embeddings = false;
+
+  double norm_eps = 1e-5;
+
+  std::int64_t num_heads = 0;
+  std::int64_t num_kv_heads = 0;
+  std::int64_t head_size = 0;
+  double attention_scale = 0;
+  std::vector<std::int64_t> window;  // per layer; 0: full attention; W: keys j with i - W < j <= i
+
+  double rope_theta = 10000;
+  std::int64_t rope_dim = 0;
+
+  std::vector<bool> is_moe;  // per layer
+  std::int64_t num_experts = 0;
+  std::int64_t top_k = 0;
+  std::int64_t expert_ffn = 0;
+  std::int64_t dense_ffn = 0;
+  RouterScore router_score = RouterScore::softmax_all;
+  RouterRenorm router_renorm = RouterRenorm::sum;
+  double router_scale = 1.0;
+  ExpertKind expert_kind = ExpertKind::glu;
+  Activation activation = Activation::silu;
+
+  std::int64_t num_parameters() const;
+  bool operator==(const ModelSpec&) const = default;
+};
+
+/// Sets what follows from the sizes when nothing else is said: attention_scale = head_size^-0.5,
+/// rope_dim = head_size, full attention and experts in every layer.
+void set_derived(ModelSpec& spec);
+
+/// Parses and validates config_json. Unknown keys and features that this version does not compute
+/// are refused by name, all of them in one message. `where` names the file. Throws
+/// UsageError(weights).
+ModelSpec parse_model_spec(const std::string& config_json, const std::string& where);
+/// The config_json of a spec: parse_model_spec(to_config_json(s)) == s, keys in formats' order.
+std::string to_config_json(const ModelSpec& spec);
+/// Sizes positive, within bounds (so that no product of a few of them overflows), and consistent:
+/// heads a multiple of kv heads, rope_dim even, top_k <= num_experts <= 1024, top_k <= 64 ...
+/// Throws UsageError(weights) with every problem at once.
+void validate(const ModelSpec& spec, const std::string& where);
+
+/// A preset of formats.md by name ("tiny", "tetrarch-64-mini", "tetrarch-64", "mixtral-8x7b");
+/// throws UsageError(usage) naming the nearest and all presets.
+ModelSpec preset(const std::string& name);
+std::vector<std::string> preset_names();
+
+/// The default number of reduction shards: the largest of 4, 2, 1 that the admission rules allow.
+std::int64_t default_reduction_shards(const ModelSpec& spec);
+/// Admission rules on V alone; throws UsageError(`code`) by name.
+void check_reduction_shards(const ModelSpec& spec, std::int64_t reduction_shards,
+                            base::ExitCode code);
+
+}  // namespace tetrarch::plan

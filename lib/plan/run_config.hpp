@@ -1,0 +1,55 @@
+/// What the user asked of `run`, validated at once and then constant.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "plan/layout.hpp"
+
+namespace tetrarch::plan {
+
+enum class Pooling { none, last, mean };
+enum class VerifyMode { none, fast, full };
+enum class TimingDetail { summary, phases, layers };
+enum class BackendKind { automatic, cpu, cuda };
+
+/// Which datasets the results hold.
+struct Outputs {
+  bool logprobs = true;
+  bool last_logits = false;
+  bool hidden = false;
+  bool experts = false;
+  Pooling pooling = Pooling::none;
+  /// Of `hidden`, sorted: -1 = embed, 0..L-1 = after that layer, L = final.
+  std::vector<std::int64_t> hidden_layers;
+  bool operator==(const Outputs&) const = default;
+};
+
+struct RunConfig {
+  std::string weights;              // path of weights.h5, or "synth:PRESET"
+  std::vector<std::string> inputs;  // files or folders
+  std::string out;                  // run folder
+  GridRequest grid;
+  BackendKind backend = BackendKind::automatic;
+  std::string outputs = "logprobs";       // as written; resolve_outputs reads it
+  std::string hidden_layers = "final";
+  std::string hidden_pooling = "none";
+  std::int64_t tokens_per_microbatch = 8192;
+  VerifyMode verify = VerifyMode::fast;
+  TimingDetail timing = TimingDetail::phases;
+  double stop_after_s = 0;          // 0: never
+  bool dry_run = false;
+  bool keep_parts = false;
+  double commit_interval_s = 30;
+  double progress_interval_s = 30;
+  bool allow_mixed = false;
+  double peak_tflops = 0;           // 0: unknown, mfu is NaN
+};
+
+/// Parses the three lists of outputs against the model; throws UsageError(usage), every problem in
+/// one message, unknown names with the nearest valid one.
+Outputs resolve_outputs(const RunConfig& config, const ModelSpec& spec);
+
+}  // namespace tetrarch::plan

@@ -1,0 +1,51 @@
+/// Which sequences pass the layers together, and which EP rank has which.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "plan/layout.hpp"
+
+namespace tetrarch::plan {
+
+/// A sequence of the input files, by its place in input order, and its length in tokens (> 0).
+struct SequenceLength {
+  std::int64_t sequence = 0;
+  std::int64_t length = 0;
+};
+
+/// The sequences that pass the layers together.
+struct Microbatch {
+  std::vector<SequenceLength> sequences;
+  std::int64_t num_tokens = 0;
+};
+
+/// Greedy in input order: a microbatch closes when the next sequence would make it exceed
+/// `tokens_per_microbatch`; a longer sequence is a microbatch of its own. A pure function of the
+/// lengths and that number: the same for every grid.
+std::vector<Microbatch> make_microbatches(std::span<const SequenceLength> sequences,
+                                          std::int64_t tokens_per_microbatch);
+
+/// For each EP rank its sequences of the microbatch, in input order. Longest first by attention
+/// cost, each to the rank with the least cost so far (ties: lower rank).
+/// cost of a sequence of T tokens = T * linear + T * (T + 1) / 2 * quadratic, in FLOPs of one layer.
+std::vector<std::vector<SequenceLength>> assign_to_ep(const Microbatch& microbatch, int ep,
+                                                      double linear_cost, double quadratic_cost);
+
+/// The largest parts over all microbatches; what the workspace must hold.
+struct Extents {
+  std::int64_t max_microbatch_tokens = 0;  // over all EP ranks together
+  std::int64_t max_part_tokens = 0;        // of one EP rank
+  std::int64_t max_home_tokens = 0;        // of one (ep, tp) rank
+  std::int64_t max_part_sequences = 0;
+  std::int64_t max_sequence_length = 0;
+};
+Extents extents_of(std::span<const Microbatch> microbatches, const ModelSpec& spec,
+                   const Grid& grid);
+/// The costs that assign_to_ep takes, for this model.
+double linear_cost(const ModelSpec& spec);
+double quadratic_cost(const ModelSpec& spec);
+
+}  // namespace tetrarch::plan

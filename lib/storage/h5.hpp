@@ -1,0 +1,152 @@
+/// HDF5 behind one wall: files, datasets, attributes, hyperslabs, and a policy against hostile
+/// files. Every failure is an exception with file, object and the library's own words; none is
+/// silent.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/dtype.hpp"
+#include "base/error.hpp"
+#include "base/handle.hpp"
+#include "base/shape.hpp"
+
+namespace tetrarch::storage::h5 {
+
+using Id = std::int64_t;  // hid_t
+struct CloseFile {
+  static Id empty() { return -1; }
+  void operator()(Id id) const noexcept;
+};
+struct CloseDataset {
+  static Id empty() { return -1; }
+  void operator()(Id id) const noexcept;
+};
+
+/// A rectangle of a dataset: `count` elements from `offset`, per axis.
+struct Hyperslab {
+  base::Shape offset, count;
+};
+
+/// A compound member of /timing/phases and the like: name, type and byte offset in the host struct.
+struct Field {
+  std::string name;
+  base::DType dtype = base::DType::f64;  // i32, u32, u64, f64, ... ignored for texts
+  std::int64_t offset = 0;
+  std::int64_t text_bytes = 0;  // > 0: a fixed-length text of so many bytes
+};
+
+/// What a dataset is, before anything of it is read.
+struct Info {
+  base::Shape shape;
+  std::optional<base::DType> dtype;  // absent: a type of another kind (text, compound, big-endian)
+  std::int64_t text_bytes = 0;       // > 0: fixed-length text
+  bool is_variable_text = false;
+  bool is_contiguous = false;
+  std::int64_t stored_bytes = 0;  // what the file says it holds
+  std::int64_t file_offset = -1;  // contiguous: of the first byte; -1: no bytes stored
+};
+
+class Dataset {
+ public:
+  /// name: "file.h5:/path", for messages; code: what a failing read throws as UsageError.
+  Dataset(Id id, std::string name, base::ExitCode code);
+  const std::string& name() const { return name_; }
+  Info info() const;
+
+  /// Elements of the slab, row-major, in `dtype` (bf16 as the u16 it is stored in), which must be
+  /// the stored one: nothing is converted. Moves at most 1 GiB at once. Reading throws
+  /// UsageError(code of open_to_read), writing SystemError(resources).
+  void read(const Hyperslab& slab, base::DType dtype, void* to) const;
+  void write(const Hyperslab& slab, base::DType dtype, const void* from);
+  void read_all(base::DType dtype, void* to) const;
+  void write_all(base::DType dtype, const void* from);
+  /// Grows the first axis by `rows` and writes them (chunked datasets).
+  void append(std::int64_t rows, base::DType dtype, const void* from);
+  /// Texts of a one-dimensional dataset, fixed or variable length, elements [begin, begin + count).
+  std::vector<std::string> read_texts(std::int64_t begin, std::int64_t count) const;
+  /// Fixed-length texts, `text_bytes` each, zero padded: all of them, or, where the dataset is
+  /// extendible, appended.
+  void write_texts(const std::vector<std::string>& texts, std::int64_t text_bytes);
+  void append_records(std::int64_t count, const std::vector<Field>& fields,
+                      std::int64_t record_bytes, const void* records);
+  void read_records(std::int64_t begin, std::int64_t count, const std::vector<Field>& fields,
+                    std::int64_t record_bytes, void* records) const;
+
+  void set_attribute(const std::string& key, const std::string& value);
+  void set_attribute(const std::string& key, std::uint64_t value);
+  std::optional<std::string> text_attribute(const std::string& key) const;
+
+ private:
+  base::Handle<Id, CloseDataset> id_;
+  std::string name_;
+  base::ExitCode code_;
+};
+
+/// How a new dataset is laid out. extendible: first axis grows, chunks of about `chunk_bytes`.
+struct Create {
+  base::Shape shape;
+  base::DType dtype = base::DType::f32;
+  bool extendible = false;
+  std::int64_t chunk_bytes = 1 << 20;
+  std::string description, units;  // attributes, where not empty
+};
+
+class File {
+ public:
+  /// Foreign until proved otherwise: links other than hard ones, external storage, virtual datasets
+  /// and all filters but deflate, shuffle and fletcher32 are refused. Takes no lock, so that files
+  /// on read-only mounts open. Throws UsageError(code) when it cannot be opened or is no HDF5.
+  static File open_to_read(const std::string& path, base::ExitCode code);
+  /// Creates or truncates. Throws SystemError(resources).
+  static File create(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  bool has(const std::string& dataset) const;
+  /// All datasets' paths below `group`, sorted. Refuses links that are not hard links.
+  std::vector<std::string> list(const std::string& group = "/") const;
+  /// Throws UsageError(code of open_to_read) naming what is missing.
+  Dataset dataset(const std::string& path) const;
+  /// Makes missing groups on the way. bf16 gets attribute dtype = "bf16".
+  Dataset create_dataset(const std::string& path, const Create& create);
+  /// `count` texts; extendible ones begin empty.
+  Dataset create_texts(const std::string& path, std::int64_t count, std::int64_t text_bytes,
+                       const std::string& description, bool extendible = false);
+  Dataset create_records(const std::string& path, const std::vector<Field>& fields,
+                         std::int64_t record_bytes, const std::string& description);
+  void create_group(const std::string& path);
+
+  /// Attributes of the root, or of a group or dataset given by path.
+  std::optional<std::string> text_attribute(const std::string& key,
+                                            const std::string& at = "/") const;
+  std::optional<std::vector<std::int64_t>> integer_attribute(const std::string& key,
+                                                             const std::string& at = "/") const;
+  std::optional<double> number_attribute(const std::string& key, const std::string& at = "/") const;
+  void set_attribute(const std::string& key, const std::string& value, const std::string& at = "/");
+  void set_attribute(const std::string& key, const std::vector<std::uint32_t>& value,
+                     const std::string& at = "/");
+  void set_attribute(const std::string& key, std::uint64_t value, const std::string& at = "/");
+  void set_attribute(const std::string& key, std::uint8_t value, const std::string& at = "/");
+  void set_attribute(const std::string& key, double value, const std::string& at = "/");
+
+  /// Closes with every return checked; throws SystemError(resources). The destructor closes too,
+  /// but cannot tell.
+  void close();
+
+ private:
+  File(Id id, std::string path, base::ExitCode code);
+  std::string named(const std::string& object) const { return path_ + ":" + object; }
+  base::Handle<Id, CloseFile> id_;
+  std::string path_;
+  base::ExitCode code_;
+};
+
+/// "1.10.8"
+std::string library_version();
+/// Silences HDF5's own error printing; called once at the start of main.
+void be_quiet();
+
+}  // namespace tetrarch::storage::h5

@@ -1,0 +1,339 @@
+// Makes an InputSet from input files.
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/input_reader.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+
+namespace tetrarch::storage {
+namespace {
+
+using base::DType;
+using base::ExitCode;
+
+constexpr std::int64_t block_tokens = 1 << 20;
+constexpr std::size_t max_id_bytes = 1024;
+// deflate packs at most about 1032 to 1; a file that promises more than that holds no such data
+constexpr std::int64_t max_packing = 1100;
+
+[[noreturn]] void refuse(const std::string& path, const std::string& object,
+                         const std::string& found, const std::string& expected) {
+  throw base::UsageError(ExitCode::input,
+                         fmt::format("{}: {} is {} (expected {}). Write the file again in the "
+                                     "format tetrarch-inputs.",
+                                     path, object, found, expected));
+}
+
+std::string type_text(const h5::Info& info) {
+  if (info.dtype) return std::string(base::name_of(*info.dtype));
+  if (info.is_variable_text) return "text of variable length";
+  if (info.text_bytes > 0) return fmt::format("text of {} bytes", info.text_bytes);
+  return "another type";
+}
+
+/// One axis, and as much data as its size promises: nothing is allocated before this is known.
+std::int64_t check_vector(const h5::Dataset& dataset, const std::string& file,
+                          const std::string& path, std::int64_t element_bytes) {
+  const h5::Info info = dataset.info();
+  if (info.shape.size() != 1)
+    refuse(file, path, fmt::format("of shape {}", base::to_string(info.shape)), "one axis");
+  const std::int64_t bytes = base::checked_mul(info.shape[0], element_bytes);
+  if (bytes / max_packing > info.stored_bytes || (bytes > 0 && info.stored_bytes == 0))
+    refuse(file, path,
+           fmt::format("of {} elements with {} bytes of data", info.shape[0], info.stored_bytes),
+           fmt::format("{} bytes", bytes));
+  return info.shape[0];
+}
+
+std::int64_t check_vector(const h5::Dataset& dataset, const std::string& file,
+                          const std::string& path, DType dtype) {
+  const h5::Info info = dataset.info();
+  if (info.dtype != dtype)
+    refuse(file, path, type_text(info), std::string(base::name_of(dtype)));
+  return check_vector(dataset, file, path, base::size_of(dtype));
+}
+
+void check_format(const h5::File& file) {
+  const auto format = file.text_attribute("format");
+  if (format != "tetrarch-inputs")
+    refuse(file.path(), "attribute format",
+           format ? fmt::format("\"{}\"", *format) : std::string("missing"),
+           "\"tetrarch-inputs\"");
+  const auto version = file.integer_attribute("format_version");
+  if (!version || version->empty() || version->front() != 1)
+    refuse(file.path(), "attribute format_version",
+           version && !version->empty() ? fmt::format("{}", version->front()) : "missing",
+           "1, 0");
+}
+
+bool is_utf8(const std::string& text) {
+  for (std::size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    const std::size_t length = lead < 0x80             ? 1
+                               : (lead & 0xe0) == 0xc0 ? 2
+                               : (lead & 0xf0) == 0xe0 ? 3
+                               : (lead & 0xf8) == 0xf0 ? 4
+                                                       : 0;
+    if (length == 0 || i + length > text.size()) return false;
+    for (std::size_t j = 1; j < length; ++j)
+      if ((static_cast<unsigned char>(text[i + j]) & 0xc0) != 0x80) return false;
+    i += length;
+  }
+  return true;
+}
+
+void check_id(const std::string& file, const std::string& id, std::int64_t index) {
+  const std::string object = fmt::format("/ids[{}]", index);
+  if (id.size() > max_id_bytes)
+    refuse(file, object, fmt::format("{} bytes long", id.size()),
+           fmt::format("at most {}", max_id_bytes));
+  if (!is_utf8(id) || id.find('\0') != std::string::npos)
+    refuse(file, object, "not UTF-8", "UTF-8 text");
+}
+
+bool is_json(const std::filesystem::path& path) {
+  return path.extension() == ".jsonl" || path.extension() == ".json";
+}
+
+void add_folder(const std::filesystem::path& folder, std::vector<std::string>& files) {
+  std::vector<std::string> found;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.path().extension() == ".h5" && !name.starts_with('.'))
+      found.push_back(entry.path().string());
+  }
+  if (found.empty())
+    throw base::UsageError(ExitCode::input,
+                           fmt::format("{}: no input (the folder holds no .h5 file). Name the files "
+                                       "or another folder.",
+                                       folder.string()));
+  std::ranges::sort(found);
+  files.insert(files.end(), found.begin(), found.end());
+}
+
+}  // namespace
+
+std::vector<std::string> input_files(const std::vector<std::string>& paths) {
+  std::vector<std::string> files;
+  for (const std::string& path : paths) {
+    std::error_code error;
+    if (std::filesystem::is_directory(path, error)) {
+      add_folder(path, files);
+    } else if (is_json(path)) {
+      throw base::UsageError(ExitCode::input,
+                             fmt::format("{}: JSON lines are not read by this version (only HDF5 "
+                                         "is). Convert it to the format tetrarch-inputs.",
+                                         path));
+    } else {
+      files.push_back(path);
+    }
+  }
+  if (files.empty())
+    throw base::UsageError(ExitCode::input, "no input is given. Name files with --inputs.");
+  return files;
+}
+
+InputReader::InputReader(std::int64_t vocab_size, std::int64_t max_position)
+    : max_position_(max_position) {
+  set_.vocab_size_ = vocab_size;
+  set_.offsets_ = {0};
+  set_.file_begin_ = {0};
+}
+
+void InputReader::add(const std::string& path) {
+  const h5::File file = h5::File::open_to_read(path, ExitCode::input);
+  check_format(file);
+  set_.files_.push_back(path);
+  const h5::Dataset tokens = file.dataset("/tokens");
+  const std::int64_t num_tokens = check_vector(tokens, path, "/tokens", DType::u32);
+  first_ = set_.count();
+  add_offsets(file, num_tokens);
+  count_ = set_.count() - first_;
+  set_.status_.resize(static_cast<std::size_t>(set_.count()));
+  add_ids(file);
+  add_score_from(file);
+  judge_lengths();
+  add_tokens(tokens);
+  set_.file_begin_.push_back(set_.count());
+}
+
+void InputReader::add_offsets(const h5::File& file, std::int64_t num_tokens) {
+  const h5::Dataset dataset = file.dataset("/offsets");
+  const std::int64_t size = check_vector(dataset, file.path(), "/offsets", DType::u64);
+  if (size == 0) refuse(file.path(), "/offsets", "empty", "one element more than sequences");
+  std::vector<std::uint64_t> offsets(static_cast<std::size_t>(size));
+  dataset.read_all(DType::u64, offsets.data());
+  hash_.update(std::as_bytes(std::span(offsets)));
+  if (offsets.front() != 0)
+    refuse(file.path(), "/offsets[0]", fmt::format("{}", offsets.front()), "0");
+  const std::uint64_t before = set_.offsets_.back();
+  set_.offsets_.reserve(set_.offsets_.size() + offsets.size() - 1);
+  for (std::size_t i = 1; i < offsets.size(); ++i) {
+    if (offsets[i] < offsets[i - 1])
+      refuse(file.path(), fmt::format("/offsets[{}]", i), fmt::format("{}", offsets[i]),
+             fmt::format("at least {}, the one before it", offsets[i - 1]));
+    set_.offsets_.push_back(before + offsets[i]);
+  }
+  if (offsets.back() != static_cast<std::uint64_t>(num_tokens))
+    refuse(file.path(), "the last of /offsets", fmt::format("{}", offsets.back()),
+           fmt::format("{}, the length of /tokens", num_tokens));
+}
+
+void InputReader::add_ids(const h5::File& file) {
+  const h5::Dataset dataset = file.dataset("/ids");
+  const h5::Info info = dataset.info();
+  const bool is_text = info.is_variable_text || info.text_bytes > 0;
+  if (!is_text && info.dtype != DType::u64)
+    refuse(file.path(), "/ids", type_text(info), "u64 or text");
+  const std::int64_t count = check_vector(dataset, file.path(), "/ids",
+                                          std::max<std::int64_t>(info.text_bytes, 8));
+  if (count != count_)
+    refuse(file.path(), "/ids", fmt::format("of {} elements", count),
+           fmt::format("{}, one for each sequence of /offsets", count_));
+  if (is_text && set_.is_numeric_) {
+    for (const std::uint64_t id : set_.numeric_ids_) set_.text_ids_.push_back(std::to_string(id));
+    set_.numeric_ids_.clear();
+    set_.is_numeric_ = false;
+  }
+  if (is_text) {
+    constexpr std::int64_t block = 1 << 16;
+    for (std::int64_t begin = 0; begin < count; begin += block) {
+      std::vector<std::string> texts = dataset.read_texts(begin, std::min(block, count - begin));
+      for (std::string& text : texts) {
+        check_id(file.path(), text, begin + (&text - texts.data()));
+        hash_.update(std::as_bytes(std::span(text.c_str(), text.size() + 1)));
+        set_.text_ids_.push_back(std::move(text));
+      }
+    }
+    return;
+  }
+  std::vector<std::uint64_t> ids(static_cast<std::size_t>(count));
+  dataset.read_all(DType::u64, ids.data());
+  hash_.update(std::as_bytes(std::span(ids)));
+  for (const std::uint64_t id : ids) {
+    if (set_.is_numeric_) {
+      set_.numeric_ids_.push_back(id);
+    } else {
+      set_.text_ids_.push_back(std::to_string(id));
+    }
+  }
+}
+
+void InputReader::add_score_from(const h5::File& file) {
+  const auto all = static_cast<std::size_t>(set_.count());
+  if (!file.has("/score_from")) {
+    if (!set_.score_from_.empty()) set_.score_from_.resize(all);
+    return;
+  }
+  const h5::Dataset dataset = file.dataset("/score_from");
+  const std::int64_t count = check_vector(dataset, file.path(), "/score_from", DType::u32);
+  if (count != count_)
+    refuse(file.path(), "/score_from", fmt::format("of {} elements", count),
+           fmt::format("{}, one for each sequence of /offsets", count_));
+  set_.score_from_.resize(all);
+  const std::span values(set_.score_from_.data() + first_, static_cast<std::size_t>(count));
+  dataset.read_all(DType::u32, values.data());
+  hash_.update(std::as_bytes(values));
+}
+
+void InputReader::judge_lengths() {
+  for (std::int64_t i = first_; i < first_ + count_; ++i) {
+    const std::int64_t length = set_.length(i);
+    if (length == 0) {
+      set_status(i, SequenceStatus::empty, "no tokens");
+    } else if (set_.score_from(i) > length) {
+      set_status(i, SequenceStatus::bad_record,
+                 fmt::format("score_from {} is beyond its {} tokens", set_.score_from(i), length));
+    } else if (length > max_position_) {
+      set_status(i, SequenceStatus::too_long,
+                 fmt::format("{} tokens, max_position is {}", length, max_position_));
+    }
+  }
+}
+
+void InputReader::add_tokens(const h5::Dataset& tokens) {
+  const auto base_offset = set_.offsets_[static_cast<std::size_t>(first_)];
+  const auto total = static_cast<std::int64_t>(set_.offsets_.back() - base_offset);
+  const auto local = [&](std::int64_t i) {
+    return static_cast<std::int64_t>(set_.offsets_[static_cast<std::size_t>(i)] - base_offset);
+  };
+  std::vector<std::uint32_t> block(static_cast<std::size_t>(std::min(total, block_tokens)));
+  std::int64_t sequence = first_;
+  for (std::int64_t begin = 0; begin < total; begin += block_tokens) {
+    const std::int64_t end = std::min(begin + block_tokens, total);
+    tokens.read({{begin}, {end - begin}}, DType::u32, block.data());
+    hash_.update(std::as_bytes(std::span(block.data(), static_cast<std::size_t>(end - begin))));
+    for (std::int64_t at = begin; at < end;) {
+      while (local(sequence + 1) <= at) ++sequence;
+      const std::int64_t stop = std::min(local(sequence + 1), end);
+      judge_tokens(sequence, at - local(sequence), block.data() + (at - begin), stop - at);
+      at = stop;
+    }
+  }
+}
+
+void InputReader::judge_tokens(std::int64_t sequence, std::int64_t position,
+                               const std::uint32_t* tokens, std::int64_t count) {
+  if (set_.status(sequence) != SequenceStatus::ok) return;
+  std::uint32_t largest = 0;
+  for (std::int64_t i = 0; i < count; ++i) largest = std::max(largest, tokens[i]);
+  if (largest < set_.vocab_size_) return;
+  const auto* bad = std::find_if(tokens, tokens + count,
+                                 [&](std::uint32_t token) { return token >= set_.vocab_size_; });
+  set_status(sequence, SequenceStatus::bad_token,
+             fmt::format("token {} at position {}, vocab_size is {}", *bad,
+                         position + (bad - tokens), set_.vocab_size_));
+}
+
+void InputReader::set_status(std::int64_t sequence, SequenceStatus status, std::string error) {
+  set_.status_[static_cast<std::size_t>(sequence)] = static_cast<std::uint8_t>(status);
+  set_.errors_[sequence] = std::move(error);
+}
+
+void InputReader::refuse_duplicates() const {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(set_.count()));
+  std::iota(order.begin(), order.end(), 0);
+  const auto sort_by = [&](const auto& ids) {
+    std::ranges::sort(order, [&](std::int64_t a, std::int64_t b) {
+      const auto& left = ids[static_cast<std::size_t>(a)];
+      const auto& right = ids[static_cast<std::size_t>(b)];
+      return left != right ? left < right : a < b;
+    });
+  };
+  if (set_.is_numeric_) {
+    sort_by(set_.numeric_ids_);
+  } else {
+    sort_by(set_.text_ids_);
+  }
+  constexpr int max_listed = 10;
+  int num_found = 0;
+  std::string list;
+  for (std::size_t i = 1; i < order.size(); ++i) {
+    const std::int64_t a = order[i - 1], b = order[i];
+    if (set_.id(a) != set_.id(b) || ++num_found > max_listed) continue;
+    const auto place = [&](std::int64_t sequence) {
+      const std::uint32_t file = set_.file(sequence);
+      return fmt::format("{} (sequence {})", set_.files_[file],
+                         sequence - set_.file_begin_[file]);
+    };
+    list += fmt::format("\n  id {} stands in {} and in {}", set_.id(a), place(a), place(b));
+  }
+  if (num_found > 0)
+    throw base::UsageError(ExitCode::input,
+                           fmt::format("inputs: {} ids stand twice (results are found by id). Make "
+                                       "each id of all input files unique.{}",
+                                       num_found, list));
+}
+
+InputSet InputReader::finish() {
+  refuse_duplicates();
+  set_.identity_ = hex_text(hash_.digest());
+  return std::move(set_);
+}
+
+}  // namespace tetrarch::storage

@@ -1,0 +1,86 @@
+/// The prompts of a run: every input file's labels in memory, tokens read when asked for.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "plan/schedule.hpp"
+#include "storage/results_layout.hpp"
+
+namespace tetrarch::storage {
+
+/// All sequences of all input files, in the order given; index 0 .. count() - 1 is input order.
+///
+/// Holds offsets, ids and what is wrong with a sequence, never the corpus. Rank 0 opens it and sends
+/// to_bytes() to the others; each rank then reads the tokens that it needs itself.
+class InputSet {
+ public:
+  /// `paths`: HDF5 files, or folders whose *.h5 are taken by name. Reads every file once, in bounded
+  /// memory: checks token ids against `vocab_size` and makes the identity.
+  /// Throws UsageError(input) naming file, object, what was found and what was expected. A bad
+  /// sequence does not throw: it gets a status.
+  static InputSet open(const std::vector<std::string>& paths, std::int64_t vocab_size,
+                       std::int64_t max_position);
+  static InputSet from_bytes(std::span<const std::byte> bytes);
+  std::vector<std::byte> to_bytes() const;
+
+  InputSet(InputSet&&) noexcept;
+  InputSet& operator=(InputSet&&) noexcept;
+  ~InputSet();
+
+  std::int64_t count() const { return static_cast<std::int64_t>(offsets_.size()) - 1; }
+  std::int64_t total_tokens() const { return static_cast<std::int64_t>(offsets_.back()); }
+  /// Prefix sums of the lengths over all files, [count() + 1].
+  const std::vector<std::uint64_t>& offsets() const { return offsets_; }
+  std::int64_t length(std::int64_t sequence) const;
+  /// First position that counts in the log-prob sum; 0 where the file does not say.
+  std::int64_t score_from(std::int64_t sequence) const;
+  SequenceStatus status(std::int64_t sequence) const;
+  /// What is wrong with it, "" when nothing is.
+  std::string error(std::int64_t sequence) const;
+
+  /// True when the ids of all files are numbers; then numeric_ids() has them, else texts.
+  bool is_numeric() const { return is_numeric_; }
+  const std::vector<std::uint64_t>& numeric_ids() const { return numeric_ids_; }
+  /// The id as text.
+  std::string id(std::int64_t sequence) const;
+
+  /// Index into files() of the file that the sequence came from.
+  std::uint32_t file(std::int64_t sequence) const;
+  const std::vector<std::string>& files() const { return files_; }
+  /// XXH3 over offsets, ids, score_from and tokens of each file in order, 16 hex digits.
+  const std::string& identity() const { return identity_; }
+
+  /// The sequences that can be computed (status ok), in input order.
+  std::vector<plan::SequenceLength> lengths_ok() const;
+  /// length(sequence) token ids. Opens the file when it is not the last one used; not thread-safe.
+  /// Throws UsageError(input) when the file has changed since open().
+  void read_tokens(std::int64_t sequence, std::uint32_t* to) const;
+
+ private:
+  struct Reader;
+  InputSet();
+  friend class InputReader;
+
+  std::vector<std::string> files_;
+  std::vector<std::int64_t> file_begin_;  // first sequence of each file, and count()
+  std::vector<std::uint64_t> offsets_;    // [count + 1]
+  std::vector<std::uint32_t> score_from_;  // [count], or empty when no file has it
+  std::vector<std::uint8_t> status_;       // [count]
+  std::map<std::int64_t, std::string> errors_;
+  bool is_numeric_ = true;
+  std::vector<std::uint64_t> numeric_ids_;  // [count] when is_numeric_
+  std::vector<std::string> text_ids_;       // [count] otherwise
+  std::string identity_;
+  std::int64_t vocab_size_ = 0;
+  mutable std::unique_ptr<Reader> reader_;  // the file read last
+};
+
+}  // namespace tetrarch::storage

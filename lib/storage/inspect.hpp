@@ -1,0 +1,15 @@
+/// Tells a person what is in a file or run folder, without reading its data.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "base/log.hpp"
+
+namespace tetrarch::storage {
+
+/// Kind, attributes, datasets with type, shape and size, totals, first ids, statuses.
+/// Throws UsageError(input) when it is none of Tetrarch's files.
+void inspect(const std::string& path, base::Log& log);
+
+}  // namespace tetrarch::storage

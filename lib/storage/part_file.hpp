@@ -1,0 +1,141 @@
+/// Parts of results: a writing rank's finished microbatches, made safe one file at a time.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "storage/h5.hpp"
+#include "storage/results_layout.hpp"
+
+namespace tetrarch::storage {
+
+/// A row of /timing/phases; the same bytes in memory and in the file.
+struct TimingRow {
+  std::int32_t attempt = 0, rank = 0;
+  std::int32_t dp = 0, pp = 0, ep = 0, tp = 0;
+  std::int32_t microbatch = -1;  // -1: outside microbatches
+  std::int32_t layer = -1;       // -1: all layers together
+  char phase[16] = {};           // zero padded
+  double start_s = 0, seconds = 0;
+  std::uint64_t bytes = 0, flops = 0;
+
+  void set_phase(std::string_view name);
+};
+/// The members of TimingRow for HDF5.
+const std::vector<h5::Field>& timing_fields();
+inline constexpr const char* timing_description =
+    "one row for each stretch of work: who, where in the model, which phase, how long";
+
+/// A sequence of a microbatch, in the order of its rows.
+struct PartSequence {
+  std::int64_t sequence = 0;  // in input order
+  std::int64_t length = 0;    // tokens
+};
+
+/// Who writes, and how often it commits.
+struct PartOptions {
+  std::string run_dir;
+  std::string run_uuid;
+  int attempt = 0, dp = 0, ep = 0;
+  std::int64_t commit_bytes = 64 << 20;
+  double commit_interval_s = 30;
+};
+
+/// Writes parts/dDDD-eEEE-aAAA-NNNNNN-XXXXXXXXXXXXXXXX.h5, the last field being the XXH3 of the
+/// file. A part holds whole microbatches and counts only under this name: until commit() it is a
+/// temporary file, which the destructor discards.
+///
+///   begin(sequences)
+///   append(dataset, rows, data) ...   every dataset of the layout, any pieces, in row order
+///   set_status(...), append_timing(...)
+///   end()                             checks that no dataset lacks a row
+///   if (is_due()) commit()
+///
+/// All failures of writing throw SystemError(resources); what was committed before stays.
+class PartWriter {
+ public:
+  PartWriter(PartOptions options, std::vector<DatasetPlan> layout);
+  PartWriter(const PartWriter&) = delete;
+  PartWriter& operator=(const PartWriter&) = delete;
+  ~PartWriter();
+
+  const std::vector<DatasetPlan>& layout() const { return layout_; }
+
+  /// Begins a microbatch; an empty one is welcome.
+  void begin(std::span<const PartSequence> sequences);
+  /// `rows` rows of row_bytes() each: token rows, or one row for each sequence.
+  void append(int dataset, std::int64_t rows, const void* data);
+  void append(std::string_view path, std::int64_t rows, const void* data);
+  /// For a sequence of the microbatch at hand that turned out bad; its rows are appended all the
+  /// same and replaced by fill values when results are merged.
+  void set_status(std::int64_t sequence, SequenceStatus status, const std::string& error);
+  /// May be called between begin() and end(), or outside.
+  void append_timing(std::span<const TimingRow> rows);
+  void end();
+
+  /// True when enough bytes or time have gathered since the last commit, outside a microbatch.
+  bool is_due() const;
+  /// Makes everything since the last commit durable; does nothing when there is nothing.
+  void commit();
+  /// Commits what is pending.
+  void close() { commit(); }
+
+  /// Payload appended so far, in committed parts and the one at hand.
+  std::int64_t bytes_written() const { return bytes_written_; }
+  /// Committed files so far.
+  int num_parts() const { return number_; }
+
+ private:
+  class Column;
+  void open_file();
+  void write_sequences(h5::File& file);
+  void discard() noexcept;
+
+  PartOptions options_;
+  std::vector<DatasetPlan> layout_;
+  int number_ = 0;
+  bool in_microbatch_ = false;
+  std::string temporary_;
+  std::optional<h5::File> file_;
+  std::vector<std::unique_ptr<Column>> columns_;  // one per dataset of the layout
+  std::vector<PartSequence> sequences_;           // of the part
+  std::vector<std::uint8_t> status_;
+  std::vector<std::string> errors_;
+  std::vector<TimingRow> timing_;
+  std::size_t microbatch_begin_ = 0;  // index into sequences_
+  std::int64_t num_tokens_ = 0;       // of the part
+  std::int64_t pending_bytes_ = 0, bytes_written_ = 0;
+  std::chrono::steady_clock::time_point pending_since_;
+};
+
+/// What a part's name says.
+struct PartName {
+  int dp = 0, ep = 0, attempt = 0, number = 0;
+  std::string xxh3;  // 16 hex digits
+};
+std::string to_string(const PartName& name);
+/// Nothing when the file name is not that of a committed part.
+std::optional<PartName> parse_part_name(std::string_view file_name);
+
+/// A sequence as a part has it.
+struct PartEntry {
+  std::int64_t sequence = 0, length = 0;
+  std::int64_t row = 0;        // its place among the part's sequences
+  std::int64_t token_row = 0;  // its first row in datasets per token
+  SequenceStatus status = SequenceStatus::ok;
+  std::string error;
+};
+
+/// The list of a part's sequences. Checks the file's XXH3 against its name, its format and its run;
+/// throws UsageError(input) naming what is wrong.
+std::vector<PartEntry> read_part(const std::string& path, const std::string& run_uuid);
+
+}  // namespace tetrarch::storage

@@ -1,0 +1,171 @@
+// Which datasets a run writes.
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/results_layout.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+
+namespace tetrarch::storage {
+namespace {
+
+using base::DType;
+using Per = DatasetPlan::Per;
+
+constexpr std::uint64_t nan_f32 = 0x7fc00000, nan_bf16 = 0x7fc0, nan_f64 = 0x7ff8000000000000;
+constexpr std::uint64_t no_expert = 0xffff;
+
+std::uint64_t nan_of(DType dtype) {
+  return dtype == DType::bf16 ? nan_bf16 : dtype == DType::f64 ? nan_f64 : nan_f32;
+}
+
+std::string hidden_description(std::int64_t layer, const plan::ModelSpec& spec,
+                               plan::Pooling pooling) {
+  std::string what = layer < 0                   ? "the embedding"
+                     : layer == spec.num_layers ? "the residual stream after the final norm"
+                                                : fmt::format("the residual stream after layer {}",
+                                                              layer);
+  if (pooling == plan::Pooling::last) return what + ", at the last position";
+  if (pooling == plan::Pooling::mean) return what + ", mean over the positions";
+  return what + ", at each position";
+}
+
+DatasetPlan hidden(std::int64_t layer, const plan::Outputs& outputs, const plan::ModelSpec& spec) {
+  const bool is_pooled = outputs.pooling != plan::Pooling::none;
+  DatasetPlan plan;
+  plan.path = layer < 0                   ? "/hidden/embed"
+              : layer == spec.num_layers ? "/hidden/final"
+                                          : numbered_path("hidden", layer);
+  plan.dtype = is_pooled ? DType::f32 : spec.dtype;
+  plan.per = is_pooled ? Per::sequence : Per::token;
+  plan.columns = spec.hidden_size;
+  plan.is_vector = false;
+  plan.description = hidden_description(layer, spec, outputs.pooling);
+  plan.fill = nan_of(plan.dtype);
+  return plan;
+}
+
+DatasetPlan experts(std::int64_t layer, const plan::ModelSpec& spec) {
+  return {numbered_path("experts", layer), DType::u16, Per::token, spec.top_k, false,
+          fmt::format("experts chosen in layer {}, in the order of their router scores; 65535: none",
+                      layer),
+          "expert id", no_expert};
+}
+
+void add_logprobs(std::vector<DatasetPlan>& layout) {
+  layout.push_back({"/logprobs/token", DType::f32, Per::token, 1, true,
+                    "log p(token at this position | those before it); NaN at position 0", "nat",
+                    nan_f32});
+  layout.push_back({"/logprobs/sum", DType::f64, Per::sequence, 1, true,
+                    "sum over positions max(1, score_from) .. T-1, in order", "nat", nan_f64});
+  layout.push_back({"/logprobs/count", DType::u64, Per::sequence, 1, true,
+                    "positions in the sum", "tokens", 0});
+  layout.push_back({"/logprobs/is_greedy", DType::u8, Per::sequence, 1, true,
+                    "1 when each token of the sum was the most likely one", "", 0});
+}
+
+}  // namespace
+
+std::string_view name_of(SequenceStatus status) {
+  switch (status) {
+    case SequenceStatus::ok: return "ok";
+    case SequenceStatus::empty: return "empty";
+    case SequenceStatus::bad_token: return "token id";
+    case SequenceStatus::too_long: return "longer than max_position";
+    case SequenceStatus::not_finite: return "non-finite";
+    case SequenceStatus::bad_record: return "bad record";
+    case SequenceStatus::not_done: return "not done";
+  }
+  return "unknown";
+}
+
+base::Shape DatasetPlan::shape(std::int64_t rows) const {
+  return is_vector ? base::Shape{rows} : base::Shape{rows, columns};
+}
+
+std::string numbered_path(std::string_view group, std::int64_t layer) {
+  return fmt::format("/{}/{:02}", group, layer);
+}
+
+std::vector<DatasetPlan> results_layout(const plan::Outputs& outputs,
+                                        const plan::ModelSpec& spec) {
+  const auto has_hidden = [&](std::int64_t layer) {
+    return outputs.hidden && std::ranges::count(outputs.hidden_layers, layer) > 0;
+  };
+  std::vector<DatasetPlan> layout;
+  if (has_hidden(-1)) layout.push_back(hidden(-1, outputs, spec));
+  for (std::int64_t layer = 0; layer < spec.num_layers; ++layer) {
+    if (outputs.experts && spec.top_k > 0) layout.push_back(experts(layer, spec));
+    if (has_hidden(layer)) layout.push_back(hidden(layer, outputs, spec));
+  }
+  if (has_hidden(spec.num_layers)) layout.push_back(hidden(spec.num_layers, outputs, spec));
+  if (outputs.logprobs) add_logprobs(layout);
+  if (outputs.last_logits)
+    layout.push_back({"/last_logits", DType::f32, Per::sequence, spec.vocab_size, false,
+                      "logits after the last position", "", nan_f32});
+  return layout;
+}
+
+int find_dataset(const std::vector<DatasetPlan>& layout, std::string_view path) {
+  const auto found = std::ranges::find(layout, path, &DatasetPlan::path);
+  return found == layout.end() ? -1 : static_cast<int>(found - layout.begin());
+}
+
+base::Json to_json(const std::vector<DatasetPlan>& layout) {
+  base::Json json = base::Json::array();
+  for (const DatasetPlan& plan : layout) {
+    json.push_back({{"path", plan.path},
+                    {"dtype", base::name_of(plan.dtype)},
+                    {"per", plan.per == Per::token ? "token" : "sequence"},
+                    {"columns", plan.columns},
+                    {"is_vector", plan.is_vector},
+                    {"description", plan.description},
+                    {"units", plan.units},
+                    {"fill", plan.fill}});
+  }
+  return json;
+}
+
+std::vector<DatasetPlan> layout_from_json(const base::Json& json, const std::string& where) {
+  constexpr DType dtypes[] = {DType::f32, DType::bf16, DType::i32, DType::u32,
+                              DType::u16, DType::u8,   DType::u64, DType::f64};
+  std::vector<DatasetPlan> layout;
+  try {
+    for (const base::Json& item : json) {
+      DatasetPlan plan;
+      plan.path = item.at("path");
+      const auto dtype =
+          std::ranges::find(dtypes, item.at("dtype").get<std::string>(), base::name_of);
+      if (dtype == std::end(dtypes) || item.at("columns").get<std::int64_t>() < 1)
+        throw base::UsageError(base::ExitCode::input,
+                               fmt::format("{}: dataset {} has an unknown type or no columns. "
+                                           "Start again in another folder.",
+                                           where, plan.path));
+      plan.dtype = *dtype;
+      plan.per = item.at("per") == "token" ? Per::token : Per::sequence;
+      plan.columns = item.at("columns");
+      plan.is_vector = item.at("is_vector");
+      plan.description = item.at("description");
+      plan.units = item.at("units");
+      plan.fill = item.at("fill");
+      layout.push_back(std::move(plan));
+    }
+  } catch (const base::Json::exception& error) {
+    throw base::UsageError(base::ExitCode::input,
+                           fmt::format("{}: the list of datasets cannot be read ({}). Start again "
+                                       "in another folder.",
+                                       where, error.what()));
+  }
+  return layout;
+}
+
+void fill_rows(const DatasetPlan& dataset, std::int64_t rows, std::byte* to) {
+  const auto size = static_cast<std::size_t>(base::size_of(dataset.dtype));
+  const std::int64_t elements = rows * dataset.columns;
+  for (std::int64_t i = 0; i < elements; ++i, to += size) std::memcpy(to, &dataset.fill, size);
+}
+
+}  // namespace tetrarch::storage

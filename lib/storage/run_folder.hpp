@@ -1,0 +1,106 @@
+/// The folder of a run: who holds it, what it is a run of, and what of it is safely done.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/handle.hpp"
+#include "base/json.hpp"
+#include "base/log.hpp"
+#include "storage/durable.hpp"
+#include "storage/part_file.hpp"
+
+namespace tetrarch::storage {
+
+/// What run.json keeps; each a JSON object, nested as deep as wanted.
+struct RunSettings {
+  /// Must not change on resume. A difference throws UsageError naming the key (dotted), was and is:
+  /// weights (4) below "weights", input (3) below "inputs", else usage (2).
+  base::Json frozen = base::Json::object();
+  /// As frozen, but tolerated with allow_mixed: versions, build, instruction set, backend.
+  base::Json mixable = base::Json::object();
+  /// Replaced by each attempt: input paths, command line, grid; see merge.hpp for what merge needs.
+  base::Json facts = base::Json::object();
+};
+
+struct RunFolderOptions {
+  bool allow_mixed = false;
+  double lock_wait_s = 10;  // how long a held lock is waited for
+};
+
+/// A sequence and the part that has it.
+struct CommittedSequence {
+  PartEntry entry;
+  int part = 0;  // index into Committed::parts
+};
+/// What parts hold, each sequence once.
+struct Committed {
+  std::vector<std::string> parts;            // paths, in name order
+  std::vector<CommittedSequence> sequences;  // by rising sequence
+  bool has(std::int64_t sequence) const { return find(sequence) != nullptr; }
+  const CommittedSequence* find(std::int64_t sequence) const;
+};
+
+/// Reads all parts of a folder and changes nothing. `tell(path, problem)` hears of damaged and
+/// foreign files; `twice(sequence, kept, other)` of a sequence in two parts, of which the first
+/// counts.
+Committed scan_parts(
+    const std::string& run_dir, const std::string& run_uuid,
+    const std::function<void(const std::string& path, const std::string& problem)>& tell,
+    const std::function<void(std::int64_t sequence, const std::string& kept,
+                             const std::string& other)>& twice);
+
+/// Held by rank 0 alone, from open to destruction: no second process can open it meanwhile. Other
+/// writing ranks need path(), run_uuid() and attempt() for their PartWriter, and nothing else.
+class RunFolder {
+ public:
+  /// Creates the folder or resumes in it: waits for the lock, compares settings, removes temporary
+  /// files and a stop request of earlier attempts, and counts the attempt (not when is_complete()).
+  /// Throws UsageError(resources) when it is in use, read-only or not a folder.
+  static RunFolder open(const std::string& path, const RunSettings& settings,
+                        const RunFolderOptions& options, base::Log& log);
+  /// Opens a folder that has a run.json, for merge.
+  static RunFolder open_existing(const std::string& path, const RunFolderOptions& options,
+                                 base::Log& log);
+
+  const std::string& path() const { return path_; }
+  const std::string& run_uuid() const { return run_uuid_; }
+  int attempt() const { return attempt_; }  // 1 for the first
+  bool is_resumed() const { return attempt_ > 1; }
+  /// True when an attempt ran with other mixable settings; reproducible is 0 then.
+  bool is_mixed() const { return is_mixed_; }
+  const base::Json& frozen() const { return json_["frozen"]; }
+  const base::Json& facts() const { return json_["facts"]; }
+  std::string results_path() const;
+  std::string log_path() const;
+
+  /// True when results.h5 of this run is there, with status "complete".
+  bool is_complete() const;
+  /// Verifies every part. Damaged and foreign ones are moved to parts/damaged-NAME with a message,
+  /// and their sequences count as not done.
+  Committed committed(base::Log& log);
+  /// True when somebody has made a file RUN_DIR/stop.
+  bool stop_requested() const;
+  /// Removes all committed parts.
+  void remove_parts();
+
+ private:
+  RunFolder(std::string path, const RunFolderOptions& options, base::Log& log);
+  void compare(const RunSettings& settings, const RunFolderOptions& options, base::Log& log);
+  void clean();
+  void save() const;
+
+  std::string path_;
+  FolderLock lock_;
+  base::Json json_;
+  std::string run_uuid_;
+  int attempt_ = 0;
+  bool is_mixed_ = false;
+};
+
+/// run.json of a folder; throws UsageError(input) when it is missing or not one of ours.
+base::Json read_run_json(const std::string& run_dir);
+
+}  // namespace tetrarch::storage

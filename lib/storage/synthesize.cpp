@@ -1,0 +1,245 @@
+// Random models and inputs from a counter-based generator.
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/synthesize.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <exception>
+#include <filesystem>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/build_info.hpp"
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "storage/checksum.hpp"
+#include "storage/durable.hpp"
+#include "storage/h5.hpp"
+#include "storage/weights_writer.hpp"
+
+namespace tetrarch::storage {
+namespace {
+
+using plan::Role;
+using plan::TensorSpec;
+
+constexpr unsigned most_threads = 8;
+
+/// SplitMix64 (Steele, Lea, Flood 2014) as a function of its counter.
+std::uint64_t random_bits(std::uint64_t key, std::uint64_t counter) {
+  std::uint64_t z = key + (counter + 1) * 0x9e3779b97f4a7c15u;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+std::uint64_t key_of(std::uint64_t seed, std::string_view what, std::int64_t index) {
+  Xxh3 hash;
+  const std::uint64_t numbers[] = {seed, static_cast<std::uint64_t>(index)};
+  hash.update(std::as_bytes(std::span(numbers)));
+  hash.update(what);
+  return hash.digest();
+}
+
+/// The sum of four 16-bit numbers, less its mean: deviation 65536 / 3^1/2, to within 1e-9.
+float centred_sum(std::uint64_t bits) {
+  const auto sum = static_cast<std::int32_t>((bits & 0xffffu) + (bits >> 16 & 0xffffu) +
+                                             (bits >> 32 & 0xffffu) + (bits >> 48));
+  return static_cast<float>(sum - 2 * 0xffff);
+}
+
+double deviation(const TensorSpec& tensor) {
+  switch (tensor.role) {
+    case Role::embed:
+      return 1;
+    case Role::final_norm:
+    case Role::attn_norm:
+    case Role::moe_norm:
+      return 0.1;
+    case Role::router:
+      return 2.5 / std::sqrt(static_cast<double>(tensor.columns()));
+    case Role::o:
+    case Role::down:
+      return 1 / std::sqrt(static_cast<double>(tensor.rows()));  // input-major
+    default:
+      return 1 / std::sqrt(static_cast<double>(tensor.columns()));
+  }
+}
+
+double mean(const TensorSpec& tensor) {
+  return tensor.shape.size() == 1 ? 1 : 0;
+}
+
+/// One unit's bytes in the tensor's dtype, made in pieces that stay in the cache.
+void synthesize_unit(const TensorSpec& tensor, std::uint64_t seed, std::int64_t unit,
+                     std::vector<std::byte>& to) {
+  const std::int64_t element_bytes = base::size_of(tensor.dtype);
+  const std::int64_t bytes = tensor.unit_bytes(unit);
+  const std::int64_t expert = unit / tensor.num_slices;
+  const std::int64_t begin = tensor.slice_rows(unit % tensor.num_slices).begin * tensor.columns();
+  const std::int64_t count = bytes / element_bytes;
+  to.resize(static_cast<std::size_t>(bytes));
+  std::vector<float> piece(static_cast<std::size_t>(std::min<std::int64_t>(count, 1 << 14)));
+  for (std::int64_t at = 0; at < count; at += static_cast<std::int64_t>(piece.size())) {
+    const auto size = static_cast<std::size_t>(
+        std::min<std::int64_t>(static_cast<std::int64_t>(piece.size()), count - at));
+    const std::span<float> values(piece.data(), size);
+    synthesize_values(tensor, seed, expert, begin + at, values);
+    std::byte* out = to.data() + at * element_bytes;
+    if (tensor.dtype == base::DType::bf16)
+      base::to_bf16(values, {reinterpret_cast<base::bf16*>(out), size});
+    else
+      std::copy(values.begin(), values.end(), reinterpret_cast<float*>(out));
+  }
+}
+
+/// Threads make units, one at a time writes: HDF5 is not for several.
+class UnitFactory {
+ public:
+  UnitFactory(WeightsWriter& writer, std::uint64_t seed) : writer_(writer), seed_(seed) {
+    for (std::size_t tensor = 0; tensor < writer.tensors().size(); ++tensor)
+      for (std::int64_t unit = 0; unit < writer.tensors()[tensor].num_units(); ++unit)
+        jobs_.push_back({tensor, unit});
+  }
+
+  void run() {
+    const unsigned num_threads = std::clamp(std::thread::hardware_concurrency(), 1u, most_threads);
+    std::vector<std::thread> threads;
+    for (unsigned i = 1; i < num_threads; ++i)
+      threads.emplace_back([this] { work(); });
+    work();
+    for (std::thread& thread : threads)
+      thread.join();
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  struct Job {
+    std::size_t tensor;
+    std::int64_t unit;
+  };
+
+  void work() {
+    try {
+      std::vector<std::byte> bytes;
+      for (std::size_t i = next_++; i < jobs_.size(); i = next_++) {
+        synthesize_unit(writer_.tensors()[jobs_[i].tensor], seed_, jobs_[i].unit, bytes);
+        const std::lock_guard lock(mutex_);
+        writer_.write_unit(jobs_[i].tensor, jobs_[i].unit, bytes);
+      }
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      if (!failure_) failure_ = std::current_exception();
+      next_ = jobs_.size();
+    }
+  }
+
+  WeightsWriter& writer_;
+  std::uint64_t seed_;
+  std::vector<Job> jobs_;
+  std::atomic<std::size_t> next_ = 0;
+  std::mutex mutex_;
+  std::exception_ptr failure_;
+};
+
+void make_folder_of(const std::string& path) {
+  const auto folder = std::filesystem::path(path).parent_path();
+  std::error_code error;
+  if (!folder.empty()) std::filesystem::create_directories(folder, error);
+  if (error)
+    throw base::SystemError(base::ExitCode::resources,
+                            fmt::format("{}: cannot be made ({}). Check the permissions, or give "
+                                        "another path.",
+                                        folder.string(), error.message()));
+}
+
+void write_tokens(h5::File& file, const InputsSpec& inputs,
+                  const std::vector<std::uint64_t>& offsets) {
+  h5::Create create;
+  create.shape = {static_cast<std::int64_t>(offsets.back())};
+  create.dtype = base::DType::u32;
+  create.description = "token ids of all sequences, one after another";
+  h5::Dataset dataset = file.create_dataset("/tokens", create);
+  std::vector<std::uint32_t> tokens;
+  for (std::size_t i = 0; i + 1 < offsets.size(); ++i) {
+    const std::uint64_t key = key_of(inputs.seed, "tokens", static_cast<std::int64_t>(i));
+    tokens.resize(offsets[i + 1] - offsets[i]);
+    for (std::size_t t = 0; t < tokens.size(); ++t)
+      tokens[t] = static_cast<std::uint32_t>(
+          ((random_bits(key, t) >> 32) * static_cast<std::uint64_t>(inputs.vocab_size)) >> 32);
+    dataset.write(
+        {{static_cast<std::int64_t>(offsets[i])}, {static_cast<std::int64_t>(tokens.size())}},
+        base::DType::u32, tokens.data());
+  }
+}
+
+void write_numbers(h5::File& file, const std::string& path,
+                   const std::vector<std::uint64_t>& numbers, const std::string& description) {
+  h5::Create create;
+  create.shape = {static_cast<std::int64_t>(numbers.size())};
+  create.dtype = base::DType::u64;
+  create.description = description;
+  file.create_dataset(path, create).write_all(base::DType::u64, numbers.data());
+}
+
+}  // namespace
+
+void synthesize_values(const TensorSpec& tensor, std::uint64_t seed, std::int64_t expert,
+                       std::int64_t begin, std::span<float> to) {
+  const std::uint64_t key = key_of(seed, tensor.path, expert);
+  const auto scale = static_cast<float>(deviation(tensor) * std::sqrt(3.0) / 65536);
+  const auto centre = static_cast<float>(mean(tensor));
+  const auto first = static_cast<std::uint64_t>(begin);
+  for (std::size_t i = 0; i < to.size(); ++i)
+    to[i] = centre + scale * centred_sum(random_bits(key, first + i));
+}
+
+void synthesize_weights(const plan::ModelSpec& spec, std::int64_t reduction_shards,
+                        std::uint64_t seed, const std::string& path, base::Log& log) {
+  const auto begin = std::chrono::steady_clock::now();
+  make_folder_of(path);
+  WeightsWriter writer(path, spec, reduction_shards, fmt::format("synth, seed {}", seed));
+  UnitFactory(writer, seed).run();
+  writer.finish();
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  log.say("{}: {} parameters, {}, in {} ({:.2f} GB/s)", path,
+          base::count_text(spec.num_parameters()), base::bytes_text(writer.total_bytes()),
+          base::duration_text(seconds), 1e-9 * static_cast<double>(writer.total_bytes()) / seconds);
+}
+
+void synthesize_inputs(const InputsSpec& inputs, const std::string& path, base::Log& log) {
+  base::expects(inputs.num_sequences >= 0 && 0 <= inputs.min_tokens &&
+                    inputs.min_tokens <= inputs.max_tokens && inputs.vocab_size > 0,
+                "lengths min <= max and a vocabulary");
+  make_folder_of(path);
+  const auto num_lengths = static_cast<std::uint64_t>(inputs.max_tokens - inputs.min_tokens + 1);
+  const std::uint64_t key = key_of(inputs.seed, "lengths", 0);
+  std::vector<std::uint64_t> offsets{0}, ids;
+  for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(inputs.num_sequences); ++i) {
+    const auto length =
+        static_cast<std::uint64_t>(inputs.min_tokens) + random_bits(key, i) % num_lengths;
+    offsets.push_back(offsets.back() + length);
+    ids.push_back(i);
+  }
+  TemporaryFile temporary(path);
+  h5::File file = h5::File::create(temporary.path());
+  file.set_attribute("format", std::string("tetrarch-inputs"));
+  file.set_attribute("format_version", std::vector<std::uint32_t>{1, 0});
+  file.set_attribute("software_version", base::build_info().version);
+  file.set_attribute("created_utc", base::utc_now());
+  file.set_attribute("source", fmt::format("synth, seed {}", inputs.seed));
+  write_tokens(file, inputs, offsets);
+  write_numbers(file, "/offsets", offsets,
+                "where each sequence begins in /tokens; the last: its end");
+  write_numbers(file, "/ids", ids, "id of each sequence");
+  file.close();
+  temporary.publish();
+  log.say("{}: {} sequences, {} tokens", path, base::count_text(inputs.num_sequences),
+          base::count_text(static_cast<std::int64_t>(offsets.back())));
+}
+
+}  // namespace tetrarch::storage

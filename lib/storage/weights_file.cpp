@@ -1,0 +1,272 @@
+// weights.h5, proved before it is read.
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/weights_file.hpp"
+
+#include <algorithm>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "plan/problems.hpp"
+#include "storage/checksum.hpp"
+
+namespace tetrarch::storage {
+namespace {
+
+using base::ExitCode;
+using base::UsageError;
+using plan::Problems;
+using plan::TensorSpec;
+
+std::int64_t row_bytes(const TensorSpec& tensor) {
+  return tensor.columns() * base::size_of(tensor.dtype);
+}
+
+std::int64_t unit_rows(const TensorSpec& tensor, std::int64_t unit) {
+  return tensor.slice_rows(unit % tensor.num_slices).size();
+}
+
+bool is_transposed(const base::Shape& found, const base::Shape& expected) {
+  const std::size_t rank = expected.size();
+  if (found.size() != rank || rank < 2) return false;
+  return found[rank - 1] == expected[rank - 2] && found[rank - 2] == expected[rank - 1];
+}
+
+/// What the file itself must show of a dataset before its bytes are believed.
+void check_dataset(Problems& problems, const std::string& path, const h5::Info& info,
+                   const base::Shape& shape, base::DType dtype, std::int64_t file_bytes) {
+  const std::int64_t bytes = base::checked_elements(shape) * base::size_of(dtype);
+  const auto found_dtype = info.dtype ? base::name_of(*info.dtype) : "of another kind";
+  if (info.dtype != dtype)
+    problems.add("{}: elements are {}, expected {}. Import the model again.", path, found_dtype,
+                 base::name_of(dtype));
+  if (info.shape != shape) {
+    problems.add("{}: shape is {}, expected {} from config_json{}. Import the model again.", path,
+                 base::to_string(info.shape), base::to_string(shape),
+                 is_transposed(info.shape, shape) ? " (transposed?)" : "");
+  } else if (!info.is_contiguous) {
+    problems.add(
+        "{}: is stored in chunks, expected a contiguous layout (slices are read directly). "
+        "Import the model again.",
+        path);
+  } else if (info.stored_bytes != bytes || info.file_offset < 0) {
+    problems.add("{}: {} bytes are stored, expected {}. Copy or import the file again.", path,
+                 info.stored_bytes, bytes);
+  } else if (info.file_offset > file_bytes - bytes) {
+    problems.add("{}: ends at byte {}, but the file has {}. Copy or import the file again.", path,
+                 info.file_offset + bytes, file_bytes);
+  }
+}
+
+std::string required_text(const h5::File& file, const std::string& key) {
+  auto value = file.text_attribute(key);
+  if (!value)
+    throw UsageError(ExitCode::weights,
+                     fmt::format("{}: root attribute \"{}\" is missing. Import the model again.",
+                                 file.path(), key));
+  return *std::move(value);
+}
+
+void check_format(const h5::File& file) {
+  const std::string format = required_text(file, "format");
+  if (format != "tetrarch-weights")
+    throw UsageError(ExitCode::weights,
+                     fmt::format("{}: format is \"{}\", expected \"tetrarch-weights\". Give a file "
+                                 "that `import` or `synth` wrote.",
+                                 file.path(), format));
+  const auto version = file.integer_attribute("format_version");
+  if (!version || version->size() != 2 || version->front() != 1)
+    throw UsageError(
+        ExitCode::weights,
+        fmt::format("{}: format_version is {}, expected [1, 0]. Import the model again "
+                    "with this version.",
+                    file.path(), version ? base::to_string(*version) : "missing"));
+}
+
+}  // namespace
+
+bool is_weights_file(const std::string& path) {
+  try {
+    const h5::File file = h5::File::open_to_read(path, ExitCode::weights);
+    return file.text_attribute("format") == "tetrarch-weights";
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+base::Shape sums_shape(const TensorSpec& tensor) {
+  std::int64_t largest = 0;
+  for (std::int64_t slice = 0; slice < tensor.num_slices; ++slice)
+    largest = std::max(largest, tensor.unit_bytes(slice));
+  return {tensor.num_units(), base::ceil_div(largest, checksum_block_bytes)};
+}
+
+h5::Hyperslab rows_of_unit(const TensorSpec& tensor, std::int64_t unit, std::int64_t first_row,
+                           std::int64_t rows) {
+  if (tensor.shape.size() == 1) return {{0}, {tensor.columns()}};
+  const std::int64_t begin = tensor.slice_rows(unit % tensor.num_slices).begin + first_row;
+  if (tensor.shape.size() == 2) return {{begin, 0}, {rows, tensor.columns()}};
+  return {{unit / tensor.num_slices, begin, 0}, {1, rows, tensor.columns()}};
+}
+
+WeightsFile::WeightsFile(h5::File file, std::string path)
+    : path_(std::move(path)), file_(std::move(file)) {
+  read_head();
+  check_datasets();
+  read_sums();
+}
+
+WeightsFile WeightsFile::open(const std::string& path) {
+  return WeightsFile(h5::File::open_to_read(path, ExitCode::weights), path);
+}
+
+void WeightsFile::read_head() {
+  check_format(file_);
+  config_json_ = required_text(file_, "config_json");
+  const std::string config_sum = hex_text(xxh3(std::as_bytes(std::span(config_json_))));
+  const auto noted_sum = file_.text_attribute("config_xxh3");
+  if (noted_sum && *noted_sum != config_sum)
+    throw UsageError(
+        ExitCode::weights,
+        fmt::format("{}: config_json has checksum {}, expected {}. The file is damaged; "
+                    "copy or import it again.",
+                    path_, config_sum, *noted_sum));
+  spec_ = plan::parse_model_spec(config_json_, path_);
+  const std::string dtype = required_text(file_, "dtype");
+  if (dtype != base::name_of(spec_.dtype))
+    throw UsageError(ExitCode::weights,
+                     fmt::format("{}: root attribute \"dtype\" is \"{}\", but config_json says "
+                                 "\"{}\". Import the model again.",
+                                 path_, dtype, base::name_of(spec_.dtype)));
+  const auto shards = file_.integer_attribute("reduction_shards");
+  if (!shards || shards->size() != 1)
+    throw UsageError(ExitCode::weights,
+                     fmt::format("{}: root attribute \"reduction_shards\" is missing. Import the "
+                                 "model again.",
+                                 path_));
+  reduction_shards_ = shards->front();
+  plan::check_reduction_shards(spec_, reduction_shards_, ExitCode::weights);
+  tensors_ = plan::tensors_of(spec_, reduction_shards_);
+}
+
+void WeightsFile::check_datasets() {
+  Problems problems;
+  const auto file_bytes = static_cast<std::int64_t>(std::filesystem::file_size(path_));
+  const std::vector<std::string> present = file_.list();
+  std::vector<std::string> expected;
+  const auto check = [&](const std::string& path, const base::Shape& shape, base::DType dtype) {
+    expected.push_back(path);
+    if (!std::binary_search(present.begin(), present.end(), path)) {
+      problems.add("{}: is missing. Copy or import the file again.", path);
+      return;
+    }
+    h5::Dataset dataset = file_.dataset(path);
+    check_dataset(problems, path, dataset.info(), shape, dtype, file_bytes);
+    entries_.emplace(path, Entry{std::move(dataset), {}});
+  };
+  for (const TensorSpec& tensor : tensors_) {
+    check(tensor.path, tensor.shape, tensor.dtype);
+    check(tensor.path + ".xxh3", sums_shape(tensor), base::DType::u64);
+  }
+  std::sort(expected.begin(), expected.end());
+  for (const std::string& path : present)
+    if (!std::binary_search(expected.begin(), expected.end(), path))
+      problems.add(
+          "{}: does not belong to this model (config_json has no such tensor). Import the "
+          "model again.",
+          path);
+  problems.refuse(ExitCode::weights, path_);
+}
+
+void WeightsFile::read_sums() {
+  std::vector<const TensorSpec*> sorted;
+  for (const TensorSpec& tensor : tensors_)
+    sorted.push_back(&tensor);
+  std::sort(sorted.begin(), sorted.end(),
+            [](const TensorSpec* a, const TensorSpec* b) { return a->path < b->path; });
+  Xxh3 identity;
+  identity.update(config_json_);
+  for (const TensorSpec* tensor : sorted) {
+    std::vector<std::uint64_t>& sums = entries_.at(tensor->path).sums;
+    sums.resize(static_cast<std::size_t>(base::checked_elements(sums_shape(*tensor))));
+    entries_.at(tensor->path + ".xxh3").dataset.read_all(base::DType::u64, sums.data());
+    identity.update(std::as_bytes(std::span(sums)));
+  }
+  identity_ = hex_text(identity.digest());
+}
+
+std::int64_t WeightsFile::total_bytes() const {
+  std::int64_t total = 0;
+  for (const TensorSpec& tensor : tensors_)
+    total += tensor.bytes();
+  return total;
+}
+
+const WeightsFile::Entry& WeightsFile::entry_of(const TensorSpec& tensor) const {
+  const auto found = entries_.find(tensor.path);
+  base::expects(found != entries_.end(), "a tensor of this file");
+  return found->second;
+}
+
+void WeightsFile::check_sums(const TensorSpec& tensor, std::int64_t unit,
+                             const std::vector<std::uint64_t>& found) const {
+  const std::vector<std::uint64_t>& sums = entry_of(tensor).sums;
+  const std::size_t most = sums.size() / static_cast<std::size_t>(tensor.num_units());
+  const std::uint64_t* expected = sums.data() + static_cast<std::size_t>(unit) * most;
+  for (std::size_t block = 0; block < most; ++block) {
+    const std::uint64_t sum = block < found.size() ? found[block] : 0;
+    if (sum == expected[block]) continue;
+    const std::string expert =
+        tensor.shape.size() == 3 ? fmt::format("expert {}, ", unit / tensor.num_slices) : "";
+    throw UsageError(
+        ExitCode::weights,
+        fmt::format("{}:{}: {}slice {} of {}, block {}: checksum is {}, expected {}. The file is "
+                    "damaged; copy or import it again.",
+                    path_, tensor.path, expert, unit % tensor.num_slices, tensor.num_slices, block,
+                    hex_text(sum), hex_text(expected[block])));
+  }
+}
+
+void WeightsFile::read_unit(const TensorSpec& tensor, std::int64_t unit, std::byte* to,
+                            bool verify) const {
+  const Entry& entry = entry_of(tensor);
+  const std::int64_t rows = unit_rows(tensor, unit);
+  if (!verify) {
+    entry.dataset.read(rows_of_unit(tensor, unit, 0, rows), tensor.dtype, to);
+    return;
+  }
+  // Pieces of about a block: they are summed while the cache still holds them.
+  const std::int64_t piece = std::max<std::int64_t>(1, checksum_block_bytes / row_bytes(tensor));
+  BlockSums sums;
+  for (std::int64_t row = 0; row < rows; row += piece) {
+    const std::int64_t count = std::min(piece, rows - row);
+    std::byte* at = to + row * row_bytes(tensor);
+    entry.dataset.read(rows_of_unit(tensor, unit, row, count), tensor.dtype, at);
+    sums.update({at, static_cast<std::size_t>(count * row_bytes(tensor))});
+  }
+  check_sums(tensor, unit, sums.finish());
+}
+
+void WeightsFile::verify_all(const Progress& progress) const {
+  std::int64_t done = 0;
+  std::vector<std::byte> buffer;
+  for (const TensorSpec& tensor : tensors_) {
+    const std::int64_t piece = std::max<std::int64_t>(1, checksum_block_bytes / row_bytes(tensor));
+    buffer.resize(static_cast<std::size_t>(piece * row_bytes(tensor)));
+    for (std::int64_t unit = 0; unit < tensor.num_units(); ++unit) {
+      BlockSums sums;
+      const std::int64_t rows = unit_rows(tensor, unit);
+      for (std::int64_t row = 0; row < rows; row += piece) {
+        const std::int64_t count = std::min(piece, rows - row);
+        entry_of(tensor).dataset.read(rows_of_unit(tensor, unit, row, count), tensor.dtype,
+                                      buffer.data());
+        sums.update({buffer.data(), static_cast<std::size_t>(count * row_bytes(tensor))});
+      }
+      check_sums(tensor, unit, sums.finish());
+      done += tensor.unit_bytes(unit);
+      if (progress) progress(done);
+    }
+  }
+}
+
+}  // namespace tetrarch::storage

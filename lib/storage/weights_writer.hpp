@@ -1,0 +1,66 @@
+/// weights.h5 to write: units in any order, then the checksums, then the final name.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "plan/model_spec.hpp"
+#include "plan/shard.hpp"
+#include "storage/h5.hpp"
+
+namespace tetrarch::storage {
+
+/// A name beside `path` for a file in the making, which is removed unless it is published.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(const std::string& path);
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  ~TemporaryFile();
+
+  const std::string& path() const { return temporary_; }
+  /// Gives the closed file its final name, durably.
+  void publish();
+
+ private:
+  std::string final_, temporary_;
+};
+
+/// The file has a temporary name in the same folder until finish(); without it, it is removed.
+class WeightsWriter {
+ public:
+  /// source: where the weights come from, for people. Throws SystemError(resources), by how much
+  /// the file system is too small too.
+  WeightsWriter(const std::string& path, const plan::ModelSpec& spec, std::int64_t reduction_shards,
+                const std::string& source);
+
+  const std::vector<plan::TensorSpec>& tensors() const { return tensors_; }
+  std::int64_t total_bytes() const;
+
+  /// All bytes of one unit of tensors()[tensor].
+  void write_unit(std::size_t tensor, std::int64_t unit, std::span<const std::byte> bytes);
+  /// Writes the checksums, closes, syncs and renames. Every unit must have been written.
+  void finish();
+
+ private:
+  struct Entry {
+    h5::Dataset dataset;
+    std::vector<std::uint64_t> sums;  // as in WeightsFile
+    std::vector<bool> is_written;     // per unit
+  };
+
+  void write_attributes(const plan::ModelSpec& spec, std::int64_t reduction_shards,
+                        const std::string& source);
+
+  TemporaryFile temporary_;
+  std::vector<plan::TensorSpec> tensors_;
+  std::optional<h5::File> file_;
+  std::vector<Entry> entries_;
+};
+
+}  // namespace tetrarch::storage

@@ -1,0 +1,187 @@
+// The memory table: every buffer once, by its shape, and no product that overflows unseen.
+// SPDX-License-Identifier: Apache-2.0
+#include "plan/memory.hpp"
+
+#include <map>
+
+#include "support.hpp"
+
+namespace tetrarch::plan {
+namespace {
+
+using base::ExitCode;
+using test::expect_says;
+using test::refusal;
+
+Extents extents(std::int64_t microbatch, std::int64_t part, std::int64_t home) {
+  return {microbatch, part, home, part, part};
+}
+
+std::map<BufferName, std::int64_t> bytes_of(const MemoryPlan& memory) {
+  std::map<BufferName, std::int64_t> bytes;
+  for (const BufferPlan& buffer : memory.workspace)
+    bytes[buffer.name] = buffer.bytes;
+  return bytes;
+}
+
+TEST(Memory, EveryBufferStandsOnceWithItsName) {
+  const MemoryPlan memory =
+      plan_memory(preset("tiny"), 4, Grid{1, 1, 2, 2}, Place{}, extents(64, 32, 16));
+
+  ASSERT_EQ(memory.workspace.size(), static_cast<std::size_t>(BufferName::num_buffers));
+  std::int64_t sum = 0;
+  for (std::size_t i = 0; i < memory.workspace.size(); ++i) {
+    EXPECT_EQ(memory.workspace[i].name, static_cast<BufferName>(i));
+    EXPECT_EQ(memory.workspace[i].bytes % 64, 0);
+    EXPECT_FALSE(name_of(memory.workspace[i].name).empty());
+    sum += memory.workspace[i].bytes;
+  }
+  EXPECT_EQ(memory.workspace_bytes(), sum);
+  EXPECT_EQ(memory.total_bytes(), sum + memory.weight_bytes);
+  EXPECT_EQ(name_of(BufferName::residual), "residual");
+  EXPECT_EQ(name_of(BufferName::expert_rows), "expert_rows");
+  EXPECT_EQ(name_of(BufferName::token_ids), "token_ids");
+}
+
+TEST(Memory, BuffersHaveTheBytesOfTheirShapes) {
+  // bf16, D 64, 8 heads and 4 kv heads of 8, E 16, k 2, F 32, V 4: tp 2 holds 2 slices
+  const MemoryPlan memory =
+      plan_memory(preset("tiny"), 4, Grid{1, 1, 4, 2}, Place{}, extents(256, 64, 32));
+  auto bytes = bytes_of(memory);
+
+  EXPECT_EQ(memory.round_rows, 256);  // 2 * 256 * 2 / 4
+  EXPECT_EQ(bytes[BufferName::residual], 32 * 64 * 2);
+  EXPECT_EQ(bytes[BufferName::gathered], 64 * 64 * 2);
+  EXPECT_EQ(bytes[BufferName::query], 64 * 32 * 2);
+  EXPECT_EQ(bytes[BufferName::key], 64 * 16 * 2);
+  EXPECT_EQ(bytes[BufferName::attended], 64 * 32 * 2);
+  EXPECT_EQ(bytes[BufferName::attention_partial], 2 * 64 * 64 * 2);
+  EXPECT_EQ(bytes[BufferName::reduce_received], 4 * 256 * 64 * 2);
+  EXPECT_EQ(bytes[BufferName::router_logits], 32 * 16 * 4);
+  EXPECT_EQ(bytes[BufferName::expert_ids], 32 * 2 * 4);
+  EXPECT_EQ(bytes[BufferName::counts], 8 * 32 * 4);
+  EXPECT_EQ(bytes[BufferName::sent], 64 * 64 * 2);
+  EXPECT_EQ(bytes[BufferName::expert_rows], 256 * 64 * 2);
+  EXPECT_EQ(bytes[BufferName::gate], 256 * 16 * 2);
+  EXPECT_EQ(bytes[BufferName::up], 256 * 16 * 2);
+  EXPECT_EQ(bytes[BufferName::activated], 256 * 16 * 2);
+  EXPECT_EQ(bytes[BufferName::expert_partial], 2 * 256 * 64 * 2);
+  EXPECT_EQ(bytes[BufferName::returned], 64 * 64 * 2);
+  EXPECT_EQ(bytes[BufferName::head_normed], 64 * 64 * 2);
+  EXPECT_EQ(bytes[BufferName::head_logits], 64 * 256 * 4);
+  EXPECT_EQ(bytes[BufferName::head_stats], 64 * 4 * 2 * 4);
+  EXPECT_EQ(bytes[BufferName::head_stats_all], 2 * 64 * 4 * 2 * 4);
+  EXPECT_EQ(bytes[BufferName::token_ids], 64 * 4);
+}
+
+TEST(Memory, WhatAGridDoesNotNeedHasNoBytes) {
+  const ModelSpec spec = preset("tetrarch-64-mini");
+  const auto on_grid = [&](int ep, int tp) {
+    return bytes_of(plan_memory(spec, 4, Grid{1, 1, ep, tp}, Place{}, extents(64, 64, 64)));
+  };
+  auto alone = on_grid(1, 1), only_tp = on_grid(1, 4), only_ep = on_grid(4, 1);
+
+  EXPECT_EQ(alone[BufferName::gate], 0);  // two-matrix experts
+  EXPECT_GT(alone[BufferName::up], 0);
+  for (const BufferName of_tp : {BufferName::gathered, BufferName::reduce_received,
+                                 BufferName::exchanged, BufferName::head_stats_all}) {
+    EXPECT_EQ(alone[of_tp], 0) << name_of(of_tp);
+    EXPECT_EQ(only_ep[of_tp], 0) << name_of(of_tp);
+    EXPECT_GT(only_tp[of_tp], 0) << name_of(of_tp);
+  }
+  for (const BufferName of_ep : {BufferName::received, BufferName::returned}) {
+    EXPECT_EQ(alone[of_ep], 0) << name_of(of_ep);
+    EXPECT_EQ(only_tp[of_ep], 0) << name_of(of_ep);
+    EXPECT_GT(only_ep[of_ep], 0) << name_of(of_ep);
+  }
+  for (const BufferName of_peers :
+       {BufferName::expert_order, BufferName::exchange_order, BufferName::expert_rows}) {
+    EXPECT_EQ(alone[of_peers], 0) << name_of(of_peers);
+    EXPECT_GT(only_tp[of_peers], 0) << name_of(of_peers);
+    EXPECT_GT(only_ep[of_peers], 0) << name_of(of_peers);
+  }
+}
+
+TEST(Memory, ARoundHoldsTwiceTheMeanAndNeverMoreThanAllCopies) {
+  const auto rows = [](int ep, std::int64_t tokens, double factor) {
+    return plan_memory(preset("tiny"), 4, Grid{1, 1, ep, 1}, Place{},
+                       extents(tokens, tokens, tokens), factor)
+        .round_rows;
+  };
+
+  EXPECT_EQ(rows(1, 100, 2), 200);
+  EXPECT_EQ(rows(1, 100, 0.1), 200);  // nothing is exchanged: one round
+  EXPECT_EQ(rows(2, 100, 2), 200);
+  EXPECT_EQ(rows(16, 100, 2), 25);
+  EXPECT_EQ(rows(16, 101, 2), 26);
+  EXPECT_EQ(rows(16, 100, 0.001), 1);
+  EXPECT_EQ(rows(16, 0, 2), 1);
+}
+
+TEST(Memory, TheWeightsOfAllRanksAreThoseOfTheModelWithItsCopies) {
+  const ModelSpec spec = preset("tetrarch-64");
+  const MemoryPlan memory =
+      plan_memory(spec, 4, Grid{1, 1, 16, 4}, Place{}, extents(65536, 4096, 1024));
+  std::int64_t expected = 0;
+  for (const TensorSpec& tensor : tensors_of(spec, 4))
+    expected += shard_bytes(tensor, shard_of(tensor, Grid{1, 1, 16, 4}, Place{}));
+
+  EXPECT_EQ(memory.weight_bytes, expected);
+  EXPECT_LT(memory.total_bytes(), 64'000'000'000);
+}
+
+TEST(Memory, TheHeadStaysBelowItsBoundAtAnyBatch) {
+  for (const std::string& name : preset_names())
+    for (const std::int64_t tokens : {std::int64_t{1}, std::int64_t{100}, std::int64_t{1} << 24}) {
+      const MemoryPlan memory =
+          plan_memory(preset(name), 4, Grid{1, 1, 1, 1}, Place{}, extents(tokens, tokens, tokens));
+      auto bytes = bytes_of(memory);
+
+      EXPECT_GE(memory.head_chunk, 1);
+      EXPECT_LE(memory.head_chunk, tokens);
+      EXPECT_LE(bytes[BufferName::head_normed] + bytes[BufferName::head_logits] +
+                    bytes[BufferName::head_stats] + bytes[BufferName::head_stats_all],
+                256 << 20)
+          << name;
+    }
+}
+
+TEST(Memory, AllTpRanksTakeTheSameHeadChunk) {
+  ModelSpec spec = preset("tiny");
+  spec.vocab_size = 172033;  // slices of unequal size
+  const auto chunk = [&](int tp_rank) {
+    return plan_memory(spec, 4, Grid{1, 1, 1, 4}, {0, 0, 0, tp_rank}, extents(9000, 9000, 2250))
+        .head_chunk;
+  };
+
+  EXPECT_LT(chunk(0), 9000);
+  for (int tp_rank = 1; tp_rank < 4; ++tp_rank)
+    EXPECT_EQ(chunk(tp_rank), chunk(0));
+}
+
+TEST(Memory, MoreCopiesThanCanBeNumberedAreRefused) {
+  const std::int64_t tokens = std::int64_t{1} << 30;
+
+  const std::string message = refusal(ExitCode::usage, [&] {
+    plan_memory(preset("tiny"), 4, Grid{}, Place{}, extents(tokens, tokens, tokens));
+  });
+
+  expect_says(message, "--tokens-per-microbatch");
+}
+
+TEST(Memory, SizesThatOverflowAreRefusedAsMemory) {
+  ModelSpec spec = preset("tiny");
+  spec.hidden_size = std::int64_t{1} << 31;
+  spec.num_experts = 1;
+  spec.top_k = 1;
+  const std::int64_t tokens = (std::int64_t{1} << 31) - 1;
+
+  const std::string message = refusal(ExitCode::resources, [&] {
+    plan_memory(spec, 4, Grid{}, Place{}, extents(tokens, tokens, tokens));
+  });
+
+  expect_says(message, "--tokens-per-microbatch");
+}
+
+}  // namespace
+}  // namespace tetrarch::plan

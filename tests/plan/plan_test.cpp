@@ -1,0 +1,198 @@
+// The whole plan: decided at once, the same microbatches on every grid, refused by how many bytes.
+// SPDX-License-Identifier: Apache-2.0
+#include "plan/plan.hpp"
+
+#include <chrono>
+
+#include "support.hpp"
+
+namespace tetrarch::plan {
+namespace {
+
+using base::ExitCode;
+using test::expect_says;
+using test::refusal;
+
+std::vector<SequenceLength> equal_lengths(std::int64_t count, std::int64_t length) {
+  std::vector<SequenceLength> sequences;
+  for (std::int64_t i = 0; i < count; ++i)
+    sequences.push_back({i, length});
+  return sequences;
+}
+
+RunConfig with_tokens(std::int64_t tokens_per_microbatch) {
+  RunConfig config;
+  config.tokens_per_microbatch = tokens_per_microbatch;
+  return config;
+}
+
+TEST(Plan, ThePartsAreThoseOfTheGridThatWasChosen) {
+  const auto lengths = equal_lengths(64, 100);
+
+  const Plan plan = make_plan(with_tokens(1600), preset("tiny"), 4, lengths, 64, 0);
+
+  EXPECT_EQ(plan.grid, (Grid{1, 1, 16, 4}));
+  EXPECT_EQ(plan.reduction_shards, 4);
+  EXPECT_EQ(plan.model, preset("tiny"));
+  EXPECT_EQ(plan.outputs, Outputs{});
+  EXPECT_EQ(plan.microbatches.size(), 4u);
+  EXPECT_EQ(plan.extents.max_microbatch_tokens, 1600);
+  EXPECT_EQ(plan.extents.max_part_tokens, 100);
+  EXPECT_EQ(plan.extents.max_home_tokens, 25);
+  EXPECT_EQ(plan.memory.round_rows, 400);
+  EXPECT_FALSE(plan.grid_reason.empty());
+}
+
+TEST(Plan, MicrobatchesAreTheSameOnEveryGrid) {
+  const auto lengths = equal_lengths(50, 77);
+  const Plan one = make_plan(with_tokens(500), preset("tiny"), 4, lengths, 1, 0);
+  for (const int num_ranks : {2, 4, 8, 16, 32, 64}) {
+    const Plan many = make_plan(with_tokens(500), preset("tiny"), 4, lengths, num_ranks, 0);
+
+    ASSERT_EQ(many.microbatches.size(), one.microbatches.size());
+    for (std::size_t i = 0; i < one.microbatches.size(); ++i) {
+      EXPECT_EQ(many.microbatches[i].num_tokens, one.microbatches[i].num_tokens);
+      EXPECT_EQ(many.microbatches[i].sequences.front().sequence,
+                one.microbatches[i].sequences.front().sequence);
+    }
+  }
+}
+
+TEST(Plan, NothingToDoIsAPlanToo) {
+  const Plan plan = make_plan(RunConfig{}, preset("tiny"), 4, {}, 4, 0);
+
+  EXPECT_TRUE(plan.microbatches.empty());
+  EXPECT_EQ(plan.extents.max_part_tokens, 0);
+  EXPECT_GT(plan.memory.weight_bytes, 0);
+}
+
+TEST(Plan, MemoryIsThatOfTheRankThatNeedsMost) {
+  ModelSpec spec = preset("tiny");
+  spec.vocab_size = 509;
+  const auto lengths = equal_lengths(4, 10);
+
+  RunConfig config;
+  config.grid.tp = 4;
+  const Plan plan = make_plan(config, spec, 4, lengths, 4, 0);
+
+  for (int tp_rank = 0; tp_rank < 4; ++tp_rank)
+    EXPECT_GE(plan.memory.total_bytes(),
+              plan_memory(spec, 4, plan.grid, {0, 0, 0, tp_rank}, plan.extents).total_bytes());
+}
+
+TEST(Plan, TooLittleMemoryIsRefusedByHowManyBytes) {
+  const auto lengths = equal_lengths(64, 100);
+  const std::int64_t needed =
+      make_plan(with_tokens(6400), preset("tiny"), 4, lengths, 1, 0).memory.total_bytes();
+
+  const std::string message = refusal(ExitCode::resources, [&] {
+    make_plan(with_tokens(6400), preset("tiny"), 4, lengths, 1, needed - 123);
+  });
+
+  expect_says(message, "123 bytes more");
+  expect_says(message, "--tokens-per-microbatch 3200");
+}
+
+TEST(Plan, WhatTheRefusalAdvisesFits) {
+  const auto lengths = equal_lengths(64, 100);
+  const std::int64_t needed =
+      make_plan(with_tokens(6400), preset("tiny"), 4, lengths, 1, 0).memory.total_bytes();
+
+  EXPECT_NO_THROW(make_plan(with_tokens(3200), preset("tiny"), 4, lengths, 1, needed - 123));
+  EXPECT_NO_THROW(make_plan(with_tokens(6400), preset("tiny"), 4, lengths, 1, needed));
+}
+
+TEST(Plan, WeightsThatDoNotFitNeedMoreRanks) {
+  const auto lengths = equal_lengths(4, 100);
+
+  const std::string message = refusal(ExitCode::resources, [&] {
+    make_plan(RunConfig{}, preset("tetrarch-64"), 4, lengths, 1, std::int64_t{64} << 30);
+  });
+
+  expect_says(message, "start more ranks");
+}
+
+TEST(Plan, ASequenceThatFitsNowhereIsNamed) {
+  const auto lengths = equal_lengths(1, 5000);
+  const std::int64_t needed =
+      make_plan(with_tokens(5000), preset("tiny"), 4, lengths, 1, 0).memory.total_bytes();
+
+  const std::string message = refusal(ExitCode::resources, [&] {
+    make_plan(with_tokens(5000), preset("tiny"), 4, lengths, 1, needed - 1);
+  });
+
+  expect_says(message, "longest sequence (5000 tokens)");
+}
+
+TEST(Plan, ALargerTpIsChosenWhenMemoryAsksForIt) {
+  const auto lengths = equal_lengths(16, 64);
+  const auto bytes_at = [&](int tp) {
+    RunConfig config = with_tokens(64);
+    config.grid.tp = tp;
+    return make_plan(config, preset("mixtral-8x7b"), 4, lengths, 8, 0).memory.total_bytes();
+  };
+  ASSERT_LT(bytes_at(4), bytes_at(1));
+
+  const Plan plan = make_plan(with_tokens(64), preset("mixtral-8x7b"), 4, lengths, 8, bytes_at(4));
+
+  EXPECT_EQ(plan.memory.total_bytes(), bytes_at(plan.grid.tp));
+  EXPECT_GT(plan.grid.tp, 1);
+}
+
+TEST(Plan, BadSettingsAreRefused) {
+  expect_says(
+      refusal(ExitCode::usage, [] { make_plan(with_tokens(0), preset("tiny"), 4, {}, 1, 0); }),
+      "--tokens-per-microbatch 0");
+  expect_says(
+      refusal(ExitCode::weights, [] { make_plan(RunConfig{}, preset("tiny"), 3, {}, 1, 0); }),
+      "reduction_shards = 3");
+  expect_says(refusal(ExitCode::usage, [] { make_plan(RunConfig{}, preset("tiny"), 4, {}, 5, 0); }),
+              "5 ranks");
+}
+
+TEST(Plan, AMillionSequencesArePlannedInSeconds) {
+  std::vector<SequenceLength> lengths = equal_lengths(1'000'000, 1);
+  for (std::size_t i = 0; i < lengths.size(); ++i)
+    lengths[i].length = 1 + static_cast<std::int64_t>(i * 7919 % 501);
+  const auto start = std::chrono::steady_clock::now();
+
+  const Plan plan = make_plan(with_tokens(65536), preset("tiny"), 4, lengths, 64, 0);
+
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  EXPECT_GT(plan.microbatches.size(), 3000u);
+  EXPECT_LT(seconds.count(), 20);
+}
+
+TEST(Plan, FlopsOfASequenceAreItsProducts) {
+  const ModelSpec spec = preset("tiny");
+
+  // of one token in one layer: q, k, v, o; router; 2 experts of 3 matrices
+  const double token = 2.0 * 64 * (64 + 32 + 32 + 64) + 2.0 * 64 * 16 + 2.0 * 2 * 3 * 64 * 32;
+  const double pairs = 5 * 6 / 2;
+  const double attention = 2.0 * 2 * 8 * 8 * pairs;
+  EXPECT_DOUBLE_EQ(sequence_flops(spec, 5, 0), 4 * (5 * token + attention));
+  EXPECT_DOUBLE_EQ(sequence_flops(spec, 5, 3) - sequence_flops(spec, 5, 0), 3 * 2.0 * 64 * 512);
+  EXPECT_EQ(sequence_flops(spec, 0, 0), 0);
+}
+
+TEST(Plan, AWindowLeavesOutThePairsThatItHides) {
+  ModelSpec spec = preset("tiny");
+  const double full = sequence_flops(spec, 10, 0);
+  spec.window = {3, 0, 0, 0};
+
+  // 1 + 2 + 3 * 8 of 55 pairs are seen in the first layer
+  EXPECT_DOUBLE_EQ(full - sequence_flops(spec, 10, 0), 4.0 * 64 * (55 - 27));
+  spec.window = {10, 11, 0, 0};
+  EXPECT_DOUBLE_EQ(sequence_flops(spec, 10, 0), full);
+}
+
+TEST(Plan, TwoMatrixExpertsCostTwoProducts) {
+  ModelSpec spec = preset("tiny");
+  const double glu = sequence_flops(spec, 1, 0);
+  spec.expert_kind = ExpertKind::mlp;
+
+  EXPECT_DOUBLE_EQ(glu - sequence_flops(spec, 1, 0), 4 * 2 * 2.0 * 64 * 32);
+}
+
+}  // namespace
+}  // namespace tetrarch::plan

@@ -1,0 +1,187 @@
+// Microbatches are a pure function of the lengths; their sequences are spread by attention cost.
+// SPDX-License-Identifier: Apache-2.0
+#include "plan/schedule.hpp"
+
+#include <algorithm>
+#include <random>
+
+#include "support.hpp"
+
+namespace tetrarch::plan {
+namespace {
+
+std::vector<SequenceLength> of_lengths(const std::vector<std::int64_t>& lengths) {
+  std::vector<SequenceLength> sequences;
+  for (const std::int64_t length : lengths)
+    sequences.push_back({static_cast<std::int64_t>(sequences.size()), length});
+  return sequences;
+}
+
+std::vector<SequenceLength> random_lengths(std::size_t count, std::int64_t longest) {
+  std::mt19937 random(7);
+  std::vector<std::int64_t> lengths(count);
+  for (std::int64_t& length : lengths)
+    length = 1 + static_cast<std::int64_t>(random()) % longest;
+  return of_lengths(lengths);
+}
+
+Microbatch microbatch_of(const std::vector<SequenceLength>& sequences) {
+  Microbatch microbatch{sequences, 0};
+  for (const SequenceLength& sequence : sequences)
+    microbatch.num_tokens += sequence.length;
+  return microbatch;
+}
+
+std::vector<std::vector<std::int64_t>> lengths_of(const std::vector<Microbatch>& microbatches) {
+  std::vector<std::vector<std::int64_t>> lengths;
+  for (const Microbatch& microbatch : microbatches) {
+    lengths.emplace_back();
+    for (const SequenceLength& sequence : microbatch.sequences)
+      lengths.back().push_back(sequence.length);
+  }
+  return lengths;
+}
+
+TEST(Schedule, AMicrobatchClosesBeforeItWouldExceedItsTokens) {
+  const auto microbatches = make_microbatches(of_lengths({4, 6, 1, 10, 9, 1, 1}), 10);
+
+  using Lengths = std::vector<std::vector<std::int64_t>>;
+  EXPECT_EQ(lengths_of(microbatches), (Lengths{{4, 6}, {1}, {10}, {9, 1}, {1}}));
+}
+
+TEST(Schedule, ALongerSequenceIsAMicrobatchOfItsOwn) {
+  const auto microbatches = make_microbatches(of_lengths({3, 25, 3, 30}), 10);
+
+  using Lengths = std::vector<std::vector<std::int64_t>>;
+  EXPECT_EQ(lengths_of(microbatches), (Lengths{{3}, {25}, {3}, {30}}));
+}
+
+TEST(Schedule, EverySequenceIsInOneMicrobatchInInputOrder) {
+  const auto sequences = random_lengths(1000, 300);
+
+  const auto microbatches = make_microbatches(sequences, 512);
+
+  std::int64_t next = 0;
+  for (const Microbatch& microbatch : microbatches) {
+    std::int64_t tokens = 0;
+    for (const SequenceLength& sequence : microbatch.sequences) {
+      EXPECT_EQ(sequence.sequence, next++);
+      tokens += sequence.length;
+    }
+    EXPECT_EQ(tokens, microbatch.num_tokens);
+    EXPECT_LE(tokens, 512);
+  }
+  EXPECT_EQ(next, 1000);
+}
+
+TEST(Schedule, NoSequencesMakeNoMicrobatch) {
+  EXPECT_TRUE(make_microbatches({}, 10).empty());
+}
+
+TEST(Schedule, EveryEpRankSetCoversEachSequenceOnceInInputOrder) {
+  const Microbatch microbatch = microbatch_of(random_lengths(100, 50));
+  for (const int ep : {1, 2, 3, 16, 128}) {
+    const auto parts = assign_to_ep(microbatch, ep, 10, 1);
+
+    std::vector<int> seen(100, 0);
+    EXPECT_EQ(parts.size(), static_cast<std::size_t>(ep));
+    for (const auto& part : parts) {
+      for (const SequenceLength& sequence : part)
+        ++seen[static_cast<std::size_t>(sequence.sequence)];
+      EXPECT_TRUE(std::is_sorted(part.begin(), part.end(), [](const auto& a, const auto& b) {
+        return a.sequence < b.sequence;
+      }));
+    }
+    EXPECT_EQ(std::count(seen.begin(), seen.end(), 1), 100);
+  }
+}
+
+TEST(Schedule, LongestFirstGoesToTheLeastLoadedRank) {
+  // linear cost alone: 8 | 7, then 6 to the 7, 5 to the 8, 4 to the first of two 13s
+  const auto parts = assign_to_ep(microbatch_of(of_lengths({4, 5, 6, 7, 8})), 2, 1, 0);
+
+  using Lengths = std::vector<std::vector<std::int64_t>>;
+  Lengths lengths;
+  for (const auto& part : parts) {
+    lengths.emplace_back();
+    for (const SequenceLength& sequence : part)
+      lengths.back().push_back(sequence.length);
+  }
+  EXPECT_EQ(lengths, (Lengths{{4, 5, 8}, {6, 7}}));
+}
+
+TEST(Schedule, CostsDecideWhoIsLoaded) {
+  const Microbatch microbatch = microbatch_of(of_lengths({10, 5, 5, 2}));
+
+  const auto linear = assign_to_ep(microbatch, 2, 1, 0);
+  const auto quadratic = assign_to_ep(microbatch, 2, 0, 1);
+
+  EXPECT_EQ(linear[0].size(), 2u);     // 10 2 | 5 5: tokens balance
+  EXPECT_EQ(quadratic[0].size(), 1u);  // 10 | 5 5 2: 55 pairs against 33
+}
+
+TEST(Schedule, LoadsDifferByNoMoreThanTheLongestSequence) {
+  const Microbatch microbatch = microbatch_of(random_lengths(2000, 400));
+  const double linear = 100, quadratic = 1;
+  const auto cost = [&](double length) {
+    return length * linear + length * (length + 1) / 2 * quadratic;
+  };
+
+  const auto parts = assign_to_ep(microbatch, 16, linear, quadratic);
+
+  double least = 1e300, most = 0;
+  for (const auto& part : parts) {
+    double load = 0;
+    for (const SequenceLength& sequence : part)
+      load += cost(static_cast<double>(sequence.length));
+    least = std::min(least, load);
+    most = std::max(most, load);
+  }
+  EXPECT_LE(most - least, cost(400));
+  EXPECT_LT(most, 1.01 * least);
+}
+
+TEST(Schedule, ExtentsAreTheLargestParts) {
+  const auto microbatches = make_microbatches(of_lengths({10, 3, 3, 3, 7}), 19);
+
+  const Extents one = extents_of(microbatches, preset("tiny"), Grid{1, 1, 1, 4});
+  const Extents two = extents_of(microbatches, preset("tiny"), Grid{1, 1, 2, 4});
+
+  EXPECT_EQ(one.max_microbatch_tokens, 19);
+  EXPECT_EQ(one.max_part_tokens, 19);
+  EXPECT_EQ(one.max_home_tokens, 5);
+  EXPECT_EQ(one.max_part_sequences, 4);
+  EXPECT_EQ(one.max_sequence_length, 10);
+  EXPECT_EQ(two.max_microbatch_tokens, 19);
+  EXPECT_EQ(two.max_part_tokens, 10);  // 10 | 3 3 3
+  EXPECT_EQ(two.max_home_tokens, 3);
+  EXPECT_EQ(two.max_part_sequences, 3);
+}
+
+TEST(Schedule, ExtentsBoundTheHomeOfEveryTpRank) {
+  const auto microbatches = make_microbatches(random_lengths(200, 50), 333);
+  const ModelSpec spec = preset("tiny");
+  const Grid grid{1, 1, 4, 4};
+  const Extents extents = extents_of(microbatches, spec, grid);
+  std::int64_t largest_home = 0;
+  for (const Microbatch& microbatch : microbatches)
+    for (const auto& part :
+         assign_to_ep(microbatch, grid.ep, linear_cost(spec), quadratic_cost(spec))) {
+      const std::int64_t tokens = microbatch_of(part).num_tokens;
+      for (int rank = 0; rank < grid.tp; ++rank)
+        largest_home = std::max(largest_home, even_range(tokens, grid.tp, rank).size());
+    }
+
+  EXPECT_EQ(extents.max_home_tokens, largest_home);
+}
+
+TEST(Schedule, CostsOfTheModelAreItsFlops) {
+  const ModelSpec spec = preset("tiny");
+
+  // q, k, v, o, the router, and the head's share of one of 4 layers
+  EXPECT_EQ(linear_cost(spec), 2.0 * 64 * (64 + 32 + 32 + 64) + 2.0 * 64 * 16 + 2.0 * 64 * 512 / 4);
+  EXPECT_EQ(quadratic_cost(spec), 2.0 * 2 * 64);
+}
+
+}  // namespace
+}  // namespace tetrarch::plan

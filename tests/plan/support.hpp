@@ -1,0 +1,40 @@
+/// What the tests of this room share.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "base/error.hpp"
+#include "plan/model_spec.hpp"
+
+namespace tetrarch::plan::test {
+
+/// The message of the UsageError that `act` throws; a failure when it throws none, or another code.
+inline std::string refusal(base::ExitCode code, const std::function<void()>& act) {
+  try {
+    act();
+  } catch (const base::UsageError& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "nothing was refused";
+  return {};
+}
+
+inline void expect_says(const std::string& message, const std::string& words) {
+  EXPECT_NE(message.find(words), std::string::npos)
+      << "expected \"" << words << "\" in: " << message;
+}
+
+/// The size of `tiny` with other heads; head_size 8.
+inline ModelSpec with_heads(std::int64_t num_heads, std::int64_t num_kv_heads) {
+  ModelSpec spec = preset("tiny");
+  spec.num_heads = num_heads;
+  spec.num_kv_heads = num_kv_heads;
+  return spec;
+}
+
+}  // namespace tetrarch::plan::test
