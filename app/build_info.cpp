@@ -28,7 +28,8 @@ base::Json build_info() {
 
 std::string build_info_text() {
   std::string text;
-  for (const auto& [name, value] : build_info().items())
+  const base::Json info = build_info();
+  for (const auto& [name, value] : info.items())
     text += fmt::format("{:<11} {}\n", name,
                         value.is_boolean() ? (value.get<bool>() ? "yes" : "no")
                                            : value.get<std::string>());

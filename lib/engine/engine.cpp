@@ -6,6 +6,7 @@
 #include <numeric>
 #include <span>
 
+#include "engine/agree.hpp"
 #include "engine/collector.hpp"
 #include "engine/progress.hpp"
 
@@ -40,6 +41,12 @@ Assignment assign(const Job& job, const plan::Microbatch& microbatch) {
   return assignment;
 }
 
+/// What goes wrong here is known to this rank alone, so that it must end the others as well.
+void read_alone(const storage::InputSet& inputs, std::int64_t sequence, std::uint32_t* to) {
+  const std::optional<Problem> problem = attempt([&] { inputs.read_tokens(sequence, to); });
+  if (problem) throw base::SystemError(problem->code, problem->message);
+}
+
 /// One tp rank reads the tokens, all have them.
 model::MicroBatch read_part(const Job& job, std::int32_t index,
                             std::span<const plan::SequenceLength> sequences) {
@@ -57,7 +64,7 @@ model::MicroBatch read_part(const Job& job, std::int32_t index,
     auto to = batch.token.begin();
     for (const plan::SequenceLength& sequence : sequences) {
       tokens.resize(sequence.length);
-      job.inputs.read_tokens(sequence.sequence, tokens.data());
+      read_alone(job.inputs, sequence.sequence, tokens.data());
       to = std::copy(tokens.begin(), tokens.end(), to);
     }
   }
@@ -97,7 +104,7 @@ bool must_stop(const Job& job, double elapsed) {
   return job.world.max(stop) != 0;
 }
 
-/// Ranks that finish a microbatch early wait here, and it is seen where.
+/// Records that no part has go to rank 0, which writes them with the results.
 void gather_rest(const Job& job, const std::vector<base::PhaseRecord>& records,
                  LoopReport& report) {
   const std::vector<storage::TimingRow> mine = timing_rows(job, records);

@@ -112,7 +112,6 @@ void combine(const Context& context, DispatchRecord&& record, Workspace& workspa
   context.compute.combine(record.returned_, routing.position, routing.gate_weight,
                           workspace.residual(), workspace.residual_next());
   workspace.advance();
-  const DispatchRecord used = std::move(record);
 }
 
 }  // namespace tetrarch::model

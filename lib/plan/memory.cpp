@@ -44,16 +44,6 @@ std::int64_t times(Sizes... sizes) {
   return base::checked_elements(factors);
 }
 
-/// The most vocabulary columns of a tp rank: the same number on all of them.
-std::int64_t largest_local_vocabulary(const ModelSpec& spec, std::int64_t reduction_shards,
-                                      const Grid& grid) {
-  std::int64_t largest = 0;
-  for (int tp_rank = 0; tp_rank < grid.tp; ++tp_rank)
-    largest = std::max(largest,
-                       local_sizes(spec, reduction_shards, grid, {0, 0, 0, tp_rank}).vocab_count());
-  return largest;
-}
-
 std::int64_t rows_of_round(const ModelSpec& spec, const Grid& grid, const Extents& extents,
                            double round_factor) {
   const std::int64_t copies = times(extents.max_microbatch_tokens, spec.top_k);
@@ -163,7 +153,8 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
     memory.weight_bytes += shard_bytes(tensor, shard_of(tensor, grid, place));
 
   const LocalSizes local = local_sizes(spec, reduction_shards, grid, place);
-  const std::int64_t vocabulary = largest_local_vocabulary(spec, reduction_shards, grid);
+  // the most vocabulary rows of a tp rank: so that all of them take the same head_chunk
+  const std::int64_t vocabulary = base::ceil_div(spec.vocab_size, grid.tp);
   const std::int64_t head_row_bytes = 4 * vocabulary +
                                       spec.hidden_size * base::size_of(spec.dtype) +
                                       reduction_shards * stats_bytes;

@@ -54,9 +54,12 @@ MergeReport merge(RunFolder& folder, const InputSet& inputs,
                   base::Log& log);
 
 /// What merge_run_folder() needs later; goes into RunSettings::facts as they are.
-base::Json merge_facts(const std::vector<std::string>& input_paths, const InputSet& inputs,
-                       const std::vector<DatasetPlan>& layout, const ResultsHeader& header,
-                       const plan::ModelSpec& spec);
+base::Json merge_facts(const InputSet& inputs, const std::vector<DatasetPlan>& layout,
+                       const ResultsHeader& header, const plan::ModelSpec& spec);
+
+/// The inputs that facts of run.json name; throws UsageError(input) when they are not the same any
+/// more. `where` names run.json in messages.
+InputSet reopen_inputs(const base::Json& facts, const std::string& where);
 
 enum class Parts { keep, remove };
 

@@ -159,6 +159,22 @@ TEST(Memory, AllTpRanksTakeTheSameHeadChunk) {
     EXPECT_EQ(chunk(tp_rank), chunk(0));
 }
 
+TEST(Memory, LogitsOfEveryTpRankFitTheirBuffer) {
+  ModelSpec spec = preset("tiny");
+  for (const std::int64_t vocab_size : {509, 510, 511, 512, 513})
+    for (const int tp : {1, 2, 4}) {
+      spec.vocab_size = vocab_size;
+      const Grid grid{1, 1, 1, tp};
+      for (int tp_rank = 0; tp_rank < tp; ++tp_rank) {
+        const Place place{0, 0, 0, tp_rank};
+        const MemoryPlan memory = plan_memory(spec, 4, grid, place, extents(64, 64, 64));
+        const std::int64_t local = local_sizes(spec, 4, grid, place).vocab_count();
+
+        EXPECT_GE(bytes_of(memory)[BufferName::head_logits], memory.head_chunk * local * 4);
+      }
+    }
+}
+
 TEST(Memory, MoreCopiesThanCanBeNumberedAreRefused) {
   const std::int64_t tokens = std::int64_t{1} << 30;
 

@@ -178,6 +178,12 @@ TEST(ModelSpec, ValuesOfAnotherTypeAreRefused) {
   }
 }
 
+TEST(ModelSpec, ANumberBeyond63BitsIsShownAsItStands) {
+  const std::string message = refusal_of(tiny_with("/vocab_size", 18446744073709551615u));
+
+  expect_says(message, "vocab_size = 18446744073709551615 is not a whole number of 63 bits");
+}
+
 TEST(ModelSpec, AllProblemsStandInOneMessage) {
   Json json = tiny_with("/attention/qk_norm", "per_head");
   json["moe"]["shared"] = true;

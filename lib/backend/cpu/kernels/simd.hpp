@@ -110,6 +110,13 @@ TETRARCH_OPERATOR(*)
 TETRARCH_OPERATOR(/)
 #undef TETRARCH_OPERATOR
 
+template <int Width>
+TETRARCH_INLINE I32<Width> operator+(I32<Width> a, I32<Width> b) {
+  I32<Width> to;
+  TETRARCH_EACH_PART(i) to.part[i] = a.part[i] + b.part[i];
+  return to;
+}
+
 #define TETRARCH_COMPARISON(op)                                                   \
   template <int Width>                                                            \
   TETRARCH_INLINE I32<Width> operator op(F32<Width> a, F32<Width> b) {            \

@@ -1,0 +1,248 @@
+// tetrarch run: the trip of a job, from the command line to results.h5, on one page.
+// SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
+#include <optional>
+
+#include <fmt/ranges.h>
+
+#include "base/build_info.hpp"
+#include "base/text.hpp"
+#include "engine/agree.hpp"
+#include "engine/backends.hpp"
+#include "engine/engine.hpp"
+#include "engine/loader.hpp"
+#include "engine/memory_limit.hpp"
+#include "engine/prepare.hpp"
+#include "engine/report.hpp"
+#include "mpi/session.hpp"
+#include "storage/merge.hpp"
+#include "storage/run_folder.hpp"
+#include "storage/synthesize.hpp"
+#include "subcommands.hpp"
+
+namespace tetrarch::app {
+namespace {
+
+using base::ExitCode;
+using engine::on_root;
+
+std::string joined(int argc, char** argv) {
+  return fmt::format("{}", fmt::join(argv, argv + argc, " "));
+}
+
+/// Rank 0 proves the file, and makes it first when "synth:PRESET" asks for it; then all open it.
+storage::WeightsFile open_weights(const plan::RunConfig& config, const mpi::Communicator& world,
+                                  base::Log& log) {
+  const std::string prefix = "synth:";
+  std::string path = config.weights;
+  if (path.starts_with(prefix))
+    path = config.out + "/synth-" + path.substr(prefix.size()) + ".h5";
+  on_root(world, [&] {
+    if (path != config.weights && !std::filesystem::exists(path)) {
+      const plan::ModelSpec spec = plan::preset(config.weights.substr(prefix.size()));
+      storage::synthesize_weights(spec, plan::default_reduction_shards(spec), 1, path, log);
+    }
+    const storage::WeightsFile proved = storage::WeightsFile::open(path);
+    if (config.verify == plan::VerifyMode::full) proved.verify_all({});
+  });
+  return storage::WeightsFile::open(path);
+}
+
+/// Rank 0 reads the labels of all inputs and sends them to the others.
+storage::InputSet open_inputs(const plan::RunConfig& config, const plan::ModelSpec& spec,
+                              const mpi::Communicator& world) {
+  std::string bytes;
+  on_root(world, [&] {
+    const auto found = storage::InputSet::open(config.inputs, spec.vocab_size, spec.max_position)
+                           .to_bytes();
+    bytes.assign(reinterpret_cast<const char*>(found.data()), found.size());
+  });
+  bytes = world.broadcast(bytes, 0);
+  return storage::InputSet::from_bytes(std::as_bytes(std::span(bytes)));
+}
+
+void check_same_kernels(const mpi::Communicator& world, const backend::Backend& backend,
+                        bool allow_mixed) {
+  const std::vector<std::string> all = world.all_gather(backend.identity());
+  for (int rank = 1; rank < world.size(); ++rank)
+    if (all[rank] != all[0] && !allow_mixed)
+      throw base::UsageError(
+          ExitCode::communication,
+          fmt::format("rank 0 computes with \"{}\", rank {} with \"{}\" (their bits differ). Use "
+                      "nodes of one kind, or --allow-mixed.",
+                      all[0], rank, all[rank]));
+}
+
+storage::RunSettings settings_of(const storage::WeightsFile& weights,
+                                 const storage::InputSet& inputs, const plan::Outputs& outputs,
+                                 const std::vector<storage::DatasetPlan>& layout,
+                                 const backend::Backend& backend) {
+  storage::RunSettings settings;
+  settings.frozen["weights"]["xxh3"] = weights.identity();
+  settings.frozen["inputs"]["xxh3"] = inputs.identity();
+  settings.frozen["dtype"] = std::string(base::name_of(weights.spec().dtype));
+  settings.frozen["outputs"]["pooling"] = static_cast<int>(outputs.pooling);
+  for (const storage::DatasetPlan& dataset : layout)
+    settings.frozen["outputs"]["datasets"].push_back(dataset.path);
+  settings.mixable["version"] = base::build_info().version;
+  settings.mixable["build"] = base::build_info().git_sha;
+  settings.mixable["backend"] = backend.identity();
+  return settings;
+}
+
+/// What is left to do, the same on every rank.
+std::vector<plan::SequenceLength> left_to_do(const storage::InputSet& inputs,
+                                             const std::optional<storage::RunFolder>& folder,
+                                             const storage::Committed& committed,
+                                             const mpi::Communicator& world) {
+  std::string done(inputs.count(), '0');
+  if (folder)
+    for (const storage::CommittedSequence& sequence : committed.sequences)
+      done[sequence.entry.sequence] = '1';
+  done = world.broadcast(done, 0);
+  std::vector<plan::SequenceLength> left = inputs.lengths_ok();
+  std::erase_if(left, [&](const plan::SequenceLength& s) { return done[s.sequence] == '1'; });
+  return left;
+}
+
+storage::TimingSummary timing_of(const plan::RunConfig& config, const plan::Plan& plan,
+                                 const engine::LoopReport& loop, int num_ranks) {
+  storage::TimingSummary timing;
+  timing.ttft_seconds = loop.ttft_seconds;
+  timing.wall_seconds = loop.wall_seconds;
+  timing.startup_seconds = loop.startup_seconds;
+  double flops = 0;
+  std::int64_t left = loop.num_sequences;
+  for (const plan::Microbatch& microbatch : plan.microbatches)
+    for (const plan::SequenceLength& sequence : microbatch.sequences) {
+      if (left-- <= 0) break;
+      const std::int64_t rows = plan.outputs.logprobs ? sequence.length - 1 : 0;
+      flops += plan::sequence_flops(plan.model, sequence.length,
+                                    rows + (plan.outputs.last_logits ? 1 : 0));
+    }
+  timing.model_flops = flops;
+  if (loop.wall_seconds > 0) {
+    timing.tokens_per_second = static_cast<double>(loop.num_tokens) / loop.wall_seconds;
+    timing.tokens_per_ms_per_rank = timing.tokens_per_second / 1e3 / num_ranks;
+    if (config.peak_tflops > 0) {
+      timing.peak_tflops = config.peak_tflops;
+      timing.mfu = flops / loop.wall_seconds / num_ranks / (config.peak_tflops * 1e12);
+    }
+  }
+  return timing;
+}
+
+}  // namespace
+
+int run(const plan::RunConfig& config, const Settings& options, int argc, char** argv) {
+  base::Timeline timeline;
+  mpi::Session session(&argc, &argv);
+  const mpi::Communicator& world = session.world();
+  base::Log log(world.rank() == 0 ? base::Log::Sink::terminal : base::Log::Sink::none);
+  mpi::check_start(world, mpi::find_launcher(), build_info_json());
+  const mpi::Communicator node = world.split_by_node();
+  const engine::Machine machine = engine::describe_machine(world, node);
+
+  // Labels: what is asked, of which model, over which inputs.
+  const storage::WeightsFile weights = open_weights(config, world, log);
+  const plan::ModelSpec& spec = weights.spec();
+  const storage::InputSet inputs = open_inputs(config, spec, world);
+  const plan::Outputs outputs = plan::resolve_outputs(config, spec);
+  const auto layout = storage::results_layout(outputs, spec);
+  const std::int64_t limit = engine::memory_limit_bytes(world, node);
+  plan::make_plan(config, spec, weights.reduction_shards(), inputs.lengths_ok(), world.size(),
+                  limit);  // refuses before a folder is made
+
+  const auto backend = engine::make_backend(config.backend, world, machine.threads_per_rank);
+  backend->prepare(spec.dtype, engine::whole_weights(spec, weights.reduction_shards()));
+  check_same_kernels(world, *backend, config.allow_mixed);
+
+  // The run folder: rank 0 holds it, all know what of it is done.
+  std::optional<storage::RunFolder> folder;
+  storage::Committed committed;
+  std::int64_t state[2] = {0, 0};  // attempt, is complete
+  std::string run_uuid;
+  if (!config.dry_run)
+    on_root(world, [&] {
+      folder = storage::RunFolder::open(
+          config.out, settings_of(weights, inputs, outputs, layout, *backend),
+          {.allow_mixed = config.allow_mixed}, log);
+      log.also_to(folder->log_path());
+      run_uuid = folder->run_uuid();
+      state[0] = folder->attempt();
+      state[1] = folder->is_complete();
+      if (!folder->is_complete()) committed = folder->committed(log);
+    });
+  world.broadcast(std::as_writable_bytes(std::span(state)), 0);
+  run_uuid = world.broadcast(run_uuid, 0);
+  engine::say_program(log, machine, joined(argc, argv), *backend);
+  for (const std::string& line : options.lines()) log.say("option   {}", line);
+  if (state[1] != 0) {
+    log.say("complete {} is there already; nothing is left to do.", config.out + "/results.h5");
+    return static_cast<int>(ExitCode::done);
+  }
+
+  const plan::Plan plan =
+      plan::make_plan(config, spec, weights.reduction_shards(),
+                      left_to_do(inputs, folder, committed, world), world.size(), limit);
+  engine::say_plan(log, plan, weights, inputs,
+                   static_cast<std::int64_t>(committed.sequences.size()), limit);
+  for (const std::string& note : backend->notes()) log.note(note);
+  const storage::ResultsHeader header{joined(argc, argv), weights.config_json(),
+                                      weights.identity(), inputs.identity(), plan.grid,
+                                      backend->name(), std::string(base::name_of(spec.dtype)),
+                                      true};
+  if (config.dry_run) {
+    log.say("dry run  everything above holds; nothing was loaded or written.");
+    return static_cast<int>(ExitCode::done);
+  }
+
+  // Boxes: communicators, weights, a place to write.
+  const engine::Topology topology = engine::make_topology(plan.grid, world, *backend);
+  const double load_started = timeline.now();
+  engine::LoadReport load;
+  const model::ModelShard shard = engine::load_shard(
+      weights, config.verify,
+      plan::local_sizes(spec, weights.reduction_shards(), plan.grid, topology.place), topology,
+      world, *backend, timeline, load);
+  engine::say_loaded(log, world, load, timeline.now() - load_started);
+  std::optional<storage::PartWriter> writer;
+  if (topology.is_writer())
+    writer.emplace(storage::PartOptions{.run_dir = config.out,
+                                        .run_uuid = run_uuid,
+                                        .attempt = static_cast<int>(state[0]),
+                                        .dp = topology.place.dp,
+                                        .ep = topology.place.ep,
+                                        .commit_interval_s = config.commit_interval_s},
+                   layout);
+
+  const engine::Job job{config,  plan,     inputs, world,
+                        topology, *backend, shard,  writer ? &*writer : nullptr,
+                        static_cast<int>(state[0]), [&] { return folder->stop_requested(); },
+                        timeline, log};
+  const engine::LoopReport loop = engine::run_microbatches(job);
+
+  std::int64_t num_failed = 0;
+  if (!loop.is_stopped)
+    on_root(world, [&] {
+      const storage::MergeReport merged =
+          storage::merge(*folder, inputs, layout, header,
+                         timing_of(config, plan, loop, world.size()), loop.rows,
+                         storage::Missing::refused, log);
+      if (!config.keep_parts) folder->remove_parts();
+      num_failed = merged.num_failed;
+    });
+  num_failed = world.max(num_failed);
+  engine::say_end(job, machine, loop);
+  if (loop.is_stopped) {
+    log.say("stopped  early on request; what is done is committed. The same command does the rest.");
+    return world.rank() == 0 ? static_cast<int>(ExitCode::stopped_early) : 0;
+  }
+  log.say("results  {}/results.h5", config.out);
+  if (num_failed == 0) return static_cast<int>(ExitCode::done);
+  log.say("done     with {} error records: see /sequences/status and /sequences/error.",
+          base::count_text(num_failed));
+  return world.rank() == 0 ? static_cast<int>(ExitCode::done_with_failures) : 0;
+}
+
+}  // namespace tetrarch::app

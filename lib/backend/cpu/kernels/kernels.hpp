@@ -1,0 +1,45 @@
+/// The kernels behind Compute and the tree of reductions; arguments as in compute.hpp, checked by
+/// the caller.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+
+#include "backend/compute.hpp"
+
+namespace tetrarch::backend::cpu {
+
+void rms_norm(const Tensor& x, const Tensor& weight, float eps, const Tensor& y);
+
+void rope(const Tensor& x, std::int64_t head_size, const Tensor& position, const Tensor& cosine,
+          const Tensor& sine);
+
+void attention(const AttentionShape& shape, const Tensor& query, const Tensor& key,
+               const Tensor& value, std::span<const Segment> segments, const Tensor& out);
+
+/// `up` may be absent: then out = round(act(gate)).
+void activation(const Tensor& gate, const Tensor& up, ActivationKind kind, const Tensor& out);
+
+void softmax_top_k(const Tensor& logits, bool renormalise, float scale, const Tensor& expert_id,
+                   const Tensor& gate_weight);
+
+void group_by_expert(const Tensor& expert_id, const Tensor& order, const Tensor& position,
+                     const Tensor& count);
+void permute_rows(const Tensor& from, const Tensor& index, const Tensor& to);
+/// A position below 0 contributes nothing; the residual may be absent.
+void combine(const Tensor& rows, const Tensor& position, const Tensor& gate_weight,
+             const Tensor& residual, const Tensor& out);
+
+void vocabulary_stats(const Tensor& logits, std::span<const std::int64_t> slice_size,
+                      std::int64_t first_id, const Tensor& target, const Tensor& stats);
+void row_is_finite(const Tensor& x, const Tensor& flag);
+
+/// out[i] = round(residual[i] + tree(slices[s] of row index[i] or i)); 1, 2, 4 or 8 slices.
+/// `index` and `residual` may be absent.
+void tree_sum(const Tensor& slices, const Tensor& index, const Tensor& residual,
+              const Tensor& out);
+/// The negative control of testing.hpp: runs of `local` slices added and rounded, last run first.
+void plain_sum(const Tensor& slices, std::int64_t local, const Tensor& index,
+               const Tensor& residual, const Tensor& out);
+
+}  // namespace tetrarch::backend::cpu

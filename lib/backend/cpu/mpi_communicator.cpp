@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cpu/mpi_communicator.hpp"
+
+#include <atomic>
+#include <cstring>
+#include <limits>
+#include <numeric>
+
+#include "backend/cpu/kernels/kernels.hpp"
+#include "backend/cpu/kernels/testing.hpp"
+
+namespace tetrarch::backend::cpu {
+namespace {
+
+using base::expects;
+
+constexpr int message_tag = 0;
+std::atomic<bool> is_reduction_plain{false};
+
+std::span<std::byte> bytes_of(const Tensor& tensor) {
+  return {static_cast<std::byte*>(tensor.data), static_cast<std::size_t>(tensor.bytes())};
+}
+
+void copy_rows(const Tensor& from, std::int64_t from_row, const Tensor& to, std::int64_t to_row,
+               std::int64_t rows) {
+  const Tensor source = from.row_range(from_row, rows), target = to.row_range(to_row, rows);
+  if (source.bytes() > 0 && source.data != target.data)
+    std::memmove(target.data, source.data, static_cast<std::size_t>(source.bytes()));
+}
+
+void expect_same_rows(const Tensor& a, const Tensor& b) {
+  expects(a.dtype == b.dtype && a.columns == b.columns, "rows of one kind");
+}
+
+}  // namespace
+
+void testing::set_plain_reduction(bool is_on) { is_reduction_plain = is_on; }
+
+MpiCommunicator::MpiCommunicator(mpi::Communicator comm)
+    : comm_(std::move(comm)), outgoing_(comm_.size()), incoming_(comm_.size()) {}
+
+void MpiCommunicator::Places::set(std::size_t rank, std::int64_t rows, std::int64_t first) {
+  constexpr std::int64_t most = std::numeric_limits<int>::max();
+  expects(rows >= 0 && first >= 0 && rows <= most && first <= most, "fewer than 2^31 rows");
+  count[rank] = static_cast<int>(rows);
+  offset[rank] = static_cast<int>(first);
+}
+
+MPI_Datatype MpiCommunicator::row_type(std::int64_t bytes) {
+  auto& type = row_types_[bytes];
+  if (!type.has_value()) {
+    expects(bytes >= 0 && bytes <= std::numeric_limits<int>::max(), "a row below 2 GiB");
+    MPI_Datatype made = MPI_DATATYPE_NULL;
+    mpi::check(MPI_Type_contiguous(static_cast<int>(bytes), MPI_BYTE, &made),
+               "MPI_Type_contiguous");
+    type = base::Handle<MPI_Datatype, FreeDatatype>(made);
+    mpi::check(MPI_Type_commit(&made), "MPI_Type_commit");
+  }
+  return type.get();
+}
+
+void MpiCommunicator::all_gather_v(const Tensor& send, std::span<const std::int64_t> row_count,
+                                   const Tensor& receive) {
+  const auto ranks = static_cast<std::size_t>(size()), own = static_cast<std::size_t>(rank());
+  expect_same_rows(send, receive);
+  expects(row_count.size() == ranks && row_count[own] == send.rows, "a row count per rank");
+  const auto total = std::accumulate(row_count.begin(), row_count.end(), std::int64_t{0});
+  expects(total <= receive.rows, "room for all rows");
+  if (ranks == 1) return copy_rows(send, 0, receive, 0, send.rows);
+  std::int64_t first = 0;
+  for (std::size_t r = 0; r < ranks; ++r) {
+    incoming_.set(r, row_count[r], first);
+    first += row_count[r];
+  }
+  const MPI_Datatype row = row_type(send.row_bytes());
+  mpi::check(MPI_Allgatherv(send.data, static_cast<int>(send.rows), row, receive.data,
+                            incoming_.count.data(), incoming_.offset.data(), row, comm_.get()),
+             "MPI_Allgatherv");
+}
+
+void MpiCommunicator::exchange(const Tensor& send, const Tensor& receive) {
+  const MPI_Datatype row = row_type(send.row_bytes());
+  mpi::check(MPI_Alltoallv(send.data, outgoing_.count.data(), outgoing_.offset.data(), row,
+                           receive.data, incoming_.count.data(), incoming_.offset.data(), row,
+                           comm_.get()),
+             "MPI_Alltoallv");
+}
+
+void MpiCommunicator::all_to_all_v(const Tensor& send, std::span<const std::int64_t> send_count,
+                                   std::span<const std::int64_t> send_offset,
+                                   const Tensor& receive,
+                                   std::span<const std::int64_t> receive_count,
+                                   std::span<const std::int64_t> receive_offset) {
+  const auto ranks = static_cast<std::size_t>(size());
+  expect_same_rows(send, receive);
+  expects(send_count.size() == ranks && send_offset.size() == ranks &&
+              receive_count.size() == ranks && receive_offset.size() == ranks,
+          "a count and an offset per rank");
+  for (std::size_t r = 0; r < ranks; ++r) {
+    outgoing_.set(r, send_count[r], send_offset[r]);
+    incoming_.set(r, receive_count[r], receive_offset[r]);
+    expects(send_count[r] == 0 || send_offset[r] + send_count[r] <= send.rows,
+            "rows inside the sent tensor");
+    expects(receive_count[r] == 0 || receive_offset[r] + receive_count[r] <= receive.rows,
+            "rows inside the received tensor");
+  }
+  if (ranks > 1) return exchange(send, receive);
+  expects(send_count[0] == receive_count[0], "as many rows received as sent");
+  if (send_count[0] > 0)
+    copy_rows(send, send_offset[0], receive, receive_offset[0], send_count[0]);
+}
+
+/// Slice v of rank p arrives as slice p * local + v of `received`.
+void MpiCommunicator::scatter_slices(const ReduceScatter& call, std::int64_t own_rows) {
+  const auto ranks = static_cast<std::size_t>(size());
+  const std::int64_t local = call.partial.slices;
+  Tensor received = call.received;
+  expect_same_rows(call.partial, received);
+  expects(received.slices == local * size() && received.rows == own_rows,
+          "room for all slices of the own rows");
+  received.rows *= received.slices;
+  received.slices = 1;
+  for (std::int64_t v = 0; v < local; ++v) {
+    Tensor outgoing = call.partial.slice(v);
+    if (!call.index.is_absent()) {
+      expects(call.send_staging.rows >= outgoing.rows, "room to order the rows");
+      permute_rows(outgoing, call.index, call.send_staging.row_range(0, outgoing.rows));
+      outgoing.data = call.send_staging.data;
+    }
+    std::int64_t first = 0;
+    for (std::size_t p = 0; p < ranks; ++p) {
+      outgoing_.set(p, call.row_count[p], first);
+      first += call.row_count[p];
+      incoming_.set(p, own_rows, (static_cast<std::int64_t>(p) * local + v) * own_rows);
+    }
+    exchange(outgoing, received);
+  }
+}
+
+void MpiCommunicator::tree_reduce_scatter_v(const ReduceScatter& call) {
+  expects(call.row_count.size() == static_cast<std::size_t>(size()), "a row count per rank");
+  const auto total =
+      std::accumulate(call.row_count.begin(), call.row_count.end(), std::int64_t{0});
+  const std::int64_t own_rows = call.row_count[static_cast<std::size_t>(rank())];
+  expect_same_rows(call.partial, call.out);
+  expects(call.index.is_absent() || call.index.rows == total, "an index per row that goes out");
+  expects(!call.index.is_absent() || call.partial.rows == total, "each row goes to one rank");
+  expects(call.out.rows == own_rows, "out has the own rows");
+  expects(call.residual.is_absent() ||
+              (call.residual.rows == own_rows && call.residual.dtype == call.out.dtype &&
+               call.residual.columns == call.out.columns),
+          "a residual like out");
+  if (size() > 1) scatter_slices(call, own_rows);
+  const Tensor& slices = size() > 1 ? call.received : call.partial;
+  const Tensor index = size() > 1 ? Tensor{} : call.index;
+  if (is_reduction_plain)
+    plain_sum(slices, call.partial.slices, index, call.residual, call.out);
+  else
+    tree_sum(slices, index, call.residual, call.out);
+}
+
+void MpiCommunicator::send(const Tensor& tensor, int to) {
+  comm_.send(bytes_of(tensor), to, message_tag);
+}
+
+void MpiCommunicator::receive(const Tensor& tensor, int from) {
+  comm_.receive(bytes_of(tensor), from, message_tag);
+}
+
+void MpiCommunicator::broadcast(const Tensor& tensor, int root) {
+  if (size() > 1) comm_.broadcast(bytes_of(tensor), root);
+}
+
+}  // namespace tetrarch::backend::cpu

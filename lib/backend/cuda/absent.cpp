@@ -1,0 +1,13 @@
+// What stands here when CUDA was not asked for at configuration.
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cuda/backend.hpp"
+
+namespace tetrarch::backend {
+
+std::unique_ptr<Backend> make_cuda_backend(const mpi::Communicator&, int) {
+  throw base::UsageError(base::ExitCode::usage,
+                         "--backend cuda cannot be used (built without CUDA). Configure with "
+                         "--preset gpu, or use --backend cpu.");
+}
+
+}  // namespace tetrarch::backend

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/report.hpp"
+
+#include <algorithm>
+#include <map>
+
+#include <fmt/ranges.h>
+
+#include "base/build_info.hpp"
+#include "base/text.hpp"
+#include "engine/backends.hpp"
+#include "engine/memory_limit.hpp"
+#include "mpi/session.hpp"
+
+namespace tetrarch::engine {
+
+using base::bytes_text;
+using base::count_text;
+
+namespace {
+
+/// "n001 ranks 0-7" for each host, in rank order.
+std::vector<std::string> host_lines(const std::vector<std::string>& hosts) {
+  std::vector<std::string> lines;
+  for (std::size_t begin = 0; begin < hosts.size();) {
+    std::size_t end = begin;
+    while (end < hosts.size() && hosts[end] == hosts[begin]) ++end;
+    lines.push_back(end - begin == 1 ? fmt::format("{} rank {}", hosts[begin], begin)
+                                     : fmt::format("{} ranks {}-{}", hosts[begin], begin, end - 1));
+    begin = end;
+  }
+  return lines;
+}
+
+struct Row {
+  base::Phase phase;
+  double min = 0, average = 0, max = 0;
+};
+
+/// Seconds of each phase over all ranks. Every rank is always in one phase, so that the averages
+/// sum to the average wall time.
+std::vector<Row> phase_rows(const mpi::Communicator& world, const base::Timeline& timeline,
+                            double& wall) {
+  const auto totals = timeline.totals();
+  const std::vector<double> all = world.all_gather(std::span<const double>(totals));
+  std::vector<Row> rows;
+  wall = 0;
+  for (int phase = 0; phase < base::num_phases; ++phase) {
+    Row row{static_cast<base::Phase>(phase), all[phase], 0, 0};
+    for (int rank = 0; rank < world.size(); ++rank) {
+      const double seconds = all[rank * base::num_phases + phase];
+      row.min = std::min(row.min, seconds);
+      row.max = std::max(row.max, seconds);
+      row.average += seconds / world.size();
+    }
+    wall += row.average;
+    if (row.max > 0) rows.push_back(row);
+  }
+  return rows;
+}
+
+void say_table(base::Log& log, const std::vector<Row>& rows, double wall) {
+  log.say("");
+  log.say("{:<10} {:>10} {:>10} {:>10} {:>8} {:>7}", "section", "min s", "avg s", "max s", "imbal",
+          "% wall");
+  double sum = 0;
+  for (const Row& row : rows) {
+    const double share = 100 * row.average / wall;
+    sum += share;
+    log.say("{:<10} {:>10.3f} {:>10.3f} {:>10.3f} {:>7.1f}% {:>7.1f}", base::name_of(row.phase),
+            row.min, row.average, row.max,
+            row.average > 0 ? 100 * (row.max / row.average - 1) : 0.0, share);
+  }
+  log.say("{:<10} {:>10} {:>10.3f} {:>10} {:>8} {:>7.1f}", "sum", "", wall, "", "", sum);
+}
+
+/// Seconds that ranks wait for the slowest one, as a share of the wall: work phases only.
+void say_notes(const Job& job, const Machine& machine, const LoopReport& loop,
+               const std::vector<Row>& rows, double wall) {
+  base::Log& log = job.log;
+  const int wanted = machine.threads_per_rank * machine.ranks_on_node;
+  if (wanted > machine.cores)
+    log.note(fmt::format("{} ranks x {} threads share {} cores of this node: times are those of an "
+                         "oversubscribed machine. Start fewer ranks, or set OMP_NUM_THREADS.",
+                         machine.ranks_on_node, machine.threads_per_rank, machine.cores));
+  if (loop.part_imbalance > 1.05 && job.topology.grid.ep > 1)
+    log.note(fmt::format("the busiest EP rank had up to {:.2f}x the mean attention work of its "
+                         "microbatch (a sequence stays on one EP rank). A larger "
+                         "--tokens-per-microbatch spreads it better.",
+                         loop.part_imbalance));
+  if (loop.extra_rounds > 0)
+    log.note(fmt::format("routing was skewed: {} extra exchange rounds over {} layers and {} "
+                         "microbatches (more than twice the mean went to one EP rank).",
+                         count_text(loop.extra_rounds), job.plan.model.num_layers,
+                         job.plan.microbatches.size()));
+  for (const Row& row : rows)
+    if ((row.phase == base::Phase::experts || row.phase == base::Phase::attention) &&
+        row.max - row.average > 0.05 * wall)
+      log.note(fmt::format("{}: the slowest rank took {:.1f} s more than the average, {:.0f} % of "
+                           "the wall time. {}",
+                           base::name_of(row.phase), row.max - row.average,
+                           100 * (row.max - row.average) / wall,
+                           row.phase == base::Phase::experts
+                               ? "Some experts get more tokens; a smaller --ep evens them out."
+                               : "Prompts differ in length; a larger --tokens-per-microbatch helps."));
+}
+
+}  // namespace
+
+Machine describe_machine(const mpi::Communicator& world, const mpi::Communicator& node) {
+  Machine machine;
+  machine.launcher = mpi::find_launcher();
+  machine.hosts = world.all_gather(mpi::host_name());
+  machine.threads_per_rank = mpi::threads_per_rank(node);
+  machine.cores = mpi::cores_in_mask();
+  machine.ranks_on_node = node.size();
+  return machine;
+}
+
+void say_program(base::Log& log, const Machine& machine, const std::string& command_line,
+                 const backend::Backend& backend) {
+  const base::BuildInfo& build = base::build_info();
+  log.say("tetrarch {} ({}, {}, {})", build.version, build.git_sha, build.build_type,
+          build.compiler);
+  log.say("command  {}", command_line);
+  if (!machine.launcher.job_id.empty())
+    log.say("job      {} restart {}", machine.launcher.job_id, machine.launcher.restart_count);
+  log.say("libs     {} | HDF5 {} | {}", mpi::Session::library_version(),
+          storage::h5::library_version(), describe_backends());
+  log.say("ranks    {} by {}, {} thread{} each; {} cores in this rank's mask", machine.hosts.size(),
+          machine.launcher.name == "none" ? "no launcher" : machine.launcher.name,
+          machine.threads_per_rank, machine.threads_per_rank == 1 ? "" : "s", machine.cores);
+  for (const std::string& line : host_lines(machine.hosts)) log.say("host     {}", line);
+  log.say("backend  {}", backend.description());
+}
+
+void say_plan(base::Log& log, const plan::Plan& plan, const storage::WeightsFile& weights,
+              const storage::InputSet& inputs, std::int64_t num_done,
+              std::int64_t memory_limit_bytes) {
+  const plan::ModelSpec& spec = plan.model;
+  log.say("layout   {}: {}", to_string(plan.grid), plan.grid_reason);
+  log.say("model    {}: {} layers, hidden {}, {} heads ({} kv) of {}, {} experts top-{} of {}, "
+          "vocabulary {}, {:.3f} B parameters, {}",
+          spec.family, spec.num_layers, spec.hidden_size, spec.num_heads, spec.num_kv_heads,
+          spec.head_size, spec.num_experts, spec.top_k, spec.expert_ffn, spec.vocab_size,
+          static_cast<double>(spec.num_parameters()) / 1e9, base::name_of(spec.dtype));
+  log.say("weights  {}  {}, {} reduction shards, xxh3 {}", weights.path(),
+          bytes_text(weights.total_bytes()), plan.reduction_shards, weights.identity());
+  std::int64_t to_do = 0, tokens = 0;
+  for (const plan::Microbatch& microbatch : plan.microbatches) {
+    to_do += static_cast<std::int64_t>(microbatch.sequences.size());
+    tokens += microbatch.num_tokens;
+  }
+  std::int64_t bad = 0;
+  for (std::int64_t i = 0; i < inputs.count(); ++i)
+    bad += inputs.status(i) != storage::SequenceStatus::ok;
+  log.say("inputs   {} sequences, {} tokens in {} file{}; {} done already, {} to do with {} tokens",
+          count_text(inputs.count()), count_text(inputs.total_tokens()), inputs.files().size(),
+          inputs.files().size() == 1 ? "" : "s", count_text(num_done), count_text(to_do),
+          count_text(tokens));
+  if (bad > 0) log.note(fmt::format("{} bad sequences become error records.", count_text(bad)));
+  log.say("plan     {} microbatches, the largest of {} tokens ({} on one EP rank)",
+          count_text(static_cast<std::int64_t>(plan.microbatches.size())),
+          count_text(plan.extents.max_microbatch_tokens),
+          count_text(plan.extents.max_part_tokens));
+  log.say("memory   {} per rank: weights {}, workspace {}; {}", bytes_text(plan.memory.total_bytes()),
+          bytes_text(plan.memory.weight_bytes), bytes_text(plan.memory.workspace_bytes()),
+          memory_limit_bytes == 0 ? "the system names no limit"
+                                  : bytes_text(memory_limit_bytes) + " available to each");
+}
+
+void say_loaded(base::Log& log, const mpi::Communicator& world, const LoadReport& load,
+                double seconds) {
+  const std::int64_t read = world.sum(load.bytes_read);
+  const double slowest = world.max(seconds), packing = world.max(load.pack_seconds);
+  log.say("loaded   {} read by all ranks in {} ({:.2f} GB/s), of it {} packing", bytes_text(read),
+          base::duration_text(slowest), static_cast<double>(read) / slowest / 1e9,
+          base::duration_text(packing));
+}
+
+void say_end(const Job& job, const Machine& machine, const LoopReport& loop) {
+  base::Log& log = job.log;
+  double wall = 0;
+  const std::vector<Row> rows = phase_rows(job.world, job.timeline, wall);
+  const auto flops = static_cast<double>(
+      job.world.sum(static_cast<std::int64_t>(job.timeline.total_flops())));
+  const auto resident = job.world.max(peak_resident_bytes());
+  say_table(log, rows, wall);
+  log.say("");
+  const double rate = static_cast<double>(loop.num_tokens) / loop.wall_seconds;
+  log.say("{} sequences, {} tokens in {}: {:.1f} tokens/s, {:.2f} tokens/s per rank; first scores "
+          "after {:.3f} s",
+          count_text(loop.num_sequences), count_text(loop.num_tokens),
+          base::duration_text(loop.wall_seconds), rate, rate / job.world.size(),
+          loop.ttft_seconds);
+  log.say("{:.2f} GFLOP/s of useful work ({} GFLOP: products, visible attention pairs, router, "
+          "wanted rows of the head); largest resident memory of a rank {}",
+          flops / loop.wall_seconds / 1e9, count_text(static_cast<std::int64_t>(flops / 1e9)),
+          bytes_text(resident));
+  say_notes(job, machine, loop, rows, wall);
+}
+
+}  // namespace tetrarch::engine

@@ -1,0 +1,302 @@
+// Checkpoint tensors, matched by name, converted and transposed unit by unit.
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/import_checkpoint.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <set>
+#include <vector>
+
+#include <fmt/ranges.h>
+
+#include "base/text.hpp"
+#include "plan/hf_config.hpp"
+#include "plan/problems.hpp"
+#include "storage/weights_writer.hpp"
+
+namespace tetrarch::storage {
+namespace {
+
+using base::ExitCode;
+using plan::TensorSource;
+using plan::TensorSpec;
+
+constexpr std::size_t most_listed = 20;       // names in one message
+constexpr std::int64_t read_bytes = 8 << 20;  // of the checkpoint at once
+constexpr std::int64_t tile = 64;             // elements along each side, when transposing
+constexpr double progress_interval_s = 10;
+
+float half_to_float(std::uint16_t half) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
+  const std::uint32_t exponent = (half >> 10) & 0x1fu, fraction = half & 0x3ffu;
+  if (exponent == 0) {  // zero and subnormal: fraction * 2^-24, exact
+    const float value = static_cast<float>(fraction) * 0x1p-24f;
+    return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(value));
+  }
+  const std::uint32_t wide = exponent == 31 ? 0xffu : exponent + 112;
+  return std::bit_cast<float>(sign | (wide << 23) | (fraction << 13));
+}
+
+template <class T>
+T load(const std::byte* from, std::size_t i) {
+  T value;
+  std::memcpy(&value, from + i * sizeof(T), sizeof(T));
+  return value;
+}
+
+template <class T>
+void store(std::byte* to, std::size_t i, T value) {
+  std::memcpy(to + i * sizeof(T), &value, sizeof(T));
+}
+
+template <class Load>
+void convert_with(Load&& element, std::size_t count, base::DType to_dtype, std::byte* to) {
+  if (to_dtype == base::DType::f32)
+    for (std::size_t i = 0; i < count; ++i)
+      store<float>(to, i, element(i));
+  else
+    for (std::size_t i = 0; i < count; ++i)
+      store<std::uint16_t>(to, i, base::to_bf16(element(i)).bits);
+}
+
+bool is_same(CheckpointDType from, base::DType to) {
+  return (from == CheckpointDType::f32 && to == base::DType::f32) ||
+         (from == CheckpointDType::bf16 && to == base::DType::bf16);
+}
+
+/// to[row][column] = from[column][begin + row], tile by tile. from: [columns, from_rows].
+template <class T>
+void transpose_rows(const std::byte* from, std::int64_t from_rows, std::int64_t begin,
+                    std::int64_t rows, std::int64_t columns, std::byte* to) {
+  for (std::int64_t r0 = 0; r0 < rows; r0 += tile)
+    for (std::int64_t c0 = 0; c0 < columns; c0 += tile)
+      for (std::int64_t r = r0; r < std::min(r0 + tile, rows); ++r)
+        for (std::int64_t c = c0; c < std::min(c0 + tile, columns); ++c)
+          store<T>(to, static_cast<std::size_t>(r * columns + c),
+                   load<T>(from, static_cast<std::size_t>(c * from_rows + begin + r)));
+}
+
+/// Names that checkpoints carry and no computation needs.
+bool is_ignorable(const std::string& name, const plan::ModelSpec& spec) {
+  return name.ends_with("rotary_emb.inv_freq") ||
+         (spec.tied_embeddings && name == "lm_head.weight");
+}
+
+std::string listed(const std::vector<std::string>& names) {
+  const std::size_t shown = std::min(names.size(), most_listed);
+  std::string text = fmt::format("{}", fmt::join(names.begin(), names.begin() + shown, ", "));
+  if (shown < names.size()) text += fmt::format(" and {} more", names.size() - shown);
+  return text;
+}
+
+/// The pieces of every tensor of ours, found by name and with the shape that ours asks for.
+class Sources {
+ public:
+  Sources(const Checkpoint& checkpoint, const plan::ModelSpec& spec,
+          const std::vector<TensorSpec>& tensors)
+      : checkpoint_(checkpoint) {
+    const std::vector<TensorSource> sources = plan::tensor_sources(spec);
+    base::expects(sources.size() == tensors.size(), "a source for each tensor");
+    plan::Problems problems;
+    std::vector<std::string> missing, unexpected;
+    std::set<std::string> used;
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      base::expects(sources[i].path == tensors[i].path, "sources in the order of tensors");
+      is_transposed_.push_back(sources[i].is_transposed);
+      std::vector<const StoredTensor*>& found = found_.emplace_back();
+      for (const std::vector<std::string>& names : sources[i].pieces) {
+        found.push_back(find(names));
+        if (!found.back()) {
+          missing.push_back(names.front());
+          continue;
+        }
+        used.insert(found.back()->name);
+        check_shape(problems, *found.back(), tensors[i], sources[i].is_transposed);
+      }
+    }
+    for (const std::string& name : checkpoint.names())
+      if (!used.count(name) && !is_ignorable(name, spec)) unexpected.push_back(name);
+    if (!missing.empty())
+      problems.add(
+          "{} tensors that config.json asks for are missing: {}. Download the checkpoint "
+          "again, all files of one version.",
+          missing.size(), listed(missing));
+    if (!unexpected.empty())
+      problems.add(
+          "{} tensors have no place in the model of config.json: {}. This version computes "
+          "no model that needs them.",
+          unexpected.size(), listed(unexpected));
+    problems.refuse(ExitCode::weights, checkpoint.folder());
+  }
+
+  const StoredTensor& piece(std::size_t tensor, std::int64_t expert) const {
+    return *found_[tensor][static_cast<std::size_t>(expert)];
+  }
+  bool is_transposed(std::size_t tensor) const { return is_transposed_[tensor]; }
+
+ private:
+  const StoredTensor* find(const std::vector<std::string>& names) const {
+    for (const std::string& name : names)
+      if (const StoredTensor* tensor = checkpoint_.find(name)) return tensor;
+    return nullptr;
+  }
+
+  static void check_shape(plan::Problems& problems, const StoredTensor& found,
+                          const TensorSpec& tensor, bool is_transposed) {
+    base::Shape expected = tensor.shape;
+    if (expected.size() == 3) expected.erase(expected.begin());
+    if (is_transposed) std::swap(expected[0], expected[1]);
+    if (found.shape != expected)
+      problems.add(
+          "tensor \"{}\" has shape {}, expected {} from config.json. Download the "
+          "checkpoint again, all files of one version.",
+          found.name, base::to_string(found.shape), base::to_string(expected));
+  }
+
+  const Checkpoint& checkpoint_;
+  std::vector<std::vector<const StoredTensor*>> found_;
+  std::vector<bool> is_transposed_;
+};
+
+/// Makes the bytes of one unit after another.
+class UnitReader {
+ public:
+  UnitReader(const Checkpoint& checkpoint, const Sources& sources)
+      : checkpoint_(checkpoint), sources_(sources) {}
+
+  std::span<const std::byte> read(const TensorSpec& tensor, std::size_t index, std::int64_t unit) {
+    const StoredTensor& piece = sources_.piece(index, unit / tensor.num_slices);
+    const plan::Range rows = tensor.slice_rows(unit % tensor.num_slices);
+    unit_.resize(static_cast<std::size_t>(tensor.unit_bytes(unit)));
+    if (sources_.is_transposed(index))
+      read_transposed(piece, tensor, rows);
+    else
+      read_rows(piece, tensor, rows);
+    return unit_;
+  }
+
+ private:
+  void read_rows(const StoredTensor& piece, const TensorSpec& tensor, const plan::Range& rows) {
+    const std::int64_t from_size = size_of(piece.dtype), to_size = base::size_of(tensor.dtype);
+    const std::int64_t begin = rows.begin * tensor.columns();
+    const std::int64_t count = rows.size() * tensor.columns();
+    if (is_same(piece.dtype, tensor.dtype)) {
+      checkpoint_.read(piece, begin * from_size, unit_);
+      return;
+    }
+    const std::int64_t most = read_bytes / from_size;
+    for (std::int64_t at = 0; at < count; at += most) {
+      const std::int64_t size = std::min(most, count - at);
+      matrix_.resize(static_cast<std::size_t>(size * from_size));
+      held_ = nullptr;
+      checkpoint_.read(piece, (begin + at) * from_size, matrix_);
+      convert_elements(piece.dtype, matrix_, tensor.dtype,
+                       std::span(unit_).subspan(static_cast<std::size_t>(at * to_size),
+                                                static_cast<std::size_t>(size * to_size)));
+    }
+  }
+
+  void read_transposed(const StoredTensor& piece, const TensorSpec& tensor,
+                       const plan::Range& rows) {
+    hold(piece);
+    const std::int64_t columns = tensor.columns();
+    turned_.resize(static_cast<std::size_t>(rows.size() * columns * size_of(piece.dtype)));
+    const bool is_wide = size_of(piece.dtype) == 4;
+    (is_wide ? transpose_rows<std::uint32_t>
+             : transpose_rows<std::uint16_t>)(matrix_.data(), tensor.rows(), rows.begin,
+                                              rows.size(), columns, turned_.data());
+    convert_elements(piece.dtype, turned_, tensor.dtype, unit_);
+  }
+
+  /// The slices of one matrix come one after another: it is read once for all of them.
+  void hold(const StoredTensor& piece) {
+    if (held_ == &piece) return;
+    matrix_.resize(static_cast<std::size_t>(piece.end - piece.begin));
+    checkpoint_.read(piece, 0, matrix_);
+    held_ = &piece;
+  }
+
+  const Checkpoint& checkpoint_;
+  const Sources& sources_;
+  std::vector<std::byte> unit_, matrix_, turned_;
+  const StoredTensor* held_ = nullptr;  // whose bytes are in matrix_
+};
+
+class ProgressLines {
+ public:
+  ProgressLines(base::Log& log, std::int64_t total_bytes) : log_(log), total_bytes_(total_bytes) {}
+
+  void add(std::int64_t bytes) {
+    done_bytes_ += bytes;
+    if (seconds() < next_s_) return;
+    next_s_ = seconds() + progress_interval_s;
+    log_.say("import: {} of {} ({:.2f} GB/s)", base::bytes_text(done_bytes_),
+             base::bytes_text(total_bytes_), rate());
+  }
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  }
+  double rate() const { return 1e-9 * static_cast<double>(done_bytes_) / seconds(); }
+
+ private:
+  base::Log& log_;
+  std::int64_t total_bytes_, done_bytes_ = 0;
+  double next_s_ = progress_interval_s;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+void convert_elements(CheckpointDType from_dtype, std::span<const std::byte> from,
+                      base::DType to_dtype, std::span<std::byte> to) {
+  const std::size_t count = from.size() / static_cast<std::size_t>(size_of(from_dtype));
+  base::expects(to.size() == count * static_cast<std::size_t>(base::size_of(to_dtype)),
+                "as many elements as are given");
+  const std::byte* at = from.data();
+  if (is_same(from_dtype, to_dtype)) {
+    std::copy(from.begin(), from.end(), to.begin());
+  } else if (from_dtype == CheckpointDType::f32) {
+    convert_with([at](std::size_t i) { return load<float>(at, i); }, count, to_dtype, to.data());
+  } else if (from_dtype == CheckpointDType::bf16) {
+    convert_with([at](std::size_t i) { return base::to_float(load<base::bf16>(at, i)); }, count,
+                 to_dtype, to.data());
+  } else {
+    convert_with([at](std::size_t i) { return half_to_float(load<std::uint16_t>(at, i)); }, count,
+                 to_dtype, to.data());
+  }
+}
+
+void import_checkpoint(const std::string& from_folder, const std::string& out_path,
+                       std::optional<base::DType> dtype,
+                       std::optional<std::int64_t> reduction_shards, base::Log& log) {
+  const Checkpoint checkpoint(from_folder);
+  plan::ModelSpec spec = plan::from_hugging_face(checkpoint.config(), checkpoint.config_path());
+  if (dtype) spec.dtype = *dtype;
+  const std::int64_t shards = reduction_shards.value_or(plan::default_reduction_shards(spec));
+  plan::check_reduction_shards(spec, shards, ExitCode::usage);
+  const Sources sources(checkpoint, spec, plan::tensors_of(spec, shards));
+
+  const std::string source = std::filesystem::absolute(from_folder).lexically_normal().string();
+  WeightsWriter writer(out_path, spec, shards, source);
+  log.say("import: {} ({} parameters, {}) -> {} ({}, {} reduction shards)", from_folder,
+          base::count_text(spec.num_parameters()), spec.family, out_path, base::name_of(spec.dtype),
+          shards);
+  UnitReader reader(checkpoint, sources);
+  ProgressLines progress(log, writer.total_bytes());
+  for (std::size_t i = 0; i < writer.tensors().size(); ++i) {
+    const TensorSpec& tensor = writer.tensors()[i];
+    for (std::int64_t unit = 0; unit < tensor.num_units(); ++unit) {
+      const auto bytes = reader.read(tensor, i, unit);
+      writer.write_unit(i, unit, bytes);
+      progress.add(static_cast<std::int64_t>(bytes.size()));
+    }
+  }
+  writer.finish();
+  log.say("import: {} written in {} ({:.2f} GB/s)", base::bytes_text(writer.total_bytes()),
+          base::duration_text(progress.seconds()), progress.rate());
+}
+
+}  // namespace tetrarch::storage

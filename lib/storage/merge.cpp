@@ -1,0 +1,334 @@
+// Parts of a run folder become one results.h5 in input order.
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/merge.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "base/build_info.hpp"
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "storage/checksum.hpp"
+#include "storage/merge_copy.hpp"
+
+namespace tetrarch::storage {
+namespace {
+
+using base::DType;
+using base::ExitCode;
+using base::Json;
+
+/// What becomes of each sequence, and where its rows are.
+struct Outcome {
+  Sources sources;                   // only of sequences that are ok
+  std::vector<std::uint8_t> status;  // SequenceStatus
+  std::vector<std::string> errors;
+};
+
+Outcome outcome_of(const Committed& committed, const InputSet& inputs) {
+  const auto count = static_cast<std::size_t>(inputs.count());
+  Outcome outcome{Sources(count, nullptr), std::vector<std::uint8_t>(count),
+                  std::vector<std::string>(count)};
+  const auto set = [&](std::int64_t sequence, SequenceStatus status, std::string error) {
+    outcome.status[static_cast<std::size_t>(sequence)] = static_cast<std::uint8_t>(status);
+    outcome.errors[static_cast<std::size_t>(sequence)] = std::move(error);
+  };
+  for (std::int64_t i = 0; i < inputs.count(); ++i) {
+    const bool is_good = inputs.status(i) == SequenceStatus::ok;
+    set(i, is_good ? SequenceStatus::not_done : inputs.status(i),
+        is_good ? "not done yet" : inputs.error(i));
+  }
+  for (const CommittedSequence& each : committed.sequences) {
+    const PartEntry& entry = each.entry;
+    const bool is_known = entry.sequence >= 0 && entry.sequence < inputs.count() &&
+                          inputs.status(entry.sequence) == SequenceStatus::ok &&
+                          inputs.length(entry.sequence) == entry.length;
+    if (!is_known)
+      throw base::UsageError(
+          ExitCode::input,
+          fmt::format("{}: holds sequence {} of {} tokens, which the inputs do not have. Start "
+                      "again in another folder.",
+                      committed.parts[static_cast<std::size_t>(each.part)], entry.sequence,
+                      entry.length));
+    set(entry.sequence, entry.status, entry.error);
+    if (entry.status == SequenceStatus::ok)
+      outcome.sources[static_cast<std::size_t>(entry.sequence)] = &each;
+  }
+  return outcome;
+}
+
+template <class T>
+void write_vector(h5::File& file, const std::string& path, DType dtype, const std::vector<T>& values,
+                  const std::string& description, const std::string& units = "") {
+  h5::Create create;
+  create.shape = {static_cast<std::int64_t>(values.size())};
+  create.dtype = dtype;
+  create.description = description;
+  create.units = units;
+  h5::Dataset dataset = file.create_dataset(path, create);
+  if (!values.empty()) dataset.write_all(dtype, values.data());
+  dataset.set_attribute("xxh3", hex_text(xxh3(std::as_bytes(std::span(values)))));
+}
+
+void write_texts(h5::File& file, const std::string& path, const std::vector<std::string>& texts,
+                 const std::string& description) {
+  std::size_t bytes = 1;
+  for (const std::string& text : texts) bytes = std::max(bytes, text.size());
+  Xxh3 hash;
+  for (std::string padded : texts) {
+    padded.resize(bytes, '\0');
+    hash.update(padded);
+  }
+  h5::Dataset dataset = file.create_texts(path, static_cast<std::int64_t>(texts.size()),
+                                          static_cast<std::int64_t>(bytes), description);
+  dataset.write_texts(texts, static_cast<std::int64_t>(bytes));
+  dataset.set_attribute("xxh3", hex_text(hash.digest()));
+}
+
+void write_sequences(h5::File& file, const InputSet& inputs, const Outcome& outcome) {
+  if (inputs.is_numeric()) {
+    write_vector(file, "/sequences/id", DType::u64, inputs.numeric_ids(), "the inputs' ids");
+  } else {
+    std::vector<std::string> ids;
+    for (std::int64_t i = 0; i < inputs.count(); ++i) ids.push_back(inputs.id(i));
+    write_texts(file, "/sequences/id", ids, "the inputs' ids");
+  }
+  write_vector(file, "/sequences/offsets", DType::u64, inputs.offsets(),
+               "sequence i has rows offsets[i] .. offsets[i + 1] - 1 of datasets per token",
+               "tokens");
+  write_vector(file, "/sequences/status", DType::u8, outcome.status,
+               "0 ok, 1 empty, 2 token id, 3 longer than max_position, 4 non-finite, 5 bad record, "
+               "255 not done yet");
+  write_texts(file, "/sequences/error", outcome.errors, "what is wrong with the sequence");
+  std::vector<std::uint32_t> files;
+  for (std::int64_t i = 0; i < inputs.count(); ++i) files.push_back(inputs.file(i));
+  write_vector(file, "/sequences/file", DType::u32, files, "index into /inputs/files");
+  write_texts(file, "/inputs/files", inputs.files(), "paths of the input files");
+}
+
+void write_root(h5::File& file, const RunFolder& folder, const ResultsHeader& header,
+                bool is_complete) {
+  const auto text = [&](const char* key, const std::string& value) {
+    file.set_attribute(key, value);
+  };
+  const auto number = [&](const char* key, int value) {
+    file.set_attribute(key, static_cast<std::uint64_t>(value));
+  };
+  text("format", "tetrarch-results");
+  file.set_attribute("format_version", std::vector<std::uint32_t>{1, 0});
+  text("software_version", base::build_info().version);
+  text("git_sha", base::build_info().git_sha);
+  text("run_uuid", folder.run_uuid());
+  text("created_utc", base::utc_now());
+  text("command_line", header.command_line);
+  text("config_json", header.config_json);
+  text("weights_xxh3", header.weights_xxh3);
+  text("inputs_xxh3", header.inputs_xxh3);
+  text("status", is_complete ? "complete" : "incomplete");
+  text("backend", header.backend);
+  text("dtype", header.dtype);
+  number("dp", header.grid.dp);
+  number("pp", header.grid.pp);
+  number("ep", header.grid.ep);
+  number("tp", header.grid.tp);
+  file.set_attribute("reproducible",
+                     static_cast<std::uint8_t>(header.reproducible && !folder.is_mixed()));
+}
+
+void write_timing(h5::File& file, const Committed& committed, std::span<const TimingRow> rows,
+                  const TimingSummary& summary, std::int64_t ok_tokens) {
+  h5::Dataset phases =
+      file.create_records("/timing/phases", timing_fields(), sizeof(TimingRow), timing_description);
+  Xxh3 hash;
+  const auto append = [&](std::span<const TimingRow> more) {
+    phases.append_records(static_cast<std::int64_t>(more.size()), timing_fields(),
+                          sizeof(TimingRow), more.data());
+    hash.update(std::as_bytes(more));
+  };
+  constexpr std::int64_t block = 1 << 16;
+  std::vector<TimingRow> buffer;
+  for (const std::string& path : committed.parts) {
+    const h5::File part = h5::File::open_to_read(path, ExitCode::input);
+    const h5::Dataset from = part.dataset("/timing/phases");
+    const std::int64_t count = from.info().shape.at(0);
+    for (std::int64_t begin = 0; begin < count; begin += block) {
+      buffer.resize(static_cast<std::size_t>(std::min(block, count - begin)));
+      from.read_records(begin, static_cast<std::int64_t>(buffer.size()), timing_fields(),
+                        sizeof(TimingRow), buffer.data());
+      append(buffer);
+    }
+  }
+  append(rows);
+  phases.set_attribute("xxh3", hex_text(hash.digest()));
+  const auto number = [&](const std::string& key, double value) {
+    file.set_attribute(key, value, "/timing");
+  };
+  file.set_attribute("tokens", static_cast<std::uint64_t>(ok_tokens), "/timing");
+  number("ttft_seconds", summary.ttft_seconds);
+  number("wall_seconds", summary.wall_seconds);
+  number("startup_seconds", summary.startup_seconds);
+  number("tokens_per_second", summary.tokens_per_second);
+  number("tokens_per_ms_per_rank", summary.tokens_per_ms_per_rank);
+  number("model_flops", summary.model_flops);
+  number("mfu", summary.mfu);
+  number("peak_tflops", summary.peak_tflops);
+  number("joules", summary.joules);
+  for (const auto& [key, value] : summary.predicted) number(key, value);
+}
+
+MergeReport report_of(const Outcome& outcome, const InputSet& inputs) {
+  MergeReport report;
+  for (std::int64_t i = 0; i < inputs.count(); ++i) {
+    const auto status = static_cast<SequenceStatus>(outcome.status[static_cast<std::size_t>(i)]);
+    if (status == SequenceStatus::ok) {
+      ++report.num_ok;
+      report.ok_tokens += inputs.length(i);
+    } else if (status == SequenceStatus::not_done) {
+      ++report.num_missing;
+    } else {
+      ++report.num_failed;
+    }
+  }
+  return report;
+}
+
+/// Removes the temporary file unless it has been published.
+struct Temporary {
+  explicit Temporary(std::string name) : path(std::move(name)) {}
+  Temporary(const Temporary&) = delete;
+  Temporary& operator=(const Temporary&) = delete;
+  ~Temporary() { ::unlink(path.c_str()); }
+  std::string path;
+};
+
+Json to_json(const ResultsHeader& header) {
+  return {{"command_line", header.command_line}, {"config_json", header.config_json},
+          {"weights_xxh3", header.weights_xxh3}, {"inputs_xxh3", header.inputs_xxh3},
+          {"dp", header.grid.dp},                {"pp", header.grid.pp},
+          {"ep", header.grid.ep},                {"tp", header.grid.tp},
+          {"backend", header.backend},           {"dtype", header.dtype},
+          {"reproducible", header.reproducible}};
+}
+
+ResultsHeader header_from(const Json& json) {
+  ResultsHeader header;
+  header.command_line = json.at("command_line");
+  header.config_json = json.at("config_json");
+  header.weights_xxh3 = json.at("weights_xxh3");
+  header.inputs_xxh3 = json.at("inputs_xxh3");
+  header.grid = {json.at("dp"), json.at("pp"), json.at("ep"), json.at("tp")};
+  header.backend = json.at("backend");
+  header.dtype = json.at("dtype");
+  header.reproducible = json.at("reproducible");
+  return header;
+}
+
+/// What a finished results.h5 holds.
+MergeReport report_of_file(const std::string& path) {
+  const h5::File file = h5::File::open_to_read(path, ExitCode::input);
+  const h5::Dataset states = file.dataset("/sequences/status");
+  std::vector<std::uint8_t> status(static_cast<std::size_t>(states.info().shape.at(0)));
+  states.read_all(DType::u8, status.data());
+  MergeReport report;
+  report.path = path;
+  report.num_ok = std::ranges::count(status, static_cast<std::uint8_t>(SequenceStatus::ok));
+  report.num_failed = static_cast<std::int64_t>(status.size()) - report.num_ok;
+  report.ok_tokens =
+      static_cast<std::int64_t>(file.number_attribute("tokens", "/timing").value_or(0));
+  report.bytes = static_cast<std::int64_t>(std::filesystem::file_size(path));
+  return report;
+}
+
+MergeReport merge_parts(RunFolder& folder, const std::string& where, base::Log& log) {
+  const Json& facts = folder.facts();
+  const ResultsHeader header = header_from(facts.at("header"));
+  const auto layout = layout_from_json(facts.at("layout"), where);
+  const InputSet inputs = reopen_inputs(facts, where);
+  return merge(folder, inputs, layout, header, {}, {}, Missing::allowed, log);
+}
+
+base::UsageError lacks(const std::string& where, const Json::exception& error) {
+  return base::UsageError(
+      ExitCode::input, fmt::format("{}: lacks what is needed to find the inputs and outputs ({}). "
+                                   "Run the command of the run again instead.",
+                                   where, error.what()));
+}
+
+}  // namespace
+
+InputSet reopen_inputs(const base::Json& facts, const std::string& where) try {
+  const std::string expected = facts.at("header").at("inputs_xxh3");
+  std::vector<std::string> paths;
+  for (const Json& item : facts.at("input_files")) {
+    const std::filesystem::path path = item.get<std::string>();
+    const std::filesystem::path there = facts.at("working_folder").get<std::string>() / path;
+    paths.push_back(std::filesystem::exists(path) ? path.string() : there.string());
+  }
+  InputSet inputs = InputSet::open(paths, facts.at("vocab_size"), facts.at("max_position"));
+  if (inputs.identity() != expected)
+    throw base::UsageError(ExitCode::input,
+                           fmt::format("{}: the inputs have changed since the run began (checksum "
+                                       "{}, was {}). Put back the files of then.",
+                                       where, inputs.identity(), expected));
+  return inputs;
+} catch (const Json::exception& error) {
+  throw lacks(where, error);
+}
+
+MergeReport merge(RunFolder& folder, const InputSet& inputs, const std::vector<DatasetPlan>& layout,
+                  const ResultsHeader& header, const TimingSummary& timing,
+                  std::span<const TimingRow> rows, Missing missing, base::Log& log) {
+  const Committed committed = folder.committed(log);
+  const Outcome outcome = outcome_of(committed, inputs);
+  MergeReport report = report_of(outcome, inputs);
+  base::expects(missing == Missing::allowed || report.num_missing == 0,
+                "every sequence to be in a part before results are complete");
+  report.path = folder.results_path();
+  const Temporary temporary(folder.path() + "/.tmp-results.h5");
+  {
+    h5::File file = h5::File::create(temporary.path);
+    write_root(file, folder, header, report.num_missing == 0);
+    write_sequences(file, inputs, outcome);
+    DatasetCopier copier(committed, inputs, outcome.sources);
+    for (const DatasetPlan& plan : layout) copier.copy(plan, file);
+    write_timing(file, committed, rows, timing, report.ok_tokens);
+    file.close();
+  }
+  publish(temporary.path, report.path);
+  report.bytes = static_cast<std::int64_t>(std::filesystem::file_size(report.path));
+  return report;
+}
+
+base::Json merge_facts(const InputSet& inputs, const std::vector<DatasetPlan>& layout,
+                       const ResultsHeader& header, const plan::ModelSpec& spec) {
+  return {{"input_files", inputs.files()},
+          {"working_folder", std::filesystem::current_path().string()},
+          {"num_sequences", inputs.count()},
+          {"vocab_size", spec.vocab_size},
+          {"max_position", spec.max_position},
+          {"layout", to_json(layout)},
+          {"header", to_json(header)}};
+}
+
+MergeReport merge_run_folder(const std::string& run_dir, Parts parts, base::Log& log) {
+  RunFolder folder = RunFolder::open_existing(run_dir, {}, log);
+  MergeReport report;
+  if (folder.is_complete()) {
+    report = report_of_file(folder.results_path());
+  } else {
+    const std::string where = run_dir + "/run.json";
+    try {
+      report = merge_parts(folder, where, log);
+    } catch (const Json::exception& error) {
+      throw lacks(where, error);
+    }
+  }
+  if (parts == Parts::remove && report.num_missing == 0) folder.remove_parts();
+  return report;
+}
+
+}  // namespace tetrarch::storage

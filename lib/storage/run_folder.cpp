@@ -1,0 +1,297 @@
+// The folder of a run: lock, settings, committed parts.
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/run_folder.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "base/build_info.hpp"
+#include "base/error.hpp"
+#include "base/text.hpp"
+
+namespace tetrarch::storage {
+namespace {
+
+namespace fs = std::filesystem;
+using base::ExitCode;
+using base::Json;
+using base::UsageError;
+
+constexpr std::int64_t max_run_json_bytes = 64 << 20;
+
+/// Every leaf of an object with its dotted key; arrays are leaves.
+void flatten(const Json& json, const std::string& prefix,
+             std::vector<std::pair<std::string, Json>>& leaves) {
+  for (const auto& [key, value] : json.items()) {
+    const std::string name = prefix.empty() ? key : prefix + "." + key;
+    if (value.is_object() && !value.empty()) {
+      flatten(value, name, leaves);
+    } else {
+      leaves.emplace_back(name, value);
+    }
+  }
+}
+
+struct Difference {
+  std::string key, was, is;
+};
+
+std::vector<Difference> differences(const Json& was, const Json& is) {
+  std::vector<std::pair<std::string, Json>> before, after;
+  flatten(was, "", before);
+  flatten(is, "", after);
+  const auto find = [](const auto& leaves, const std::string& key) -> const Json* {
+    for (const auto& [name, value] : leaves)
+      if (name == key) return &value;
+    return nullptr;
+  };
+  constexpr std::size_t most_shown = 200;
+  const auto text = [](const Json* value) {
+    return value ? value->dump().substr(0, most_shown) : std::string("absent");
+  };
+  std::vector<Difference> found;
+  for (const auto& [key, value] : before)
+    if (const Json* now = find(after, key); !now || *now != value)
+      found.push_back({key, text(&value), text(now)});
+  for (const auto& [key, value] : after)
+    if (!find(before, key)) found.push_back({key, "absent", text(&value)});
+  return found;
+}
+
+ExitCode code_of(const std::string& key) {
+  if (key == "weights" || key.starts_with("weights.")) return ExitCode::weights;
+  if (key == "inputs" || key.starts_with("inputs.")) return ExitCode::input;
+  return ExitCode::usage;
+}
+
+std::string list_text(const std::vector<Difference>& found) {
+  std::string text;
+  for (const Difference& each : found)
+    text += fmt::format("\n  {}: was {}, is {}", each.key, each.was, each.is);
+  return text;
+}
+
+void refuse_changes(const std::string& path, const std::vector<Difference>& found,
+                    const std::string& advice) {
+  if (found.empty()) return;
+  throw UsageError(code_of(found.front().key),
+                   fmt::format("{}: cannot be resumed (results of different settings would be "
+                               "mixed). {}{}",
+                               path, advice, list_text(found)));
+}
+
+std::string made_folder(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path + "/parts", error);
+  if (error || !fs::is_directory(path + "/parts"))
+    throw UsageError(ExitCode::resources,
+                     fmt::format("{}: cannot be used as run folder ({}). Check the path and its "
+                                 "permissions or use another --out.",
+                                 path, error ? error.message() : "a file is in the way"));
+  return path;
+}
+
+std::vector<std::string> names_in(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error))
+    names.push_back(entry.path().filename().string());
+  std::ranges::sort(names);
+  return names;
+}
+
+/// Sorts by sequence and keeps the first of each.
+void note_duplicates(Committed& committed,
+                     const std::function<void(std::int64_t, const std::string&,
+                                              const std::string&)>& twice) {
+  auto& all = committed.sequences;
+  std::ranges::stable_sort(all, {}, [](const auto& each) { return each.entry.sequence; });
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (kept > 0 && all[kept - 1].entry.sequence == all[i].entry.sequence) {
+      twice(all[i].entry.sequence, committed.parts[static_cast<std::size_t>(all[kept - 1].part)],
+            committed.parts[static_cast<std::size_t>(all[i].part)]);
+    } else {
+      if (kept != i) all[kept] = std::move(all[i]);
+      ++kept;
+    }
+  }
+  all.resize(kept);
+}
+
+}  // namespace
+
+const CommittedSequence* Committed::find(std::int64_t sequence) const {
+  const auto found = std::ranges::lower_bound(
+      sequences, sequence, {}, [](const CommittedSequence& each) { return each.entry.sequence; });
+  return found != sequences.end() && found->entry.sequence == sequence ? &*found : nullptr;
+}
+
+Committed scan_parts(
+    const std::string& run_dir, const std::string& run_uuid,
+    const std::function<void(const std::string&, const std::string&)>& tell,
+    const std::function<void(std::int64_t, const std::string&, const std::string&)>& twice) {
+  Committed committed;
+  for (const std::string& name : names_in(run_dir + "/parts")) {
+    if (name.starts_with(".tmp-") || name.starts_with("damaged-")) continue;
+    const std::string path = run_dir + "/parts/" + name;
+    std::vector<PartEntry> entries;
+    try {
+      entries = read_part(path, run_uuid);
+    } catch (const std::runtime_error& error) {
+      tell(path, error.what());
+      continue;
+    }
+    const auto part = static_cast<int>(committed.parts.size());
+    committed.parts.push_back(path);
+    for (PartEntry& entry : entries) committed.sequences.push_back({std::move(entry), part});
+  }
+  note_duplicates(committed, twice);
+  return committed;
+}
+
+base::Json read_run_json(const std::string& run_dir) {
+  const std::string path = run_dir + "/run.json";
+  Json json = base::parse_json(read_text_file(path, max_run_json_bytes), path, ExitCode::input);
+  const bool is_ours = json.is_object() && json.value("format", Json()) == "tetrarch-run" &&
+                       json.value("run_uuid", Json()).is_string() &&
+                       json.value("attempt", Json()).is_number_integer() &&
+                       json.value("frozen", Json()).is_object() &&
+                       json.value("mixable", Json()).is_object() &&
+                       json.value("facts", Json()).is_object();
+  if (!is_ours)
+    throw UsageError(ExitCode::input, fmt::format("{}: not the record of a run (format is not "
+                                                  "\"tetrarch-run\"). Use another folder.",
+                                                  path));
+  return json;
+}
+
+RunFolder::RunFolder(std::string path, const RunFolderOptions& options, base::Log& log)
+    : path_(made_folder(std::move(path))), lock_(path_ + "/lock", options.lock_wait_s, log) {
+  if (!fs::exists(path_ + "/run.json")) return;
+  json_ = read_run_json(path_);
+  run_uuid_ = json_["run_uuid"];
+  attempt_ = json_["attempt"];
+  is_mixed_ = json_.value("is_mixed", false);
+}
+
+RunFolder RunFolder::open(const std::string& path, const RunSettings& settings,
+                          const RunFolderOptions& options, base::Log& log) {
+  RunFolder folder(path, options, log);
+  if (folder.json_.is_null()) {
+    if (fs::exists(folder.results_path()))
+      throw UsageError(ExitCode::usage,
+                       fmt::format("{}: holds a results.h5 but no run.json (another run's results "
+                                   "would be overwritten). Use another --out.",
+                                   path));
+    folder.run_uuid_ = base::make_uuid();
+    folder.json_ = {{"format", "tetrarch-run"},
+                    {"format_version", {1, 0}},
+                    {"software_version", base::build_info().version},
+                    {"git_sha", base::build_info().git_sha},
+                    {"run_uuid", folder.run_uuid_},
+                    {"created_utc", base::utc_now()},
+                    {"attempt", 0},
+                    {"is_mixed", false},
+                    {"frozen", settings.frozen},
+                    {"mixable", settings.mixable},
+                    {"facts", settings.facts}};
+  } else {
+    folder.compare(settings, options, log);
+  }
+  folder.clean();
+  if (folder.is_complete()) {
+    std::error_code error;
+    fs::remove(path + "/parts", error);  // where nothing is in it
+    return folder;
+  }
+  folder.json_["attempt"] = ++folder.attempt_;
+  folder.json_["is_mixed"] = folder.is_mixed_;
+  folder.json_["facts"] = settings.facts;
+  folder.save();
+  return folder;
+}
+
+RunFolder RunFolder::open_existing(const std::string& path, const RunFolderOptions& options,
+                                   base::Log& log) {
+  read_run_json(path);
+  return RunFolder(path, options, log);
+}
+
+void RunFolder::compare(const RunSettings& settings, const RunFolderOptions& options,
+                        base::Log& log) {
+  refuse_changes(path_, differences(json_["frozen"], settings.frozen),
+                 "Give the same settings as at the start, or use another --out.");
+  const std::vector<Difference> mixed = differences(json_["mixable"], settings.mixable);
+  if (mixed.empty()) return;
+  if (!options.allow_mixed)
+    refuse_changes(path_, mixed,
+                   "Use what the run began with, another --out, or --allow-mixed and do without "
+                   "bit-for-bit equal results.");
+  is_mixed_ = true;
+  log.note(fmt::format("{}: goes on with other settings than at its start; results are not "
+                       "reproducible bit for bit{}",
+                       path_, list_text(mixed)));
+}
+
+void RunFolder::clean() {
+  std::error_code error;
+  for (const std::string& folder : {path_, path_ + "/parts"})
+    for (const std::string& name : names_in(folder))
+      if (name.starts_with(".tmp-")) fs::remove(folder + "/" + name, error);
+  fs::remove(path_ + "/stop", error);
+}
+
+void RunFolder::save() const { write_atomically(path_ + "/run.json", json_.dump(2) + "\n"); }
+
+std::string RunFolder::results_path() const { return path_ + "/results.h5"; }
+std::string RunFolder::log_path() const { return path_ + "/log.txt"; }
+
+bool RunFolder::is_complete() const {
+  if (!fs::exists(results_path())) return false;
+  try {
+    const h5::File file = h5::File::open_to_read(results_path(), ExitCode::input);
+    return file.text_attribute("status") == "complete" &&
+           file.text_attribute("run_uuid") == run_uuid_;
+  } catch (const UsageError&) {
+    return false;  // damaged: made again from the parts
+  }
+}
+
+Committed RunFolder::committed(base::Log& log) {
+  const auto move_away = [&](const std::string& path, const std::string& problem) {
+    const fs::path from(path);
+    const fs::path to = from.parent_path() / ("damaged-" + from.filename().string());
+    std::error_code error;
+    fs::rename(from, to, error);
+    if (error)
+      throw base::SystemError(ExitCode::resources,
+                              fmt::format("{}: cannot be moved away ({}). Remove it.", path,
+                                          error.message()));
+    log.note(fmt::format("{} It is now {}.", problem, to.string()));
+  };
+  std::int64_t num_twice = 0;
+  Committed found = scan_parts(path_, run_uuid_, move_away,
+                               [&](std::int64_t, const std::string&, const std::string&) {
+                                 ++num_twice;
+                               });
+  if (num_twice > 0)
+    log.note(fmt::format("{}: {} sequences are in two parts; the first is taken", path_,
+                         num_twice));
+  return found;
+}
+
+bool RunFolder::stop_requested() const { return ::access((path_ + "/stop").c_str(), F_OK) == 0; }
+
+void RunFolder::remove_parts() {
+  std::error_code error;
+  for (const std::string& name : names_in(path_ + "/parts"))
+    if (parse_part_name(name)) fs::remove(path_ + "/parts/" + name, error);
+  fs::remove(path_ + "/parts", error);  // where nothing else is in it
+}
+
+}  // namespace tetrarch::storage

@@ -1,0 +1,143 @@
+// Proves a file or run folder whole.
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/verify.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "storage/inputs_file.hpp"
+#include "storage/merge.hpp"
+#include "storage/part_file.hpp"
+#include "storage/run_folder.hpp"
+#include "storage/verify_results.hpp"
+#include "storage/weights_file.hpp"
+
+namespace tetrarch::storage {
+namespace {
+
+namespace fs = std::filesystem;
+using base::ExitCode;
+using base::UsageError;
+
+constexpr int max_listed = 10;
+
+void verify_weights(const std::string& path, base::Log& log) {
+  const WeightsFile weights = WeightsFile::open(path);
+  weights.verify_all({});
+  log.say("{}: {} tensors, {}: every block's checksum agrees (identity {})", path,
+          weights.tensors().size(), base::bytes_text(weights.total_bytes()), weights.identity());
+}
+
+void verify_inputs(const std::string& path, base::Log& log) {
+  constexpr std::int64_t any = std::numeric_limits<std::int64_t>::max();
+  const InputSet inputs = InputSet::open({path}, any, any);
+  std::int64_t num_bad = 0;
+  for (std::int64_t i = 0; i < inputs.count(); ++i)
+    num_bad += inputs.status(i) != SequenceStatus::ok;
+  log.say("{}: {} sequences, {} tokens: types, shapes, offsets and ids agree (identity {})", path,
+          base::count_text(inputs.count()), base::count_text(inputs.total_tokens()),
+          inputs.identity());
+  if (num_bad > 0)
+    log.note(fmt::format("{} sequences are empty or have a score_from beyond their end; a run makes "
+                         "error records of them",
+                         base::count_text(num_bad)));
+}
+
+void verify_part(const std::string& path, const std::string& run_uuid, base::Log& log) {
+  const auto entries = read_part(path, run_uuid);
+  log.say("{}: a part of run {} with {} sequences: its checksum agrees", path, run_uuid,
+          entries.size());
+}
+
+[[noreturn]] void not_complete(const std::string& path, std::int64_t num_missing,
+                               const std::string& list) {
+  throw UsageError(ExitCode::stopped_early,
+                   fmt::format("{}: sound, but {} sequences are not done yet. Run the same command "
+                               "again.{}",
+                               path, base::count_text(num_missing), list));
+}
+
+/// Throws when something in parts/ is damaged, foreign or there twice; all of it in one message.
+Committed sound_parts(const std::string& path, const std::string& run_uuid) {
+  int num_problems = 0;
+  std::string list;
+  const auto add = [&](const std::string& problem) {
+    if (++num_problems <= max_listed) list += "\n  " + problem;
+  };
+  Committed committed = scan_parts(
+      path, run_uuid, [&](const std::string&, const std::string& problem) { add(problem); },
+      [&](std::int64_t sequence, const std::string& kept, const std::string& other) {
+        add(fmt::format("sequence {} is in {} and in {}", sequence, kept, other));
+      });
+  if (num_problems > 0)
+    throw UsageError(ExitCode::input,
+                     fmt::format("{}: {} problems with its parts. Run the same command again; it "
+                                 "does what is missing.{}",
+                                 path, num_problems, list));
+  return committed;
+}
+
+void verify_run_folder(const std::string& path, base::Log& log) {
+  const base::Json json = read_run_json(path);
+  const std::string run_uuid = json["run_uuid"];
+  const Committed committed = sound_parts(path, run_uuid);
+  log.say("{}: run {}, {} parts with {} sequences: every checksum agrees, no sequence twice", path,
+          run_uuid, committed.parts.size(), base::count_text(std::ssize(committed.sequences)));
+  if (const std::string results = path + "/results.h5"; fs::exists(results)) {
+    const ResultsSummary summary = verify_results(results, log);
+    if (summary.run_uuid != run_uuid)
+      throw UsageError(ExitCode::input,
+                       fmt::format("{}: belongs to run {}, run.json is of {}. Move one of them away.",
+                                   results, summary.run_uuid, run_uuid));
+    if (summary.is_complete) return;
+  }
+  const InputSet inputs = reopen_inputs(json["facts"], path + "/run.json");
+  std::int64_t num_missing = 0;
+  std::string list;
+  for (const plan::SequenceLength& each : inputs.lengths_ok()) {
+    if (committed.has(each.sequence)) continue;
+    if (++num_missing <= max_listed)
+      list += fmt::format("\n  id {} ({} tokens)", inputs.id(each.sequence), each.length);
+  }
+  if (num_missing > 0) not_complete(path, num_missing, list);
+  throw UsageError(ExitCode::stopped_early,
+                   fmt::format("{}: every sequence is done, but results.h5 is not made yet. Run the "
+                               "same command again, or tetrarch merge.",
+                               path));
+}
+
+/// A file that cannot be opened does not say what it was; its name does.
+ExitCode code_of(const std::string& path) {
+  const bool is_weights = fs::path(path).filename().string().find("weights") != std::string::npos;
+  return is_weights ? ExitCode::weights : ExitCode::input;
+}
+
+}  // namespace
+
+void verify(const std::string& path, base::Log& log) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) return verify_run_folder(path, log);
+  std::string format, run_uuid;
+  {
+    const h5::File file = h5::File::open_to_read(path, code_of(path));
+    format = file.text_attribute("format").value_or("");
+    run_uuid = file.text_attribute("run_uuid").value_or("");
+  }
+  if (format == "tetrarch-weights") return verify_weights(path, log);
+  if (format == "tetrarch-inputs") return verify_inputs(path, log);
+  if (format == "tetrarch-part") return verify_part(path, run_uuid, log);
+  if (format != "tetrarch-results")
+    throw UsageError(code_of(path),
+                     fmt::format("{}: its attribute format is \"{}\" (none of Tetrarch's). Give "
+                                 "weights, inputs, results or a run folder.",
+                                 path, format));
+  const ResultsSummary summary = verify_results(path, log);
+  if (!summary.is_complete) not_complete(path, summary.num_missing, "");
+}
+
+}  // namespace tetrarch::storage

@@ -1,0 +1,242 @@
+// Attention against plain sums, and the same bits however a sequence is cut and packed.
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+#include <omp.h>
+
+#include "backend/arrays.hpp"
+#include "backend/cpu/kernels/testing.hpp"
+
+namespace tetrarch::backend::cpu {
+namespace {
+
+using base::DType;
+
+struct Case {
+  AttentionShape shape;
+  std::int64_t tokens;
+  Array query, key, value;
+  Case(DType dtype, const AttentionShape& wanted, std::int64_t length, std::uint32_t seed = 1)
+      : shape(wanted),
+        tokens(length),
+        query(Array::random(dtype, length, shape.num_heads * shape.head_size, seed, 3)),
+        key(Array::random(dtype, length, shape.num_kv_heads * shape.head_size, seed + 1, 3)),
+        value(Array::random(dtype, length, shape.num_kv_heads * shape.head_size, seed + 2)) {
+    shape.scale = 1 / std::sqrt(static_cast<float>(shape.head_size));
+  }
+};
+
+/// The whole sequence as one segment.
+Array attend(CpuCompute& compute, const Case& c, std::int64_t slices = 1) {
+  Array out(c.query.tensor().dtype, c.tokens, c.query.tensor().columns / slices, slices);
+  const Segment whole{0, c.tokens, 0, 0};
+  compute.attention(c.shape, c.query, c.key, c.value, {&whole, 1}, out);
+  return out;
+}
+
+/// Chunks of `size` queries, each its own call, with the keys that exist by then.
+Array attend_in_chunks(CpuCompute& compute, const Case& c, std::int64_t size) {
+  Array out(c.query.tensor().dtype, c.tokens, c.query.tensor().columns);
+  for (std::int64_t first = 0; first < c.tokens; first += size) {
+    const std::int64_t count = std::min(size, c.tokens - first);
+    const Segment chunk{0, count, first, 0};
+    compute.attention(c.shape, c.query.tensor().row_range(first, count),
+                      c.key.tensor().row_range(0, first + count),
+                      c.value.tensor().row_range(0, first + count), {&chunk, 1},
+                      out.tensor().row_range(first, count));
+  }
+  return out;
+}
+
+double expected_at(const Case& c, std::int64_t row, std::int64_t head, std::int64_t dimension) {
+  const std::int64_t d = c.shape.head_size;
+  const std::int64_t kv = head * c.shape.num_kv_heads / c.shape.num_heads;
+  const std::int64_t first =
+      c.shape.window == 0 ? 0 : std::max<std::int64_t>(0, row - c.shape.window + 1);
+  double total = 0, sum = 0, max = -1e300;
+  std::vector<double> score;
+  for (std::int64_t j = first; j <= row; ++j) {
+    double product = 0;
+    for (std::int64_t i = 0; i < d; ++i)
+      product += static_cast<double>(c.query.at(row, head * d + i)) * c.key.at(j, kv * d + i);
+    score.push_back(product * c.shape.scale);
+    max = std::max(max, score.back());
+  }
+  for (std::int64_t j = first; j <= row; ++j) {
+    const double weight = std::exp(score[static_cast<std::size_t>(j - first)] - max);
+    total += weight;
+    sum += weight * c.value.at(j, kv * d + dimension);
+  }
+  return sum / total;
+}
+
+void expect_right(const Case& c, const Array& out) {
+  const std::int64_t d = c.shape.head_size;
+  for (std::int64_t row = 0; row < c.tokens; row += row < 3 ? 1 : 37)
+    for (std::int64_t head = 0; head < c.shape.num_heads; ++head)
+      for (std::int64_t i = 0; i < d; i += 3) {
+        const double expected = expected_at(c, row, head, i);
+        ASSERT_NEAR(out.at(row, head * d + i), expected,
+                    std::abs(expected) * epsilon_of(out.tensor().dtype) + 2e-6)
+            << "row " << row << " head " << head << " dimension " << i;
+      }
+}
+
+class Attention : public testing::TestWithParam<DType> {
+ protected:
+  void TearDown() override {
+    omp_set_num_threads(2);
+    testing::set_attention_block_shift(0);
+  }
+  CpuCompute compute_ = portable_compute();
+};
+INSTANTIATE_TEST_SUITE_P(Dtypes, Attention, testing::Values(DType::f32, DType::bf16),
+                         [](const auto& test) { return std::string(base::name_of(test.param)); });
+
+TEST_P(Attention, TheFirstTokenSeesItselfAlone) {
+  const Case c(GetParam(), {2, 1, 8}, 1);
+
+  const Array out = attend(compute_, c);
+
+  for (std::int64_t i = 0; i < 16; ++i) EXPECT_EQ(out[i], c.value[i % 8]);
+}
+
+TEST_P(Attention, IsRightForGroupsWindowsAndOddHeads) {
+  for (const AttentionShape& shape :
+       {AttentionShape{4, 4, 16}, AttentionShape{8, 2, 8}, AttentionShape{6, 2, 20},
+        AttentionShape{32, 1, 24}, AttentionShape{2, 2, 128}, AttentionShape{4, 2, 16, 1, 50},
+        AttentionShape{4, 2, 16, 1, 128}, AttentionShape{2, 1, 16, 1, 1}})
+    for (const std::int64_t tokens : {5, 128, 300}) {
+      const Case c(GetParam(), shape, tokens);
+
+      expect_right(c, attend(compute_, c));
+    }
+}
+
+TEST_P(Attention, SlicesHoldTheHeadsInOrder) {
+  const Case c(GetParam(), {8, 4, 8}, 40);
+  const Array whole = attend(compute_, c);
+
+  const Array sliced = attend(compute_, c, 4);
+
+  for (std::int64_t slice = 0; slice < 4; ++slice)
+    for (std::int64_t row = 0; row < 40; ++row)
+      for (std::int64_t i = 0; i < 16; ++i)
+        ASSERT_EQ(sliced[(slice * 40 + row) * 16 + i], whole.at(row, slice * 16 + i));
+}
+
+TEST_P(Attention, ChunksGiveTheBitsOfTheWhole) {
+  for (const std::int64_t window : {0, 70, 200})
+    for (const std::int64_t group : {1, 4}) {
+      const Case c(GetParam(), {4, 4 / group, 16, 1, window}, 400);
+      const Array whole = attend(compute_, c);
+      for (const std::int64_t size : {1, 7, 64, 333}) {
+        const Array chunks = attend_in_chunks(compute_, c, size);
+
+        EXPECT_EQ(num_differences(whole, chunks), 0) << "window " << window << " size " << size;
+      }
+    }
+}
+
+TEST_P(Attention, PackingAndThreadsKeepTheBits) {
+  const Case a(GetParam(), {4, 2, 16}, 150, 1), b(GetParam(), {4, 2, 16}, 77, 9);
+  const Array alone_a = attend(compute_, a), alone_b = attend(compute_, b);
+  Array query(GetParam(), 240, 64), key(GetParam(), 240, 32), value(GetParam(), 240, 32);
+  const auto place = [](const Array& from, const Array& to, std::int64_t row) {
+    std::memcpy(to.tensor().row_range(row, from.tensor().rows).data, from.data(),
+                static_cast<std::size_t>(from.tensor().bytes()));
+  };
+  place(b.query, query, 0);
+  place(a.query, query, 80);
+  place(a.key, key, 3);
+  place(b.key, key, 160);
+  place(a.value, value, 3);
+  place(b.value, value, 160);
+  const std::vector<Segment> segments = {{80, 150, 0, 3}, {0, 0, 0, 0}, {0, 77, 0, 160}};
+  for (const int threads : {1, 2, 3}) {
+    omp_set_num_threads(threads);
+    Array out(GetParam(), 240, 64);
+
+    compute_.attention(a.shape, query, key, value, segments, out);
+
+    EXPECT_EQ(num_differences(out.tensor().row_range(80, 150), alone_a), 0);
+    EXPECT_EQ(num_differences(out.tensor().row_range(0, 77), alone_b), 0);
+  }
+}
+
+TEST_P(Attention, HeadsOfOneRankHaveTheBitsOfAll) {
+  const Case all(GetParam(), {8, 4, 8}, 200);
+  const Array whole = attend(compute_, all);
+  Case part(GetParam(), {2, 1, 8}, 200);  // query heads 4 and 5, kv head 2
+  for (std::int64_t row = 0; row < 200; ++row) {
+    for (std::int64_t i = 0; i < 16; ++i) part.query.set(row * 16 + i, all.query.at(row, 32 + i));
+    for (std::int64_t i = 0; i < 8; ++i) part.key.set(row * 8 + i, all.key.at(row, 16 + i));
+    for (std::int64_t i = 0; i < 8; ++i) part.value.set(row * 8 + i, all.value.at(row, 16 + i));
+  }
+
+  const Array out = attend(compute_, part);
+
+  for (std::int64_t row = 0; row < 200; ++row)
+    for (std::int64_t i = 0; i < 16; ++i) ASSERT_EQ(out.at(row, i), whole.at(row, 32 + i));
+}
+
+TEST_P(Attention, ZeroValuesKeepTheirSignWhateverIsMasked) {
+  Case c(GetParam(), {1, 1, 8}, 40);
+  for (std::int64_t i = 0; i < c.value.size(); ++i) c.value.set(i, i % 3 == 0 ? -0.0f : -1e-38f);
+  const Array whole = attend(compute_, c);
+
+  EXPECT_EQ(num_differences(whole, attend_in_chunks(compute_, c, 1)), 0);
+}
+
+TEST_P(Attention, ShiftedBlocksChangeBitsSoThatTheTestsAboveCanFail) {
+  const Case c(GetParam(), {4, 4, 16}, 400);
+  const Array whole = attend(compute_, c);
+  const std::int64_t least = GetParam() == DType::f32 ? 1000 : 20;
+
+  testing::set_attention_block_shift(64);
+  const Array shifted = attend(compute_, c);
+
+  EXPECT_GT(num_differences(whole, shifted), least);
+  expect_right(c, shifted);
+}
+
+TEST_P(Attention, BadRowsHarmNoOtherSequence) {
+  Case c(GetParam(), {2, 2, 8}, 60);
+  const Segment second{30, 30, 0, 30};
+  Array clean(GetParam(), 60, 16), harmed(GetParam(), 60, 16);
+  compute_.attention(c.shape, c.query, c.key, c.value, {&second, 1}, clean);
+  for (std::int64_t i = 0; i < 30 * 16; ++i) {
+    c.key.set(i, i % 2 == 0 ? not_a_number : infinity);
+    c.value.set(i, not_a_number);
+  }
+  const std::vector<Segment> both = {{0, 30, 0, 0}, second};
+
+  compute_.attention(c.shape, c.query, c.key, c.value, both, harmed);
+
+  EXPECT_EQ(num_differences(clean.tensor().row_range(30, 30), harmed.tensor().row_range(30, 30)),
+            0);
+  for (std::int64_t i = 0; i < 30 * 16; ++i) ASSERT_TRUE(std::isnan(harmed[i]));
+}
+
+TEST_P(Attention, EveryInstructionSetIsRight) {
+  const auto best = simd::active_isa();
+  const Case c(GetParam(), {4, 2, 20, 1, 150}, 290);
+  for (const auto isa : {simd::Isa::any, simd::Isa::v3, simd::Isa::v4}) {
+    if (isa > best) continue;
+    testing::set_isa(isa);
+
+    expect_right(c, attend(compute_, c));
+  }
+  testing::set_isa(best);
+}
+
+TEST_P(Attention, NothingIsNoWork) {
+  const Case c(GetParam(), {2, 2, 8}, 0);
+
+  EXPECT_EQ(attend(compute_, c).size(), 0);
+}
+
+}  // namespace
+}  // namespace tetrarch::backend::cpu

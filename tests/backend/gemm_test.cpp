@@ -1,0 +1,237 @@
+// Products: right against plain sums in f64, and a row's bits alone in the world.
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+#include <functional>
+
+#include <gtest/gtest.h>
+
+#include <omp.h>
+
+#include "backend/arrays.hpp"
+#include "backend/cpu/kernels/testing.hpp"
+
+namespace tetrarch::backend::cpu {
+namespace {
+
+using base::DType;
+
+/// Largest |y - x w^T| over the sum of |x| |w| of its element.
+double worst_error(const Array& x, const Array& w, const Array& y) {
+  double worst = 0;
+  const std::int64_t K = x.tensor().columns, N = w.tensor().rows;
+  for (std::int64_t m = 0; m < x.tensor().rows; ++m)
+    for (std::int64_t n = 0; n < N; ++n) {
+      double sum = 0, size = 1e-30;
+      for (std::int64_t k = 0; k < K; ++k) {
+        const double product = static_cast<double>(x.at(m, k)) * w.at(n, k);
+        sum += product;
+        size += std::abs(product);
+      }
+      worst = std::max(worst, std::abs(y.at(m, n) - sum) / size);
+    }
+  return worst;
+}
+
+Array multiply(CpuCompute& compute, const Array& x, const Array& w, DType out) {
+  const Tensor& weight = w;
+  const auto packed =
+      compute.pack(w.data(), weight.dtype, weight.rows, weight.columns, WeightOrder::nk);
+  Array y(out, x.tensor().rows, weight.rows);
+  compute.gemm(x, *packed, y);
+  return y;
+}
+
+Array transposed(const Array& w) {
+  const Tensor& t = w;
+  Array to(t.dtype, t.columns, t.rows);
+  for (std::int64_t i = 0; i < t.rows; ++i)
+    for (std::int64_t j = 0; j < t.columns; ++j) to.set(j * t.rows + i, w.at(i, j));
+  return to;
+}
+
+Tensor rows_of(const Array& x, std::int64_t begin, std::int64_t count) {
+  return x.tensor().row_range(begin, count);
+}
+
+class Gemm : public testing::TestWithParam<DType> {
+ protected:
+  void TearDown() override { omp_set_num_threads(2); }
+  CpuCompute compute_ = portable_compute();
+};
+INSTANTIATE_TEST_SUITE_P(Dtypes, Gemm, testing::Values(DType::f32, DType::bf16),
+                         [](const auto& test) { return std::string(base::name_of(test.param)); });
+
+TEST_P(Gemm, IsRightForOddSizes) {
+  struct Size {
+    std::int64_t rows, outputs, inputs;
+  };
+  for (const Size size : {Size{1, 1, 1}, Size{1, 16, 8}, Size{5, 17, 3}, Size{13, 31, 257},
+                          Size{6, 16, 256}, Size{7, 48, 520}, Size{150, 70, 33}}) {
+    const auto x = Array::random(GetParam(), size.rows, size.inputs, 1);
+    const auto w = Array::random(GetParam(), size.outputs, size.inputs, 2);
+
+    const Array f32 = multiply(compute_, x, w, DType::f32);
+    const Array model = multiply(compute_, x, w, GetParam());
+
+    EXPECT_LT(worst_error(x, w, f32), 2e-6) << size.rows << " " << size.outputs;
+    for (std::int64_t i = 0; i < f32.size(); ++i)
+      ASSERT_EQ(model[i], rounded(f32[i], GetParam()));
+  }
+}
+
+TEST_P(Gemm, TakesAWeightInEitherOrder) {
+  const auto x = Array::random(GetParam(), 9, 40, 1), w = Array::random(GetParam(), 50, 40, 2);
+  const Array turned = transposed(w);
+  const Array expected = multiply(compute_, x, w, DType::f32);
+
+  const auto packed = compute_.pack(turned.data(), GetParam(), 50, 40, WeightOrder::kn);
+  Array y(DType::f32, 9, 50);
+  compute_.gemm(x, *packed, y);
+
+  EXPECT_EQ(num_differences(y, expected), 0);
+  EXPECT_GE(packed->bytes(), 50 * 40 * base::size_of(GetParam()));
+}
+
+TEST_P(Gemm, RowBitsDependOnNothingElse) {
+  const std::int64_t most = 300, K = 650, N = 136;
+  const auto x = Array::random(GetParam(), most, K, 3), w = Array::random(GetParam(), N, K, 4);
+  const Array whole = multiply(compute_, x, w, DType::f32);
+
+  for (const int threads : {1, 2, 3})
+    for (const std::int64_t slice : {N, N / 2, N / 4, N / 8})
+      for (const std::int64_t rows : {1, 2, 6, 7, 13, 64, 145, 289}) {
+        omp_set_num_threads(threads);
+        const std::int64_t first = most - rows, column = N - slice;
+        const auto packed = compute_.pack(w.tensor().row_range(column, slice).data, GetParam(),
+                                          slice, K, WeightOrder::nk);
+        Array y(DType::f32, rows, slice);
+
+        compute_.gemm(rows_of(x, first, rows), *packed, y);
+
+        for (std::int64_t m = 0; m < rows; ++m)
+          ASSERT_EQ(std::memcmp(y.tensor().as<float>() + m * slice,
+                                whole.tensor().as<float>() + (first + m) * N + column,
+                                static_cast<std::size_t>(slice) * 4),
+                    0)
+              << threads << " threads, " << slice << " outputs, row " << m << " of " << rows;
+      }
+}
+
+TEST_P(Gemm, EachElementIsOneChainInOrder) {
+  // 1 + 2^-30 - 1: a chain in order of k loses the small one, any other order keeps it
+  const std::int64_t K = 300;
+  Array x(GetParam(), 7, K), w(GetParam(), 20, K);
+  for (std::int64_t m = 0; m < 7; ++m) {
+    x.set(m * K + 10, 1);
+    x.set(m * K + 150, 0x1p-30f);
+    x.set(m * K + 299, -1);
+  }
+  for (std::int64_t i = 0; i < w.size(); ++i) w.set(i, 1);
+
+  const Array y = multiply(compute_, x, w, DType::f32);
+
+  for (std::int64_t i = 0; i < y.size(); ++i) EXPECT_EQ(y[i], 0);
+}
+
+TEST_P(Gemm, GroupsEqualSingleProducts) {
+  const std::int64_t K = 72, N = 40;
+  const std::vector<std::int64_t> row_offset = {0, 0, 5, 5, 180, 181};
+  const auto x = Array::random(GetParam(), 181, K, 5);
+  std::vector<std::unique_ptr<Matrix>> owned;
+  std::vector<const Matrix*> w;
+  for (std::uint32_t g = 0; g < 5; ++g) {
+    const auto weight = Array::random(GetParam(), N, K, 10 + g);
+    owned.push_back(compute_.pack(weight.data(), GetParam(), N, K, WeightOrder::nk));
+    w.push_back(owned.back().get());
+  }
+
+  Array together(GetParam(), 181, N), one_by_one(GetParam(), 181, N);
+  compute_.grouped_gemm(x, w, row_offset, together);
+  for (std::size_t g = 0; g < 5; ++g) {
+    const std::int64_t rows = row_offset[g + 1] - row_offset[g];
+    compute_.gemm(rows_of(x, row_offset[g], rows), *w[g],
+                  rows_of(one_by_one, row_offset[g], rows));
+  }
+
+  EXPECT_EQ(num_differences(together, one_by_one), 0);
+}
+
+TEST_P(Gemm, NoRowsAreNoWork) {
+  const auto w = Array::random(GetParam(), 8, 8, 1);
+  const Array x(GetParam(), 0, 8);
+
+  const Array y = multiply(compute_, x, w, GetParam());
+
+  EXPECT_EQ(y.size(), 0);
+}
+
+TEST_P(Gemm, EveryInstructionSetIsRight) {
+  const auto best = simd::active_isa();
+  const auto x = Array::random(GetParam(), 50, 300, 6), w = Array::random(GetParam(), 70, 300, 7);
+  for (const auto isa : {simd::Isa::any, simd::Isa::v3, simd::Isa::v4}) {
+    if (isa > best) continue;
+    testing::set_isa(isa);
+
+    const Array y = multiply(compute_, x, w, DType::f32);
+
+    EXPECT_LT(worst_error(x, w, y), 2e-6) << simd::name_of(isa);
+  }
+  testing::set_isa(best);
+}
+
+TEST(GemmFamilies, OneDnnAgreesWithOwnKernels) {
+  CpuCompute own(make_portable_gemm()), library(make_onednn_gemm(false));
+  const auto w = Array::random(DType::f32, 96, 160, 2);
+  for (const std::int64_t rows : {1, 2, 33, 200}) {
+    const auto x = Array::random(DType::f32, rows, 160, 1);
+
+    const Array a = multiply(own, x, w, DType::f32), b = multiply(library, x, w, DType::f32);
+
+    for (std::int64_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 2e-5) << rows << " rows";
+  }
+  EXPECT_NE(library.gemm_family().name().find("oneDNN " + onednn_version()), std::string::npos);
+}
+
+TEST(GemmFamilies, OneDnnTakesGroupsAndTransposedWeights) {
+  CpuCompute own(make_portable_gemm()), library(make_onednn_gemm(false));
+  const auto x = Array::random(DType::f32, 20, 64, 1), w = Array::random(DType::f32, 64, 48, 2);
+  const std::vector<std::int64_t> row_offset = {0, 13, 13, 20};
+  Array results[2] = {Array(DType::f32, 20, 48), Array(DType::f32, 20, 48)};
+  CpuCompute* const families[] = {&own, &library};
+
+  for (int i = 0; i < 2; ++i) {
+    const auto packed = families[i]->pack(w.data(), DType::f32, 48, 64, WeightOrder::kn);
+    const std::vector<const Matrix*> same = {packed.get(), packed.get(), packed.get()};
+    families[i]->grouped_gemm(x, same, row_offset, results[i]);
+  }
+
+  for (std::int64_t i = 0; i < results[0].size(); ++i)
+    ASSERT_NEAR(results[0][i], results[1][i], 1e-5);
+}
+
+TEST(GemmFamilies, TheChoiceIsProvenOrPortable) {
+  const std::vector<WholeWeight> weights = {{128, 64, 4}, {64, 32, 1}};
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const ChosenGemm chosen = choose_gemm(GemmChoice::automatic, dtype, weights, 2);
+
+    const std::string name = chosen.family->name();
+    EXPECT_TRUE(name.starts_with("portable ") || name.find("brg") != std::string::npos) << name;
+    EXPECT_EQ(omp_get_max_threads(), 2);
+    if (dtype == DType::bf16 && name.starts_with("portable ")) {
+      EXPECT_EQ(chosen.notes.size(), 1u);
+    }
+  }
+}
+
+TEST(GemmFamilies, RowsOfAnotherWidthAreRefused) {
+  CpuCompute compute = portable_compute();
+  const auto w = Array::random(DType::f32, 8, 8, 1), x = Array::random(DType::f32, 2, 9, 1);
+  const auto packed = compute.pack(w.data(), DType::f32, 8, 8, WeightOrder::nk);
+  const Array y(DType::f32, 2, 8);
+
+  EXPECT_THROW(compute.gemm(x, *packed, y), base::InternalError);
+  EXPECT_THROW(compute.use(make_portable_gemm()), base::InternalError);
+}
+
+}  // namespace
+}  // namespace tetrarch::backend::cpu

@@ -1,0 +1,327 @@
+// Inputs: what is read, what gets a status, and what is refused.
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/inputs_file.hpp"
+
+#include <cstdlib>
+
+#include "run_fixture.hpp"
+
+namespace tetrarch::storage {
+namespace {
+
+using base::DType;
+using base::ExitCode;
+
+InputSet open(const std::vector<std::string>& paths) { return InputSet::open(paths, 50, 8); }
+
+std::vector<std::uint32_t> tokens_of(const InputSet& inputs, std::int64_t sequence) {
+  std::vector<std::uint32_t> tokens(static_cast<std::size_t>(inputs.length(sequence)));
+  inputs.read_tokens(sequence, tokens.data());
+  return tokens;
+}
+
+TEST(InputSet, ReadsLabelsAndTokensOfEachSequence) {
+  const TemporaryFolder folder;
+  const std::string path =
+      write_inputs(folder / "a.h5", {.lengths = {3, 1, 4}, .ids = {7, 5, 6}, .score_from = {0, 1, 2}});
+
+  const InputSet inputs = open({path});
+
+  ASSERT_EQ(inputs.count(), 3);
+  EXPECT_EQ(inputs.total_tokens(), 8);
+  EXPECT_TRUE(inputs.is_numeric());
+  EXPECT_EQ(inputs.id(0), "7");
+  EXPECT_EQ(inputs.length(2), 4);
+  EXPECT_EQ(inputs.score_from(2), 2);
+  EXPECT_EQ(tokens_of(inputs, 2), (std::vector<std::uint32_t>{4, 5, 6, 7}));
+  EXPECT_EQ(tokens_of(inputs, 0), (std::vector<std::uint32_t>{0, 1, 2}));
+  EXPECT_EQ(inputs.identity().size(), 16u);
+}
+
+TEST(InputSet, FilesComeInTheOrderGivenAndThoseOfAFolderByName) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "more");
+  write_inputs(folder / "more/b.h5", {.lengths = {2}, .ids = {3}});
+  write_inputs(folder / "more/a.h5", {.lengths = {1, 1}, .ids = {1, 2}});
+  std::ofstream(folder / "more/notes.txt") << "no input";
+  const std::string last = write_inputs(folder / "0.h5", {.lengths = {5}, .ids = {4}});
+
+  const InputSet inputs = open({folder / "more", last});
+
+  ASSERT_EQ(inputs.count(), 4);
+  for (std::int64_t i = 0; i < 4; ++i) EXPECT_EQ(inputs.id(i), std::to_string(i + 1));
+  EXPECT_EQ(inputs.file(1), 0u);
+  EXPECT_EQ(inputs.file(2), 1u);
+  EXPECT_EQ(inputs.file(3), 2u);
+  EXPECT_EQ(inputs.files()[2], last);
+  EXPECT_EQ(tokens_of(inputs, 3), (std::vector<std::uint32_t>{0, 1, 2, 3, 4}));
+  EXPECT_EQ(tokens_of(inputs, 2), (std::vector<std::uint32_t>{0, 1}));
+}
+
+TEST(InputSet, ABadSequenceGetsAStatusAndTheOthersStay) {
+  const TemporaryFolder folder;
+  const std::string path = write_inputs(
+      folder / "a.h5", {.lengths = {2, 0, 2, 9, 2, 2},
+                        .score_from = {0, 0, 0, 0, 3, 2},
+                        .tokens = {1, 2, 3, 50, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 49, 49}});
+
+  const InputSet inputs = open({path});
+
+  EXPECT_EQ(inputs.status(0), SequenceStatus::ok);
+  EXPECT_EQ(inputs.status(1), SequenceStatus::empty);
+  EXPECT_EQ(inputs.status(2), SequenceStatus::bad_token);
+  EXPECT_EQ(inputs.error(2), "token 50 at position 1, vocab_size is 50");
+  EXPECT_EQ(inputs.status(3), SequenceStatus::too_long);
+  EXPECT_EQ(inputs.status(4), SequenceStatus::bad_record);
+  EXPECT_EQ(inputs.status(5), SequenceStatus::ok);
+  const auto lengths = inputs.lengths_ok();
+  ASSERT_EQ(lengths.size(), 2u);
+  EXPECT_EQ(lengths[1].sequence, 5);
+}
+
+TEST(InputSet, ABadTokenIsFoundBeyondTheFirstBlock) {
+  const TemporaryFolder folder;
+  std::vector<std::uint32_t> tokens((1 << 20) + 4, 1);
+  tokens.back() = 99;
+  const std::string path =
+      write_inputs(folder / "a.h5", {.lengths = {5, (1 << 20) - 3, 2}, .tokens = tokens});
+
+  const InputSet inputs = InputSet::open({path}, 50, 1 << 30);
+
+  EXPECT_EQ(inputs.status(1), SequenceStatus::ok);
+  EXPECT_EQ(inputs.error(2), "token 99 at position 1, vocab_size is 50");
+}
+
+TEST(InputSet, NumericIdsBesideTextIdsBecomeTexts) {
+  const TemporaryFolder folder;
+  const std::string a = write_inputs(folder / "a.h5", {.lengths = {1}, .ids = {12}});
+  const std::string b = write_inputs(folder / "b.h5", {.lengths = {1}, .text_ids = {"naïve"}});
+  const std::string c = write_inputs(folder / "c.h5", {.lengths = {1}, .ids = {13}});
+
+  const InputSet inputs = open({a, b, c});
+
+  EXPECT_FALSE(inputs.is_numeric());
+  EXPECT_EQ(inputs.id(0), "12");
+  EXPECT_EQ(inputs.id(1), "naïve");
+  EXPECT_EQ(inputs.id(2), "13");
+}
+
+TEST(InputSet, FilesOfH5pyWithTextsOfAnyLengthAreRead) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "a.h5";
+  const std::string script = std::string(
+      "import sys, h5py, numpy as np\n"
+      "f = h5py.File(sys.argv[1], 'w')\n"
+      "f.attrs['format'] = 'tetrarch-inputs'\n"
+      "f.attrs['format_version'] = np.array([1, 0], 'u4')\n"
+      "f.create_dataset('tokens', data=np.arange(6, dtype='u4'), chunks=(2,), compression='gzip')\n"
+      "f['offsets'] = np.array([0, 2, 6], 'u8')\n"
+      "f.create_dataset('ids', data=['first', 'second one'], dtype=h5py.string_dtype())\n");
+  std::ofstream(folder / "make.py") << script;
+  const std::string command = std::string(TETRARCH_PYTHON) + " " + (folder / "make.py") + " " + path;
+  ASSERT_EQ(std::system(command.c_str()), 0);
+
+  const InputSet inputs = open({path});
+
+  EXPECT_EQ(inputs.id(1), "second one");
+  EXPECT_EQ(tokens_of(inputs, 1), (std::vector<std::uint32_t>{2, 3, 4, 5}));
+}
+
+TEST(InputSet, BytesRebuildTheSameSet) {
+  const TemporaryFolder folder;
+  const std::string a = write_inputs(folder / "a.h5", {.lengths = {2, 0}, .text_ids = {"x", "y"}});
+  const std::string b =
+      write_inputs(folder / "b.h5", {.lengths = {3}, .ids = {9}, .score_from = {1}});
+  const InputSet inputs = open({a, b});
+
+  const InputSet copy = InputSet::from_bytes(inputs.to_bytes());
+
+  EXPECT_EQ(copy.to_bytes(), inputs.to_bytes());
+  EXPECT_EQ(copy.id(2), "9");
+  EXPECT_EQ(copy.error(1), inputs.error(1));
+  EXPECT_EQ(copy.score_from(2), 1);
+  EXPECT_EQ(copy.identity(), inputs.identity());
+  EXPECT_EQ(tokens_of(copy, 2), (std::vector<std::uint32_t>{0, 1, 2}));
+}
+
+TEST(InputSet, TheIdentityFollowsEveryPartOfTheInputs) {
+  const TemporaryFolder folder;
+  int number = 0;
+  const auto identity = [&](const Inputs& inputs) {
+    return open({write_inputs(folder / (std::to_string(number++) + ".h5"), inputs)}).identity();
+  };
+  const Inputs plain{.lengths = {2, 2}, .ids = {1, 2}, .score_from = {0, 0}, .tokens = {1, 2, 3, 4}};
+  const std::string expected = identity(plain);
+  Inputs token = plain, id = plain, length = plain, score = plain;
+  token.tokens[3] = 5;
+  id.ids[0] = 3;
+  length.lengths = {1, 3};
+  score.score_from[1] = 1;
+
+  EXPECT_EQ(identity(plain), expected);
+  EXPECT_NE(identity(token), expected);
+  EXPECT_NE(identity(id), expected);
+  EXPECT_NE(identity(length), expected);
+  EXPECT_NE(identity(score), expected);
+}
+
+TEST(InputSet, AFileThatChangedMeanwhileIsRefused) {
+  const TemporaryFolder folder;
+  const std::string path = write_inputs(folder / "a.h5", {.lengths = {2, 2}});
+  const InputSet shorter = open({path}), other = open({path});
+  std::uint32_t tokens[2];
+
+  write_inputs(path, {.lengths = {3}});
+  const Refusal shape = refusal_of([&] { shorter.read_tokens(0, tokens); });
+  write_inputs(path, {.lengths = {2, 2}, .tokens = {1, 77, 1, 1}});
+  const Refusal token = refusal_of([&] { other.read_tokens(0, tokens); });
+
+  EXPECT_EQ(shape.code, ExitCode::input);
+  EXPECT_NE(shape.message.find("expected [4] of u32"), std::string::npos) << shape.message;
+  EXPECT_EQ(token.code, ExitCode::input);
+  EXPECT_NE(token.message.find("token 77"), std::string::npos) << token.message;
+}
+
+TEST(InputSet, NoSequencesAreWelcome) {
+  const TemporaryFolder folder;
+
+  const InputSet inputs = open({write_inputs(folder / "a.h5", {})});
+
+  EXPECT_EQ(inputs.count(), 0);
+  EXPECT_EQ(inputs.total_tokens(), 0);
+}
+
+TEST(InputSet, IdsThatStandTwiceAreRefusedWithBothFiles) {
+  const TemporaryFolder folder;
+  const std::string a = write_inputs(folder / "a.h5", {.lengths = {1, 1}, .ids = {1, 2}});
+  const std::string b = write_inputs(folder / "b.h5", {.lengths = {1, 1}, .text_ids = {"x", "2"}});
+
+  const Refusal refusal = refusal_of([&] { open({a, b}); });
+
+  EXPECT_EQ(refusal.code, ExitCode::input);
+  EXPECT_NE(refusal.message.find("id 2 stands in " + a + " (sequence 1) and in " + b +
+                                 " (sequence 1)"),
+            std::string::npos)
+      << refusal.message;
+}
+
+TEST(InputSet, PathsWithoutInputsAreRefused) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "a.jsonl") << "{}";
+  std::ofstream(folder / "a.h5") << "no HDF5";
+  std::filesystem::create_directory(folder / "empty");
+
+  for (const std::string& path : {folder / "a.jsonl", folder / "a.h5", folder / "empty",
+                                  folder / "absent.h5", folder / "absent"}) {
+    const Refusal refusal = refusal_of([&] { open({path}); });
+    EXPECT_EQ(refusal.code, ExitCode::input) << path;
+    EXPECT_NE(refusal.message.find(path), std::string::npos) << refusal.message;
+  }
+}
+
+TEST(InputSet, AFileThatPromisesMoreThanItHoldsIsRefusedBeforeAnyAllocation) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "a.h5";
+  std::ofstream(folder / "make.py")
+      << "import sys, h5py, numpy as np\n"
+         "f = h5py.File(sys.argv[1], 'w')\n"
+         "f.attrs['format'] = 'tetrarch-inputs'\n"
+         "f.attrs['format_version'] = np.array([1, 0], 'u4')\n"
+         "f.create_dataset('tokens', shape=(2**40,), dtype='u4', chunks=(1024,))\n"
+         "f.create_dataset('offsets', shape=(2**40,), dtype='u8', chunks=(1024,))\n"
+         "f.create_dataset('ids', shape=(2**40,), dtype='u8', chunks=(1024,))\n";
+  const std::string command = std::string(TETRARCH_PYTHON) + " " + (folder / "make.py") + " " + path;
+  ASSERT_EQ(std::system(command.c_str()), 0);
+
+  const Refusal refusal = refusal_of([&] { open({path}); });
+
+  EXPECT_EQ(refusal.code, ExitCode::input);
+  EXPECT_NE(refusal.message.find("/tokens is of 1099511627776 elements with 0 bytes of data"),
+            std::string::npos)
+      << refusal.message;
+}
+
+/// A file with one thing wrong, and what the message must say.
+struct Broken {
+  const char* expected;
+  std::function<void(h5::File&)> write;
+};
+
+void begin(h5::File& file) {
+  file.set_attribute("format", std::string("tetrarch-inputs"));
+  file.set_attribute("format_version", std::vector<std::uint32_t>{1, 0});
+}
+void parts(h5::File& file, const std::vector<std::uint64_t>& offsets,
+           const std::vector<std::uint64_t>& ids) {
+  begin(file);
+  put(file, "/tokens", DType::u32, std::vector<std::uint32_t>{1, 2, 3});
+  put(file, "/offsets", DType::u64, offsets);
+  put(file, "/ids", DType::u64, ids);
+}
+
+TEST(InputSet, EachBreachOfTheFormatIsNamed) {
+  const std::vector<Broken> cases = {
+      {"attribute format is missing", [](h5::File&) {}},
+      {"attribute format is \"tetrarch-weights\"",
+       [](h5::File& f) { f.set_attribute("format", std::string("tetrarch-weights")); }},
+      {"attribute format_version is 2",
+       [](h5::File& f) {
+         f.set_attribute("format", std::string("tetrarch-inputs"));
+         f.set_attribute("format_version", std::vector<std::uint32_t>{2, 0});
+       }},
+      {"/tokens", [](h5::File& f) { begin(f); }},
+      {"/tokens is u64 (expected u32)",
+       [](h5::File& f) {
+         begin(f);
+         put(f, "/tokens", DType::u64, std::vector<std::uint64_t>{1});
+       }},
+      {"/tokens is of shape [1, 2]",
+       [](h5::File& f) {
+         begin(f);
+         f.create_dataset("/tokens", {.shape = {1, 2}, .dtype = DType::u32});
+       }},
+      {"/offsets[0] is 1 (expected 0)", [](h5::File& f) { parts(f, {1, 3}, {1}); }},
+      {"/offsets[2] is 1 (expected at least 2",
+       [](h5::File& f) { parts(f, {0, 2, 1, 3}, {1, 2, 3}); }},
+      {"the last of /offsets is 2 (expected 3", [](h5::File& f) { parts(f, {0, 2}, {1}); }},
+      {"the last of /offsets is 9 (expected 3", [](h5::File& f) { parts(f, {0, 9}, {1}); }},
+      {"/offsets is empty", [](h5::File& f) { parts(f, {}, {}); }},
+      {"/ids is of 2 elements (expected 1,", [](h5::File& f) { parts(f, {0, 3}, {1, 2}); }},
+      {"/ids is f32 (expected u64 or text)",
+       [](h5::File& f) {
+         begin(f);
+         put(f, "/tokens", DType::u32, std::vector<std::uint32_t>{1});
+         put(f, "/offsets", DType::u64, std::vector<std::uint64_t>{0, 1});
+         put(f, "/ids", DType::f32, std::vector<float>{1});
+       }},
+      {"/ids[0] is not UTF-8",
+       [](h5::File& f) {
+         begin(f);
+         put(f, "/tokens", DType::u32, std::vector<std::uint32_t>{1});
+         put(f, "/offsets", DType::u64, std::vector<std::uint64_t>{0, 1});
+         f.create_texts("/ids", 1, 8, "").write_texts({"\xff\xfe"}, 8);
+       }},
+      {"/score_from is of 2 elements (expected 1,",
+       [](h5::File& f) {
+         parts(f, {0, 3}, {1});
+         put(f, "/score_from", DType::u32, std::vector<std::uint32_t>{0, 0});
+       }}};
+  const TemporaryFolder folder;
+  const std::string path = folder / "a.h5";
+
+  for (const Broken& each : cases) {
+    h5::File file = h5::File::create(path);
+    each.write(file);
+    file.close();
+
+    const Refusal refusal = refusal_of([&] { open({path}); });
+
+    EXPECT_EQ(refusal.code, ExitCode::input) << each.expected;
+    EXPECT_NE(refusal.message.find(each.expected), std::string::npos)
+        << each.expected << "\n" << refusal.message;
+    EXPECT_NE(refusal.message.find(path), std::string::npos) << refusal.message;
+  }
+}
+
+}  // namespace
+}  // namespace tetrarch::storage

@@ -1,0 +1,231 @@
+/// A folder that vanishes, small inputs, and made-up outputs whose every value is known.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "storage/merge.hpp"
+
+namespace tetrarch::storage {
+
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "tetrarch-XXXXXX").string();
+    path_ = ::mkdtemp(name.data());
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+/// Lengths become tokens 0, 1, 2 ... modulo 50.
+struct Inputs {
+  std::vector<std::uint64_t> lengths;
+  std::vector<std::uint64_t> ids;
+  std::vector<std::string> text_ids;  // instead of ids, where not empty
+  std::vector<std::uint32_t> score_from;
+  std::vector<std::uint32_t> tokens;  // instead of the made-up ones, where not empty
+
+  std::vector<std::uint64_t> offsets() const {
+    std::vector<std::uint64_t> result{0};
+    for (const std::uint64_t length : lengths) result.push_back(result.back() + length);
+    return result;
+  }
+};
+
+template <class T>
+void put(h5::File& file, const std::string& path, base::DType dtype, const std::vector<T>& values) {
+  h5::Create create;
+  create.shape = {static_cast<std::int64_t>(values.size())};
+  create.dtype = dtype;
+  h5::Dataset dataset = file.create_dataset(path, create);
+  if (!values.empty()) dataset.write_all(dtype, values.data());
+}
+
+inline std::string write_inputs(const std::string& path, Inputs inputs) {
+  h5::File file = h5::File::create(path);
+  file.set_attribute("format", std::string("tetrarch-inputs"));
+  file.set_attribute("format_version", std::vector<std::uint32_t>{1, 0});
+  const std::vector<std::uint64_t> offsets = inputs.offsets();
+  if (inputs.tokens.empty())
+    for (std::uint64_t i = 0; i < offsets.back(); ++i)
+      inputs.tokens.push_back(static_cast<std::uint32_t>(i % 50));
+  put(file, "/tokens", base::DType::u32, inputs.tokens);
+  put(file, "/offsets", base::DType::u64, offsets);
+  if (!inputs.score_from.empty()) put(file, "/score_from", base::DType::u32, inputs.score_from);
+  if (inputs.text_ids.empty()) {
+    if (inputs.ids.empty())
+      for (std::uint64_t i = 0; i < inputs.lengths.size(); ++i) inputs.ids.push_back(100 + i);
+    put(file, "/ids", base::DType::u64, inputs.ids);
+  } else {
+    file.create_texts("/ids", std::ssize(inputs.text_ids), 32, "").write_texts(inputs.text_ids, 32);
+  }
+  file.close();
+  return path;
+}
+
+/// The code with which `call` throws UsageError, and its message.
+struct Refusal {
+  base::ExitCode code = base::ExitCode::done;
+  std::string message;
+};
+inline Refusal refusal_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const base::UsageError& error) {
+    return {error.code(), error.what()};
+  }
+  return {};
+}
+
+inline plan::ModelSpec small_spec() {
+  plan::ModelSpec spec = plan::preset("tiny");
+  spec.num_layers = 2;
+  spec.window = {0, 0};
+  spec.is_moe = {true, true};
+  return spec;
+}
+
+inline plan::Outputs all_outputs(const plan::ModelSpec& spec) {
+  plan::Outputs outputs;
+  outputs.last_logits = outputs.hidden = outputs.experts = true;
+  for (std::int64_t layer = -1; layer <= spec.num_layers; ++layer)
+    outputs.hidden_layers.push_back(layer);
+  return outputs;
+}
+
+inline float token_logprob(std::int64_t sequence, std::int64_t position) {
+  return -0.1f * static_cast<float>(sequence + 1) - 0.01f * static_cast<float>(position % 97);
+}
+
+/// Bytes of row `position` of `sequence`; every dataset, sequence and position has its own.
+inline void made_up_row(const DatasetPlan& plan, const InputSet& inputs, std::int64_t sequence,
+                        std::int64_t position, std::byte* to) {
+  const std::int64_t length = inputs.length(sequence);
+  const std::int64_t first = std::max<std::int64_t>(1, inputs.score_from(sequence));
+  const auto put_value = [&](auto value) { std::memcpy(to, &value, sizeof value); };
+  if (plan.path == "/logprobs/token") {
+    put_value(position == 0 ? base::failed_value() : token_logprob(sequence, position));
+  } else if (plan.path == "/logprobs/sum") {
+    double sum = 0;
+    for (std::int64_t i = first; i < length; ++i) sum += static_cast<double>(token_logprob(sequence, i));
+    put_value(sum);
+  } else if (plan.path == "/logprobs/count") {
+    put_value(static_cast<std::uint64_t>(std::max<std::int64_t>(0, length - first)));
+  } else if (plan.path == "/logprobs/is_greedy") {
+    put_value(static_cast<std::uint8_t>(sequence % 2));
+  } else {
+    for (std::int64_t i = 0; i < plan.columns; ++i) {
+      const auto value = static_cast<std::uint32_t>(plan.path.size() + 3 * i + 7 * position + sequence);
+      const float number = static_cast<float>(value % 251);
+      const std::uint16_t expert = value % 16;
+      const base::bf16 half = base::to_bf16(number);
+      const void* from = plan.dtype == base::DType::f32    ? static_cast<const void*>(&number)
+                         : plan.dtype == base::DType::bf16 ? static_cast<const void*>(&half)
+                                                           : static_cast<const void*>(&expert);
+      const auto size = static_cast<std::size_t>(base::size_of(plan.dtype));
+      std::memcpy(to + static_cast<std::size_t>(i) * size, from, size);
+    }
+  }
+}
+
+/// All rows of one sequence.
+inline std::vector<std::byte> made_up(const DatasetPlan& plan, const InputSet& inputs,
+                                      std::int64_t sequence) {
+  const std::int64_t rows =
+      plan.per == DatasetPlan::Per::token ? inputs.length(sequence) : std::int64_t{1};
+  std::vector<std::byte> bytes(static_cast<std::size_t>(rows * plan.row_bytes()));
+  for (std::int64_t row = 0; row < rows; ++row)
+    made_up_row(plan, inputs, sequence, row, bytes.data() + row * plan.row_bytes());
+  return bytes;
+}
+
+inline void write_microbatch(PartWriter& writer, const InputSet& inputs,
+                             const std::vector<std::int64_t>& sequences) {
+  std::vector<PartSequence> list;
+  for (const std::int64_t sequence : sequences) list.push_back({sequence, inputs.length(sequence)});
+  writer.begin(list);
+  for (const DatasetPlan& plan : writer.layout()) {
+    for (const std::int64_t sequence : sequences) {
+      const std::vector<std::byte> bytes = made_up(plan, inputs, sequence);
+      writer.append(plan.path, std::ssize(bytes) / plan.row_bytes(), bytes.data());
+    }
+  }
+  writer.end();
+}
+
+inline ResultsHeader small_header(const plan::ModelSpec& spec, const InputSet& inputs) {
+  ResultsHeader header;
+  header.command_line = "tetrarch run";
+  header.config_json = plan::to_config_json(spec);
+  header.weights_xxh3 = "0123456789abcdef";
+  header.inputs_xxh3 = inputs.identity();
+  header.grid = {1, 1, 2, 1};
+  header.backend = "cpu";
+  header.dtype = "bf16";
+  return header;
+}
+
+/// A run folder with its inputs, ready for parts.
+struct Run {
+  explicit Run(const TemporaryFolder& folder, const Inputs& given, const plan::Outputs& outputs = {},
+               plan::ModelSpec model = small_spec())
+      : spec(std::move(model)),
+        inputs(InputSet::open({write_inputs(folder / "inputs.h5", given)}, spec.vocab_size,
+                              spec.max_position)),
+        layout(results_layout(outputs, spec)),
+        header(small_header(spec, inputs)),
+        path(folder / "run") {
+    settings.frozen = {{"weights", "0123456789abcdef"}, {"inputs", inputs.identity()}};
+    settings.facts = merge_facts(inputs, layout, header, spec);
+  }
+  RunFolder open() { return RunFolder::open(path, settings, {}, log); }
+  PartOptions options(const RunFolder& folder, int ep) const {
+    return {path, folder.run_uuid(), folder.attempt(), 0, ep};
+  }
+  MergeReport merge(RunFolder& folder, Missing missing = Missing::refused) {
+    return storage::merge(folder, inputs, layout, header, {}, {}, missing, log);
+  }
+
+  base::Log log{base::Log::Sink::none};
+  plan::ModelSpec spec;
+  InputSet inputs;
+  std::vector<DatasetPlan> layout;
+  ResultsHeader header;
+  std::string path;
+  RunSettings settings;
+};
+
+inline std::vector<std::string> names_in(const std::string& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    names.push_back(entry.path().filename().string());
+  std::ranges::sort(names);
+  return names;
+}
+
+inline void flip_bit(const std::string& path, std::int64_t byte, int bit) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekg(byte);
+  char value = 0;
+  file.read(&value, 1);
+  value = static_cast<char>(value ^ (1 << bit));
+  file.seekp(byte);
+  file.write(&value, 1);
+}
+
+}  // namespace tetrarch::storage

@@ -1,0 +1,74 @@
+// What the tests of files share: a folder of their own, h5py, and refusals by their words.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "base/error.hpp"
+#include "base/log.hpp"
+
+namespace tetrarch::test {
+
+/// A folder that goes with the object.
+class Scratch {
+ public:
+  Scratch() {
+    std::string name = (std::filesystem::temp_directory_path() / "tetrarch-XXXXXX").string();
+    folder_ = ::mkdtemp(name.data());
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  ~Scratch() { std::filesystem::remove_all(folder_); }
+  std::string operator/(const std::string& name) const { return folder_ + "/" + name; }
+  const std::string& folder() const { return folder_; }
+
+ private:
+  std::string folder_;
+};
+
+inline std::string bytes_of_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+inline void write_file(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+/// Runs Python with h5py and numpy as np at hand, and `path` as given.
+inline void python(const Scratch& scratch, const std::string& path, const std::string& code) {
+  const std::string script = scratch / "script.py";
+  write_file(script, "import sys, h5py, numpy as np\npath = sys.argv[1]\n" + code);
+  const std::string command = std::string(TETRARCH_PYTHON) + " " + script + " " + path;
+  ASSERT_EQ(std::system(command.c_str()), 0) << code;
+}
+
+/// Whether `call` throws UsageError(code) whose message has all the words.
+template <class Call>
+testing::AssertionResult is_refused(base::ExitCode code, const std::vector<std::string>& words,
+                                    Call&& call) {
+  try {
+    call();
+  } catch (const base::UsageError& error) {
+    const std::string message = error.what();
+    if (error.code() != code)
+      return testing::AssertionFailure() << "exit code " << static_cast<int>(error.code()) << ": "
+                                         << message;
+    for (const std::string& word : words)
+      if (message.find(word) == std::string::npos)
+        return testing::AssertionFailure() << "no \"" << word << "\" in: " << message;
+    return testing::AssertionSuccess();
+  } catch (const std::exception& error) {
+    return testing::AssertionFailure() << "another exception: " << error.what();
+  }
+  return testing::AssertionFailure() << "nothing was refused";
+}
+
+}  // namespace tetrarch::test
