@@ -11,8 +11,8 @@
 namespace tetrarch::app {
 namespace {
 
-constexpr std::size_t page_width = 96;
-constexpr std::size_t help_column = 34;
+constexpr std::size_t page_width = 98;
+constexpr std::size_t help_column = 36;
 
 /// `left` in the first column and `right` in the second, wrapped at words.
 std::string row(const std::string& left, const std::string& right) {

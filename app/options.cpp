@@ -3,6 +3,7 @@
 #include "options.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -82,6 +83,18 @@ Given Reader::read_command_line(const std::vector<std::string>& arguments,
   return given;
 }
 
+/// Boost drops all behind a #, also the rest of a path that has one in it.
+void check_comments(const std::string& text, const std::string& where, plan::Problems& problems) {
+  for (std::size_t at = text.find('#'); at != std::string::npos;
+       at = text.find('#', std::min(text.find('\n', at), text.size()))) {
+    if (at == 0 || std::isspace(static_cast<unsigned char>(text[at - 1]))) continue;
+    const std::size_t begin = text.rfind('\n', at) + 1;
+    problems.add("{}\"{}\" has a # in a word (it would cut the word off there). Put a space before "
+                 "a comment; give names with # on the command line.",
+                 where, text.substr(begin, at + 1 - begin));
+  }
+}
+
 Given Reader::read_file(const std::string& path) {
   std::ifstream stream(path);
   std::stringstream text;
@@ -92,6 +105,7 @@ Given Reader::read_file(const std::string& path) {
   }
   Given given;
   const std::string where = path + ": ";
+  check_comments(text.str(), where, problems_);
   try {
     for (const po::option& option : po::parse_config_file(text, known_, true).options) {
       const std::string value = option.value.empty() ? "" : option.value.front();

@@ -8,13 +8,10 @@ namespace tetrarch::engine {
 
 std::unique_ptr<backend::Backend> make_backend(plan::BackendKind kind,
                                                const mpi::Communicator& world, int num_threads) {
-  const bool wants_cuda =
-      kind == plan::BackendKind::cuda ||
-      (kind == plan::BackendKind::automatic && backend::cuda::is_usable());
-  return wants_cuda ? backend::cuda::make_cuda_backend(world, num_threads)
-                    : backend::cpu::make_cpu_backend(world, num_threads);
+  return kind == plan::BackendKind::cuda ? backend::make_cuda_backend(world, num_threads)
+                                         : backend::make_cpu_backend(world, num_threads);
 }
 
-std::string describe_backends() { return backend::cpu::library_versions(); }
+std::string describe_backends() { return "oneDNN " + backend::cpu::onednn_version(); }
 
 }  // namespace tetrarch::engine

@@ -11,7 +11,7 @@
 
 namespace tetrarch::engine {
 
-/// `automatic` takes CUDA when this build and machine have it, else the CPU.
+/// `automatic` takes the CPU: the CUDA backend of this version does not compute.
 /// Throws UsageError(usage) when the backend asked for cannot be had.
 std::unique_ptr<backend::Backend> make_backend(plan::BackendKind kind,
                                                const mpi::Communicator& world, int num_threads);

@@ -18,9 +18,10 @@ ModelSpec from_hugging_face(const base::Json& config, const std::string& where);
 /// How one tensor of ours is assembled from the checkpoint: the names of its pieces, in the order
 /// of its leading (expert) axis; one piece for a tensor without experts.
 struct TensorSource {
-  std::string path;                 // ours, "/layers/00/gate"
-  std::vector<std::vector<std::string>> pieces;  // per piece: accepted spellings, the first found is it
-  bool is_transposed = false;       // the checkpoint has [columns, rows] of ours (o, down)
+  std::string path;  // ours, "/layers/00/gate"
+  // per piece: accepted spellings, the first found is it
+  std::vector<std::vector<std::string>> pieces;
+  bool is_transposed = false;  // the checkpoint has [columns, rows] of ours (o, down)
 };
 /// For every tensor of tensors_of(spec), in the same order.
 std::vector<TensorSource> tensor_sources(const ModelSpec& spec);

@@ -37,9 +37,9 @@ struct ChosenGrid {
 };
 /// Fills in what is not given so that the product is `num_ranks`: the smallest tp whose
 /// `rank_bytes(grid)` fits `limit_bytes` (0: no limit), then the largest ep that divides experts
-/// and ranks, the rest dp (in this version dp = pp = 1 always: what cannot be placed is refused with
-/// the numbers of ranks that can). Throws UsageError(usage) naming the broken rule and what would
-/// work.
+/// and ranks, the rest dp (in this version dp = pp = 1 always: what cannot be placed is refused
+/// with the numbers of ranks that can). Throws UsageError(usage) naming the broken rule and what
+/// would work.
 ChosenGrid choose_grid(const ModelSpec& spec, std::int64_t reduction_shards, int num_ranks,
                        const GridRequest& request, std::int64_t limit_bytes,
                        const std::function<std::int64_t(const Grid&)>& rank_bytes);

@@ -12,41 +12,41 @@ namespace tetrarch::plan {
 
 /// The buffers of a Workspace. model/workspace.cpp takes each at the size planned here.
 enum class BufferName {
-  residual,         // [home, D] the token-sharded residual stream
-  residual_next,    // [home, D]
-  normed,           // [home, D]
-  gathered,         // [part, D] normed rows of the whole part; absent at tp = 1
-  query,            // [part, local heads * d]
-  key,              // [part, local kv heads * d]
-  value,            // [part, local kv heads * d]
-  attended,         // [local slices][part, H * d / V]
+  residual,           // [home, D] the token-sharded residual stream
+  residual_next,      // [home, D]
+  normed,             // [home, D]
+  gathered,           // [part, D] normed rows of the whole part; absent at tp = 1
+  query,              // [part, local heads * d]
+  key,                // [part, local kv heads * d]
+  value,              // [part, local kv heads * d]
+  attended,           // [local slices][part, H * d / V]
   attention_partial,  // [local slices][part, D]
-  reduce_received,  // [V][rows, D] slices of all tp peers for this rank's rows; absent at tp = 1
-  router_logits,    // [home, E] f32
-  expert_ids,       // [home, k] i32
-  gate_weights,     // [home, k] f32
-  send_order,       // [home * k] i32: the token of each sent copy
-  send_position,    // [home, k] i32: where each copy stands in the send order
-  counts,           // [ep * tp, E * k] i32 of all peers; own in its own row
-  sent,             // [home * k, D] copies, in send order
-  received,         // [R, D] copies of this round received by this rank; absent at ep = 1
-  exchanged,        // [R, D] of all tp peers together; absent at tp = 1
-  expert_order,     // [R] i32
-  exchange_order,   // [R] i32, the inverse
-  expert_rows,      // [R, D] grouped by expert; absent with one rank a stage
-  gate,             // [R, local F]
-  up,               // [R, local F]
-  activated,        // [local slices][R, F / V]
-  expert_partial,   // [local slices][R, D]
-  expert_reduced,   // [R, D] rows of this rank's receipt, finished
-  returned,         // [home * k, D] back at home, in send order; absent at ep = 1
-  head_normed,      // [chunk, D] the rows whose logits are wanted
-  head_logits,      // [chunk, largest local vocabulary] f32
-  head_stats,       // [chunk, 4 * local slices] i32
-  head_stats_all,   // [tp * chunk, 4 * local slices] i32; absent at tp = 1
-  token_ids,        // [part] i32: ids, and row numbers of selections
-  positions,        // [part] i32
-  finite_flags,     // [home] i32
+  reduce_received,    // [V][rows, D] slices of all tp peers for this rank's rows; absent at tp = 1
+  router_logits,      // [home, E] f32
+  expert_ids,         // [home, k] i32
+  gate_weights,       // [home, k] f32
+  send_order,         // [home * k] i32: the token of each sent copy
+  send_position,      // [home, k] i32: where each copy stands in the send order
+  counts,             // [ep * tp, E * k] i32 of all peers; own in its own row
+  sent,               // [home * k, D] copies, in send order
+  received,           // [R, D] copies of this round received by this rank; absent at ep = 1
+  exchanged,          // [R, D] of all tp peers together; absent at tp = 1
+  expert_order,       // [R] i32
+  exchange_order,     // [R] i32, the inverse
+  expert_rows,        // [R, D] grouped by expert; absent with one rank a stage
+  gate,               // [R, local F]
+  up,                 // [R, local F]
+  activated,          // [local slices][R, F / V]
+  expert_partial,     // [local slices][R, D]
+  expert_reduced,     // [R, D] rows of this rank's receipt, finished
+  returned,           // [home * k, D] back at home, in send order; absent at ep = 1
+  head_normed,        // [chunk, D] the rows whose logits are wanted
+  head_logits,        // [chunk, largest local vocabulary] f32
+  head_stats,         // [chunk, 4 * local slices] i32
+  head_stats_all,     // [tp * chunk, 4 * local slices] i32; absent at tp = 1
+  token_ids,          // [part] i32: ids, and row numbers of selections
+  positions,          // [part] i32
+  finite_flags,       // [home] i32
   num_buffers
 };
 std::string_view name_of(BufferName buffer);
@@ -58,8 +58,8 @@ struct BufferPlan {
 
 struct MemoryPlan {
   std::int64_t weight_bytes = 0;
-  std::int64_t round_rows = 0;    // R: received rows of an EP rank's experts in one round
-  std::int64_t head_chunk = 0;    // rows of logits at once: at most 256 MiB with its companions
+  std::int64_t round_rows = 0;  // R: received rows of an EP rank's experts in one round
+  std::int64_t head_chunk = 0;  // rows of logits at once: at most 256 MiB with its companions
   std::vector<BufferPlan> workspace;
   std::int64_t workspace_bytes() const;
   std::int64_t total_bytes() const { return weight_bytes + workspace_bytes(); }

@@ -11,7 +11,7 @@
 
 namespace tetrarch::plan {
 
-enum class ExpertKind { glu, mlp };       // glu: down(act(gate x) * up x); mlp: down(act(up x))
+enum class ExpertKind { glu, mlp };  // glu: down(act(gate x) * up x); mlp: down(act(up x))
 enum class Activation { silu, gelu_tanh, gelu };  // "gelu" is the exact one, by erf
 enum class RouterScore { softmax_all };
 enum class RouterRenorm { none, sum };

@@ -15,7 +15,7 @@ struct Plan {
   Outputs outputs;
   std::vector<Microbatch> microbatches;
   Extents extents;
-  MemoryPlan memory;                  // of the rank that needs most
+  MemoryPlan memory;  // of the rank that needs most
 };
 
 /// Decides all of it; nothing is decided again later. `lengths`: the sequences that are to be done.

@@ -33,19 +33,19 @@ struct RunConfig {
   std::string out;                  // run folder
   GridRequest grid;
   BackendKind backend = BackendKind::automatic;
-  std::string outputs = "logprobs";       // as written; resolve_outputs reads it
+  std::string outputs = "logprobs";  // as written; resolve_outputs reads it
   std::string hidden_layers = "final";
   std::string hidden_pooling = "none";
   std::int64_t tokens_per_microbatch = 8192;
   VerifyMode verify = VerifyMode::fast;
   TimingDetail timing = TimingDetail::phases;
-  double stop_after_s = 0;          // 0: never
+  double stop_after_s = 0;  // 0: never
   bool dry_run = false;
   bool keep_parts = false;
   double commit_interval_s = 30;
   double progress_interval_s = 30;
   bool allow_mixed = false;
-  double peak_tflops = 0;           // 0: unknown, mfu is NaN
+  double peak_tflops = 0;  // 0: unknown, mfu is NaN
 };
 
 /// Parses the three lists of outputs against the model; throws UsageError(usage), every problem in

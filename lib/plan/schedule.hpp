@@ -30,7 +30,8 @@ std::vector<Microbatch> make_microbatches(std::span<const SequenceLength> sequen
 
 /// For each EP rank its sequences of the microbatch, in input order. Longest first by attention
 /// cost, each to the rank with the least cost so far (ties: lower rank).
-/// cost of a sequence of T tokens = T * linear + T * (T + 1) / 2 * quadratic, in FLOPs of one layer.
+/// cost of a sequence of T tokens = T * linear + T * (T + 1) / 2 * quadratic, in FLOPs of one
+/// layer.
 std::vector<std::vector<SequenceLength>> assign_to_ep(const Microbatch& microbatch, int ep,
                                                       double linear_cost, double quadratic_cost);
 

@@ -13,7 +13,19 @@ namespace tetrarch::plan {
 
 /// What a tensor is to the forward pass.
 enum class Role {
-  embed, head, final_norm, attn_norm, moe_norm, q, k, v, o, router, gate, up, down
+  embed,
+  head,
+  final_norm,
+  attn_norm,
+  moe_norm,
+  q,
+  k,
+  v,
+  o,
+  router,
+  gate,
+  up,
+  down
 };
 
 /// One dataset of weights.h5. It is cut into units: (expert, slice) for expert tensors, slices for
@@ -22,13 +34,13 @@ enum class Role {
 /// Unit index = expert * num_slices + slice.
 struct TensorSpec {
   Role role;
-  int layer = -1;               // -1: outside the layers
-  std::string path;             // "/layers/00/q"
-  base::Shape shape;            // [rows, columns], [experts, rows, columns] or [columns]
+  int layer = -1;     // -1: outside the layers
+  std::string path;   // "/layers/00/q"
+  base::Shape shape;  // [rows, columns], [experts, rows, columns] or [columns]
   base::DType dtype;
-  std::int64_t num_experts = 1; // 1 for tensors without experts
-  std::int64_t num_slices = 1;  // along the row axis; 1: unsplit
-  std::int64_t rows() const;    // of one expert; 1 for vectors
+  std::int64_t num_experts = 1;  // 1 for tensors without experts
+  std::int64_t num_slices = 1;   // along the row axis; 1: unsplit
+  std::int64_t rows() const;     // of one expert; 1 for vectors
   std::int64_t columns() const;
   std::int64_t num_units() const { return num_experts * num_slices; }
   /// Rows [begin, end) of slice v within one expert: even_range(rows, num_slices, v).
@@ -48,14 +60,15 @@ struct Shard {
   Range slices;   // [0, 1) for unsplit tensors
 };
 /// Expert tensors: experts by ep, slices by tp. q, o, embed, head: slices by tp. k, v: units by tp,
-/// and with fewer units than tp ranks, tp / units neighbours hold the same one. Norms, router: whole.
+/// and with fewer units than tp ranks, tp / units neighbours hold the same one. Norms, router:
+/// whole.
 Shard shard_of(const TensorSpec& tensor, const Grid& grid, const Place& place);
 std::int64_t shard_bytes(const TensorSpec& tensor, const Shard& shard);
 
 /// The heads, experts, vocabulary, FFN columns of a rank, as the forward pass needs them.
 struct LocalSizes {
-  Range slices;              // of the reduction shards V
-  Range heads, kv_heads;     // kv_heads holds at least one
+  Range slices;           // of the reduction shards V
+  Range heads, kv_heads;  // kv_heads holds at least one
   Range experts;
   std::vector<Range> vocab;  // one range per local slice
   std::int64_t vocab_count() const;

@@ -3,9 +3,7 @@
 #include "storage/import_checkpoint.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <set>
 #include <vector>
@@ -15,6 +13,8 @@
 #include "base/text.hpp"
 #include "plan/hf_config.hpp"
 #include "plan/problems.hpp"
+#include "storage/convert_elements.hpp"
+#include "storage/safetensors.hpp"
 #include "storage/weights_writer.hpp"
 
 namespace tetrarch::storage {
@@ -26,58 +26,7 @@ using plan::TensorSpec;
 
 constexpr std::size_t most_listed = 20;       // names in one message
 constexpr std::int64_t read_bytes = 8 << 20;  // of the checkpoint at once
-constexpr std::int64_t tile = 64;             // elements along each side, when transposing
 constexpr double progress_interval_s = 10;
-
-float half_to_float(std::uint16_t half) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
-  const std::uint32_t exponent = (half >> 10) & 0x1fu, fraction = half & 0x3ffu;
-  if (exponent == 0) {  // zero and subnormal: fraction * 2^-24, exact
-    const float value = static_cast<float>(fraction) * 0x1p-24f;
-    return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(value));
-  }
-  const std::uint32_t wide = exponent == 31 ? 0xffu : exponent + 112;
-  return std::bit_cast<float>(sign | (wide << 23) | (fraction << 13));
-}
-
-template <class T>
-T load(const std::byte* from, std::size_t i) {
-  T value;
-  std::memcpy(&value, from + i * sizeof(T), sizeof(T));
-  return value;
-}
-
-template <class T>
-void store(std::byte* to, std::size_t i, T value) {
-  std::memcpy(to + i * sizeof(T), &value, sizeof(T));
-}
-
-template <class Load>
-void convert_with(Load&& element, std::size_t count, base::DType to_dtype, std::byte* to) {
-  if (to_dtype == base::DType::f32)
-    for (std::size_t i = 0; i < count; ++i)
-      store<float>(to, i, element(i));
-  else
-    for (std::size_t i = 0; i < count; ++i)
-      store<std::uint16_t>(to, i, base::to_bf16(element(i)).bits);
-}
-
-bool is_same(CheckpointDType from, base::DType to) {
-  return (from == CheckpointDType::f32 && to == base::DType::f32) ||
-         (from == CheckpointDType::bf16 && to == base::DType::bf16);
-}
-
-/// to[row][column] = from[column][begin + row], tile by tile. from: [columns, from_rows].
-template <class T>
-void transpose_rows(const std::byte* from, std::int64_t from_rows, std::int64_t begin,
-                    std::int64_t rows, std::int64_t columns, std::byte* to) {
-  for (std::int64_t r0 = 0; r0 < rows; r0 += tile)
-    for (std::int64_t c0 = 0; c0 < columns; c0 += tile)
-      for (std::int64_t r = r0; r < std::min(r0 + tile, rows); ++r)
-        for (std::int64_t c = c0; c < std::min(c0 + tile, columns); ++c)
-          store<T>(to, static_cast<std::size_t>(r * columns + c),
-                   load<T>(from, static_cast<std::size_t>(c * from_rows + begin + r)));
-}
 
 /// Names that checkpoints carry and no computation needs.
 bool is_ignorable(const std::string& name, const plan::ModelSpec& spec) {
@@ -183,10 +132,6 @@ class UnitReader {
     const std::int64_t from_size = size_of(piece.dtype), to_size = base::size_of(tensor.dtype);
     const std::int64_t begin = rows.begin * tensor.columns();
     const std::int64_t count = rows.size() * tensor.columns();
-    if (is_same(piece.dtype, tensor.dtype)) {
-      checkpoint_.read(piece, begin * from_size, unit_);
-      return;
-    }
     const std::int64_t most = read_bytes / from_size;
     for (std::int64_t at = 0; at < count; at += most) {
       const std::int64_t size = std::min(most, count - at);
@@ -204,10 +149,8 @@ class UnitReader {
     hold(piece);
     const std::int64_t columns = tensor.columns();
     turned_.resize(static_cast<std::size_t>(rows.size() * columns * size_of(piece.dtype)));
-    const bool is_wide = size_of(piece.dtype) == 4;
-    (is_wide ? transpose_rows<std::uint32_t>
-             : transpose_rows<std::uint16_t>)(matrix_.data(), tensor.rows(), rows.begin,
-                                              rows.size(), columns, turned_.data());
+    transpose_rows(size_of(piece.dtype), matrix_, tensor.rows(), rows.begin, rows.size(), columns,
+                   turned_);
     convert_elements(piece.dtype, turned_, tensor.dtype, unit_);
   }
 
@@ -249,25 +192,6 @@ class ProgressLines {
 };
 
 }  // namespace
-
-void convert_elements(CheckpointDType from_dtype, std::span<const std::byte> from,
-                      base::DType to_dtype, std::span<std::byte> to) {
-  const std::size_t count = from.size() / static_cast<std::size_t>(size_of(from_dtype));
-  base::expects(to.size() == count * static_cast<std::size_t>(base::size_of(to_dtype)),
-                "as many elements as are given");
-  const std::byte* at = from.data();
-  if (is_same(from_dtype, to_dtype)) {
-    std::copy(from.begin(), from.end(), to.begin());
-  } else if (from_dtype == CheckpointDType::f32) {
-    convert_with([at](std::size_t i) { return load<float>(at, i); }, count, to_dtype, to.data());
-  } else if (from_dtype == CheckpointDType::bf16) {
-    convert_with([at](std::size_t i) { return base::to_float(load<base::bf16>(at, i)); }, count,
-                 to_dtype, to.data());
-  } else {
-    convert_with([at](std::size_t i) { return half_to_float(load<std::uint16_t>(at, i)); }, count,
-                 to_dtype, to.data());
-  }
-}
 
 void import_checkpoint(const std::string& from_folder, const std::string& out_path,
                        std::optional<base::DType> dtype,

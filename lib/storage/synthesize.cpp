@@ -107,12 +107,11 @@ class UnitFactory {
 
   void run() {
     const unsigned num_threads = std::clamp(std::thread::hardware_concurrency(), 1u, most_threads);
-    std::vector<std::thread> threads;
+    std::vector<std::jthread> threads;  // joined whatever happens
     for (unsigned i = 1; i < num_threads; ++i)
       threads.emplace_back([this] { work(); });
     work();
-    for (std::thread& thread : threads)
-      thread.join();
+    threads.clear();
     if (failure_) std::rethrow_exception(failure_);
   }
 

@@ -12,26 +12,28 @@ using base::DType;
 
 double expected(double x, ActivationKind kind) {
   switch (kind) {
-    case ActivationKind::silu: return x / (1 + std::exp(-x));
+    case ActivationKind::silu:
+      return x / (1 + std::exp(-x));
     case ActivationKind::gelu_tanh:
-      return 0.5 * x *
-             (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
-    case ActivationKind::gelu: return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
+      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
+    case ActivationKind::gelu:
+      return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
   }
   return 0;
 }
 
-class Activation : public testing::TestWithParam<ActivationKind> {
+class Activation : public ::testing::TestWithParam<ActivationKind> {
  protected:
   CpuCompute compute_ = portable_compute();
 };
 INSTANTIATE_TEST_SUITE_P(Kinds, Activation,
-                         testing::Values(ActivationKind::silu, ActivationKind::gelu_tanh,
-                                         ActivationKind::gelu));
+                         ::testing::Values(ActivationKind::silu, ActivationKind::gelu_tanh,
+                                           ActivationKind::gelu));
 
 TEST_P(Activation, IsRightFromFarLeftToFarRight) {
   Array x(DType::f32, 1, 4001), out(DType::f32, 1, 4001);
-  for (std::int64_t i = 0; i < 4001; ++i) x.set(i, static_cast<float>(i - 2000) * 0.01f);
+  for (std::int64_t i = 0; i < 4001; ++i)
+    x.set(i, static_cast<float>(i - 2000) * 0.01f);
 
   compute_.activate(x, GetParam(), out);
 
@@ -83,12 +85,14 @@ TEST_P(Activation, SlicesAreDense) {
 TEST_P(Activation, ANarrowSliceHasTheBitsOfAWideOne) {
   const auto wide = Array::random(DType::f32, 3, 100, 1, 5);
   Array narrow(DType::f32, 3, 37), out(DType::f32, 3, 100), part(DType::f32, 3, 37);
-  for (std::int64_t i = 0; i < narrow.size(); ++i) narrow.set(i, wide.at(i / 37, 11 + i % 37));
+  for (std::int64_t i = 0; i < narrow.size(); ++i)
+    narrow.set(i, wide.at(i / 37, 11 + i % 37));
 
   compute_.activate(wide, GetParam(), out);
   compute_.activate(narrow, GetParam(), part);
 
-  for (std::int64_t i = 0; i < part.size(); ++i) ASSERT_EQ(part[i], out.at(i / 37, 11 + i % 37));
+  for (std::int64_t i = 0; i < part.size(); ++i)
+    ASSERT_EQ(part[i], out.at(i / 37, 11 + i % 37));
 }
 
 TEST_P(Activation, NoRowsAreNoWork) {

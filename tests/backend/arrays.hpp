@@ -99,6 +99,8 @@ inline double epsilon_of(base::DType dtype) {
   return dtype == base::DType::f32 ? 0x1p-24 : 0x1p-8;
 }
 
-inline CpuCompute portable_compute() { return CpuCompute(make_portable_gemm()); }
+inline CpuCompute portable_compute() {
+  return CpuCompute(make_portable_gemm());
+}
 
 }  // namespace tetrarch::backend::cpu

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "backend/cuda/backend.hpp"
-
 #include <gtest/gtest.h>
+
+#include "backend/cuda/backend.hpp"
 
 namespace tetrarch::backend {
 namespace {

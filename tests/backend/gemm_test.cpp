@@ -4,7 +4,6 @@
 #include <functional>
 
 #include <gtest/gtest.h>
-
 #include <omp.h>
 
 #include "backend/arrays.hpp"
@@ -45,7 +44,8 @@ Array transposed(const Array& w) {
   const Tensor& t = w;
   Array to(t.dtype, t.columns, t.rows);
   for (std::int64_t i = 0; i < t.rows; ++i)
-    for (std::int64_t j = 0; j < t.columns; ++j) to.set(j * t.rows + i, w.at(i, j));
+    for (std::int64_t j = 0; j < t.columns; ++j)
+      to.set(j * t.rows + i, w.at(i, j));
   return to;
 }
 
@@ -53,12 +53,12 @@ Tensor rows_of(const Array& x, std::int64_t begin, std::int64_t count) {
   return x.tensor().row_range(begin, count);
 }
 
-class Gemm : public testing::TestWithParam<DType> {
+class Gemm : public ::testing::TestWithParam<DType> {
  protected:
   void TearDown() override { omp_set_num_threads(2); }
   CpuCompute compute_ = portable_compute();
 };
-INSTANTIATE_TEST_SUITE_P(Dtypes, Gemm, testing::Values(DType::f32, DType::bf16),
+INSTANTIATE_TEST_SUITE_P(Dtypes, Gemm, ::testing::Values(DType::f32, DType::bf16),
                          [](const auto& test) { return std::string(base::name_of(test.param)); });
 
 TEST_P(Gemm, IsRightForOddSizes) {
@@ -126,11 +126,13 @@ TEST_P(Gemm, EachElementIsOneChainInOrder) {
     x.set(m * K + 150, 0x1p-30f);
     x.set(m * K + 299, -1);
   }
-  for (std::int64_t i = 0; i < w.size(); ++i) w.set(i, 1);
+  for (std::int64_t i = 0; i < w.size(); ++i)
+    w.set(i, 1);
 
   const Array y = multiply(compute_, x, w, DType::f32);
 
-  for (std::int64_t i = 0; i < y.size(); ++i) EXPECT_EQ(y[i], 0);
+  for (std::int64_t i = 0; i < y.size(); ++i)
+    EXPECT_EQ(y[i], 0);
 }
 
 TEST_P(Gemm, GroupsEqualSingleProducts) {
@@ -149,8 +151,7 @@ TEST_P(Gemm, GroupsEqualSingleProducts) {
   compute_.grouped_gemm(x, w, row_offset, together);
   for (std::size_t g = 0; g < 5; ++g) {
     const std::int64_t rows = row_offset[g + 1] - row_offset[g];
-    compute_.gemm(rows_of(x, row_offset[g], rows), *w[g],
-                  rows_of(one_by_one, row_offset[g], rows));
+    compute_.gemm(rows_of(x, row_offset[g], rows), *w[g], rows_of(one_by_one, row_offset[g], rows));
   }
 
   EXPECT_EQ(num_differences(together, one_by_one), 0);
@@ -187,7 +188,8 @@ TEST(GemmFamilies, OneDnnAgreesWithOwnKernels) {
 
     const Array a = multiply(own, x, w, DType::f32), b = multiply(library, x, w, DType::f32);
 
-    for (std::int64_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 2e-5) << rows << " rows";
+    for (std::int64_t i = 0; i < a.size(); ++i)
+      ASSERT_NEAR(a[i], b[i], 2e-5) << rows << " rows";
   }
   EXPECT_NE(library.gemm_family().name().find("oneDNN " + onednn_version()), std::string::npos);
 }

@@ -8,7 +8,7 @@ namespace {
 
 using base::DType;
 
-class Permute : public testing::Test {
+class Permute : public ::testing::Test {
  protected:
   CpuCompute compute_ = portable_compute();
 };
@@ -33,7 +33,8 @@ TEST_F(Permute, PositionsAndOrderAreInverse) {
   const std::int64_t rows = 500, k = 3;
   std::vector<std::int32_t> ids;
   for (std::int32_t row = 0; row < rows; ++row)
-    for (std::int32_t slot = 0; slot < k; ++slot) ids.push_back((row * row + slot) % 7);
+    for (std::int32_t slot = 0; slot < k; ++slot)
+      ids.push_back((row * row + slot) % 7);
   const auto expert = Array::of_ints(rows, k, ids);
   Array order(DType::i32, rows * k, 1), position(DType::i32, rows, k), count(DType::i32, 1, 7 * k);
 
@@ -43,7 +44,8 @@ TEST_F(Permute, PositionsAndOrderAreInverse) {
   for (std::int64_t i = 0; i < rows * k; ++i) {
     const std::int32_t row = order.integer(i);
     std::int64_t slot = 0;
-    while (slot < k && position.integer(row * k + slot) != i) ++slot;
+    while (slot < k && position.integer(row * k + slot) != i)
+      ++slot;
     ASSERT_LT(slot, k) << "copy " << i;
     const auto rank = static_cast<std::int32_t>(
         (ids[static_cast<std::size_t>(row * k + slot)] * k + slot) * rows + row);
@@ -58,16 +60,16 @@ TEST_F(Permute, NoRowsHaveNoCopies) {
 
   compute_.group_by_expert(none, Array(DType::i32, 0, 1), Array(DType::i32, 0, 2), count);
 
-  for (int i = 0; i < 4; ++i) EXPECT_EQ(count.integer(i), 0);
+  for (int i = 0; i < 4; ++i)
+    EXPECT_EQ(count.integer(i), 0);
 }
 
 TEST_F(Permute, AnUnknownExpertIsRefused) {
   const Array order(DType::i32, 1, 1), position(DType::i32, 1, 1), count(DType::i32, 1, 3);
 
   for (const std::int32_t id : {-1, 3})
-    EXPECT_THROW(
-        compute_.group_by_expert(Array::of_ints(1, 1, {id}), order, position, count),
-        base::InternalError);
+    EXPECT_THROW(compute_.group_by_expert(Array::of_ints(1, 1, {id}), order, position, count),
+                 base::InternalError);
 }
 
 TEST_F(Permute, RowsMoveWhole) {
@@ -99,7 +101,8 @@ TEST_F(Permute, CombineReturnsEveryTokenHome) {
   const auto residual = Array::random(DType::f32, rows, width, 2);
   const auto weight = Array::random(DType::f32, rows, k, 3);
   std::vector<std::int32_t> ids;
-  for (std::int32_t row = 0; row < rows; ++row) ids.insert(ids.end(), {row % 5, (row + 2) % 5});
+  for (std::int32_t row = 0; row < rows; ++row)
+    ids.insert(ids.end(), {row % 5, (row + 2) % 5});
   Array order(DType::i32, rows * k, 1), position(DType::i32, rows, k), count(DType::i32, 1, 5 * k);
   compute_.group_by_expert(Array::of_ints(rows, k, ids), order, position, count);
   Array copies(DType::f32, rows * k, width), out(DType::f32, rows, width);

@@ -10,11 +10,11 @@ namespace {
 
 using base::DType;
 
-class Rope : public testing::TestWithParam<DType> {
+class Rope : public ::testing::TestWithParam<DType> {
  protected:
   CpuCompute compute_ = portable_compute();
 };
-INSTANTIATE_TEST_SUITE_P(Dtypes, Rope, testing::Values(DType::f32, DType::bf16),
+INSTANTIATE_TEST_SUITE_P(Dtypes, Rope, ::testing::Values(DType::f32, DType::bf16),
                          [](const auto& test) { return std::string(base::name_of(test.param)); });
 
 TEST_P(Rope, AQuarterTurnSwapsThePair) {
@@ -63,7 +63,8 @@ TEST_P(Rope, APositionBeyondTheTableIsRefused) {
   const Array x(GetParam(), 1, 4), table(DType::f32, 5, 2);
 
   EXPECT_THROW(compute_.rope(x, 4, Array::of_ints(1, 1, {5}), table, table), base::InternalError);
-  EXPECT_NO_THROW(compute_.rope(Array(GetParam(), 0, 4), 4, Array::of_ints(0, 1, {}), table, table));
+  EXPECT_NO_THROW(
+      compute_.rope(Array(GetParam(), 0, 4), 4, Array::of_ints(0, 1, {}), table, table));
 }
 
 }  // namespace

@@ -42,7 +42,8 @@ TEST(Router, TiesGoToTheLowerExpert) {
   const Routed routed = route(logits, 4);
 
   const std::int32_t expected[] = {1, 2, 4, 0, 0, 1, 2, 3};
-  for (int i = 0; i < 8; ++i) EXPECT_EQ(routed.id.integer(i), expected[i]) << i;
+  for (int i = 0; i < 8; ++i)
+    EXPECT_EQ(routed.id.integer(i), expected[i]) << i;
 }
 
 TEST(Router, IsRightForAnyNumberOfExperts) {
@@ -54,7 +55,8 @@ TEST(Router, IsRightForAnyNumberOfExperts) {
 
     for (std::int64_t row = 0; row < 5; ++row) {
       double total = 0;
-      for (std::int64_t e = 0; e < experts; ++e) total += std::exp(logits.at(row, e));
+      for (std::int64_t e = 0; e < experts; ++e)
+        total += std::exp(logits.at(row, e));
       std::set<std::int32_t> seen;
       for (std::int64_t slot = 0; slot < k; ++slot) {
         const std::int32_t id = routed.id.integer(row * k + slot);

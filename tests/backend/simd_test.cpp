@@ -27,7 +27,7 @@ TETRARCH_INLINE void exp_of_body(const Values& values, std::int64_t begin, std::
 }
 TETRARCH_KERNEL(exp_of, Values)
 
-class Simd : public testing::TestWithParam<simd::Isa> {
+class Simd : public ::testing::TestWithParam<simd::Isa> {
  protected:
   void SetUp() override {
     best_ = simd::active_isa();
@@ -46,11 +46,12 @@ class Simd : public testing::TestWithParam<simd::Isa> {
   std::vector<base::bf16> half_;
 };
 INSTANTIATE_TEST_SUITE_P(InstructionSets, Simd,
-                         testing::Values(simd::Isa::any, simd::Isa::v3, simd::Isa::v4));
+                         ::testing::Values(simd::Isa::any, simd::Isa::v3, simd::Isa::v4));
 
 TEST_P(Simd, ExpIsWithinTwoUlps) {
   std::vector<float> x;
-  for (int i = 0; i < 1 << 20; ++i) x.push_back(-105.0f + 194.0f * static_cast<float>(i) * 0x1p-20f);
+  for (int i = 0; i < 1 << 20; ++i)
+    x.push_back(-105.0f + 194.0f * static_cast<float>(i) * 0x1p-20f);
 
   run(x);
 

@@ -17,7 +17,7 @@ SliceStats stats_at(const Array& stats, std::int64_t i) {
   return at;
 }
 
-class Vocabulary : public testing::Test {
+class Vocabulary : public ::testing::Test {
  protected:
   Array stats_of(const Tensor& logits, const std::vector<std::int64_t>& slices,
                  std::int64_t first_id, const Array& target) {
@@ -108,7 +108,8 @@ TEST_F(Vocabulary, TiesGoToTheLowerIdAndBadRowsStayInside) {
   logits.set(35, 2);
   logits.set(19, 2);
   logits.set(18, 1);
-  for (std::int64_t i = 40; i < 80; ++i) logits.set(i, not_a_number);
+  for (std::int64_t i = 40; i < 80; ++i)
+    logits.set(i, not_a_number);
 
   const Array stats = stats_of(logits, {40}, 10, Array::of_ints(2, 1, {0, 0}));
 

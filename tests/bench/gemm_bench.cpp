@@ -8,7 +8,6 @@
 #include <vector>
 
 #include <fmt/format.h>
-
 #include <omp.h>
 
 #include "backend/cpu/kernels/gemm.hpp"
@@ -34,7 +33,8 @@ std::vector<std::uint16_t> random_bf16(std::int64_t count) {
 
 std::vector<float> widened(const std::vector<std::uint16_t>& values) {
   std::vector<float> to;
-  for (const auto value : values) to.push_back(base::to_float(base::bf16{value}));
+  for (const auto value : values)
+    to.push_back(base::to_float(base::bf16{value}));
   return to;
 }
 
@@ -59,9 +59,8 @@ std::string measure(const Size& size, std::unique_ptr<cpu::GemmFamily> family,
   std::vector<float> x32 = widened(x), w32 = widened(w);
   std::vector<float> y(static_cast<std::size_t>(size.rows * size.outputs));
   const bool is_f32 = dtype == base::DType::f32;
-  const auto packed =
-      family->pack(is_f32 ? static_cast<const void*>(w32.data()) : w.data(), dtype, size.outputs,
-                   size.inputs, WeightOrder::nk);
+  const auto packed = family->pack(is_f32 ? static_cast<const void*>(w32.data()) : w.data(), dtype,
+                                   size.outputs, size.inputs, WeightOrder::nk);
   const cpu::Product product{
       {is_f32 ? static_cast<void*>(x32.data()) : x.data(), dtype, 1, size.rows, size.inputs},
       packed.get(),

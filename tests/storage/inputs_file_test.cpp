@@ -278,7 +278,10 @@ TEST(InputSet, EachBreachOfTheFormatIsNamed) {
       {"/tokens is of shape [1, 2]",
        [](h5::File& f) {
          begin(f);
-         f.create_dataset("/tokens", {.shape = {1, 2}, .dtype = DType::u32});
+         h5::Create create;
+         create.shape = {1, 2};
+         create.dtype = DType::u32;
+         f.create_dataset("/tokens", create);
        }},
       {"/offsets[0] is 1 (expected 0)", [](h5::File& f) { parts(f, {1, 3}, {1}); }},
       {"/offsets[2] is 1 (expected at least 2",

@@ -34,11 +34,11 @@ class TemporaryFolder {
 
 /// Lengths become tokens 0, 1, 2 ... modulo 50.
 struct Inputs {
-  std::vector<std::uint64_t> lengths;
-  std::vector<std::uint64_t> ids;
-  std::vector<std::string> text_ids;  // instead of ids, where not empty
-  std::vector<std::uint32_t> score_from;
-  std::vector<std::uint32_t> tokens;  // instead of the made-up ones, where not empty
+  std::vector<std::uint64_t> lengths = {};
+  std::vector<std::uint64_t> ids = {};
+  std::vector<std::string> text_ids = {};  // instead of ids, where not empty
+  std::vector<std::uint32_t> score_from = {};
+  std::vector<std::uint32_t> tokens = {};  // instead of the made-up ones, where not empty
 
   std::vector<std::uint64_t> offsets() const {
     std::vector<std::uint64_t> result{0};

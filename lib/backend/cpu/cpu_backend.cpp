@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
-
 #include <omp.h>
 
 #include "backend/cpu/backend.hpp"

@@ -12,7 +12,9 @@ namespace {
 using base::DType;
 using base::expects;
 
-bool is_model_dtype(DType dtype) { return dtype == DType::f32 || dtype == DType::bf16; }
+bool is_model_dtype(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::bf16;
+}
 
 bool has_shape(const Tensor& tensor, DType dtype, std::int64_t rows, std::int64_t columns) {
   return tensor.dtype == dtype && tensor.slices == 1 && tensor.rows == rows &&
@@ -95,8 +97,7 @@ void CpuCompute::attention(const AttentionShape& shape, const Tensor& query, con
   cpu::attention(shape, query, key, value, segments, out);
 }
 
-void CpuCompute::glu(const Tensor& gate, const Tensor& up, ActivationKind kind,
-                     const Tensor& out) {
+void CpuCompute::glu(const Tensor& gate, const Tensor& up, ActivationKind kind, const Tensor& out) {
   expects(has_shape(up, gate.dtype, gate.rows, gate.columns), "up like gate");
   expects(is_model_dtype(gate.dtype) && out.dtype == gate.dtype && out.rows == gate.rows &&
               out.slices * out.columns == gate.columns,
@@ -153,10 +154,10 @@ void CpuCompute::vocabulary_stats(const Tensor& logits, std::span<const std::int
                                   std::int64_t first_id, const Tensor& target,
                                   const Tensor& stats) {
   const auto slices = static_cast<std::int64_t>(slice_size.size());
-  expects(logits.dtype == DType::f32 &&
-              logits.columns ==
-                  std::accumulate(slice_size.begin(), slice_size.end(), std::int64_t{0}),
-          "logits of all slices");
+  expects(
+      logits.dtype == DType::f32 &&
+          logits.columns == std::accumulate(slice_size.begin(), slice_size.end(), std::int64_t{0}),
+      "logits of all slices");
   expects(has_shape(target, DType::i32, logits.rows, 1) &&
               has_shape(stats, DType::i32, logits.rows, 4 * slices),
           "a target and four numbers per slice in each row");

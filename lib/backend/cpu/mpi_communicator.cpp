@@ -34,7 +34,9 @@ void expect_same_rows(const Tensor& a, const Tensor& b) {
 
 }  // namespace
 
-void testing::set_plain_reduction(bool is_on) { is_reduction_plain = is_on; }
+void testing::set_plain_reduction(bool is_on) {
+  is_reduction_plain = is_on;
+}
 
 MpiCommunicator::MpiCommunicator(mpi::Communicator comm)
     : comm_(std::move(comm)), outgoing_(comm_.size()), incoming_(comm_.size()) {}
@@ -80,15 +82,14 @@ void MpiCommunicator::all_gather_v(const Tensor& send, std::span<const std::int6
 
 void MpiCommunicator::exchange(const Tensor& send, const Tensor& receive) {
   const MPI_Datatype row = row_type(send.row_bytes());
-  mpi::check(MPI_Alltoallv(send.data, outgoing_.count.data(), outgoing_.offset.data(), row,
-                           receive.data, incoming_.count.data(), incoming_.offset.data(), row,
-                           comm_.get()),
-             "MPI_Alltoallv");
+  mpi::check(
+      MPI_Alltoallv(send.data, outgoing_.count.data(), outgoing_.offset.data(), row, receive.data,
+                    incoming_.count.data(), incoming_.offset.data(), row, comm_.get()),
+      "MPI_Alltoallv");
 }
 
 void MpiCommunicator::all_to_all_v(const Tensor& send, std::span<const std::int64_t> send_count,
-                                   std::span<const std::int64_t> send_offset,
-                                   const Tensor& receive,
+                                   std::span<const std::int64_t> send_offset, const Tensor& receive,
                                    std::span<const std::int64_t> receive_count,
                                    std::span<const std::int64_t> receive_offset) {
   const auto ranks = static_cast<std::size_t>(size());
@@ -106,8 +107,7 @@ void MpiCommunicator::all_to_all_v(const Tensor& send, std::span<const std::int6
   }
   if (ranks > 1) return exchange(send, receive);
   expects(send_count[0] == receive_count[0], "as many rows received as sent");
-  if (send_count[0] > 0)
-    copy_rows(send, send_offset[0], receive, receive_offset[0], send_count[0]);
+  if (send_count[0] > 0) copy_rows(send, send_offset[0], receive, receive_offset[0], send_count[0]);
 }
 
 /// Slice v of rank p arrives as slice p * local + v of `received`.
@@ -139,8 +139,7 @@ void MpiCommunicator::scatter_slices(const ReduceScatter& call, std::int64_t own
 
 void MpiCommunicator::tree_reduce_scatter_v(const ReduceScatter& call) {
   expects(call.row_count.size() == static_cast<std::size_t>(size()), "a row count per rank");
-  const auto total =
-      std::accumulate(call.row_count.begin(), call.row_count.end(), std::int64_t{0});
+  const auto total = std::accumulate(call.row_count.begin(), call.row_count.end(), std::int64_t{0});
   const std::int64_t own_rows = call.row_count[static_cast<std::size_t>(rank())];
   expect_same_rows(call.partial, call.out);
   expects(call.index.is_absent() || call.index.rows == total, "an index per row that goes out");

@@ -21,8 +21,8 @@ std::string devices_text() {
   cudaDeviceProp first{};
   if (devices == 0 || cudaGetDeviceProperties(&first, 0) != cudaSuccess)
     return fmt::format("{} devices; {}", devices, versions);
-  return fmt::format("{} devices, the first {} (compute capability {}.{}); {}", devices,
-                     first.name, first.major, first.minor, versions);
+  return fmt::format("{} devices, the first {} (compute capability {}.{}); {}", devices, first.name,
+                     first.major, first.minor, versions);
 }
 
 }  // namespace

@@ -34,7 +34,8 @@ template <int Width, int N>
 TETRARCH_INLINE F32<Width> polynomial(F32<Width> x, const float (&coefficient)[N]) {
   auto sum = splat<Width>(coefficient[0]);
 #pragma GCC unroll 9
-  for (int i = 1; i < N; ++i) sum = simd::fma(sum, x, splat<Width>(coefficient[i]));
+  for (int i = 1; i < N; ++i)
+    sum = simd::fma(sum, x, splat<Width>(coefficient[i]));
   return sum;
 }
 
@@ -42,16 +43,15 @@ TETRARCH_INLINE F32<Width> polynomial(F32<Width> x, const float (&coefficient)[N
 /// Cephes library (erff, erfcf).
 template <int Width>
 TETRARCH_INLINE F32<Width> gelu(F32<Width> x) {
-  constexpr float near[] = {7.853861353153693e-5f, -8.010193625184903e-4f, 5.188327685732524e-3f,
-                            -2.685381193529856e-2f, 1.128358514861418e-1f,
-                            -3.761262582423300e-1f, 1.128379165726710e+0f};
-  constexpr float middle[] = {2.326819970068386e-2f, -1.387039388740657e-1f,
-                              3.687424674597105e-1f, -5.824733027278666e-1f,
-                              6.210004621745983e-1f, -4.944515323274145e-1f,
-                              3.404879937665872e-1f, -2.741127028184656e-1f,
-                              5.638259427386472e-1f};
-  constexpr float far[] = {-1.047766399936249e+1f, 1.297719955372516e+1f, -7.495518717768503e+0f,
-                           2.921019019210786e+0f, -1.015265279202700e+0f, 4.218463358204948e-1f,
+  constexpr float near[] = {7.853861353153693e-5f,  -8.010193625184903e-4f, 5.188327685732524e-3f,
+                            -2.685381193529856e-2f, 1.128358514861418e-1f,  -3.761262582423300e-1f,
+                            1.128379165726710e+0f};
+  constexpr float middle[] = {
+      2.326819970068386e-2f,  -1.387039388740657e-1f, 3.687424674597105e-1f,
+      -5.824733027278666e-1f, 6.210004621745983e-1f,  -4.944515323274145e-1f,
+      3.404879937665872e-1f,  -2.741127028184656e-1f, 5.638259427386472e-1f};
+  constexpr float far[] = {-1.047766399936249e+1f, 1.297719955372516e+1f,  -7.495518717768503e+0f,
+                           2.921019019210786e+0f,  -1.015265279202700e+0f, 4.218463358204948e-1f,
                            -2.820767439740514e-1f, 5.641895067754075e-1f};
   const auto zero = splat<Width>(0), one = splat<Width>(1), two = splat<Width>(2);
   const auto z = x * splat<Width>(0.70710678118654752f);
@@ -69,9 +69,12 @@ TETRARCH_INLINE F32<Width> gelu(F32<Width> x) {
 template <int Width>
 TETRARCH_INLINE F32<Width> act(F32<Width> x, ActivationKind kind) {
   switch (kind) {
-    case ActivationKind::silu: return silu(x);
-    case ActivationKind::gelu_tanh: return gelu_tanh(x);
-    case ActivationKind::gelu: return gelu(x);
+    case ActivationKind::silu:
+      return silu(x);
+    case ActivationKind::gelu_tanh:
+      return gelu_tanh(x);
+    case ActivationKind::gelu:
+      return gelu(x);
   }
   return x;
 }
@@ -90,8 +93,7 @@ TETRARCH_INLINE void activate_rows(const ActivationArgs& args, std::int64_t begi
       for (std::int64_t c = 0; c < width; c += lanes) {
         auto value = act(simd::load_some<Width>(gate + c, width - c), args.kind);
         if (up != nullptr)
-          value = simd::rounded_to<Width, T>(value) *
-                  simd::load_some<Width>(up + c, width - c);
+          value = simd::rounded_to<Width, T>(value) * simd::load_some<Width>(up + c, width - c);
         simd::store_some(value, out + c, width - c);
       }
     }

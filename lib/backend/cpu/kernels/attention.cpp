@@ -42,14 +42,14 @@ struct AttentionArgs {
 
 /// What one work item scribbles on; sizes in floats.
 struct Workspace {
-  float* key;      // [128][d]
-  float* value;    // [128][d]
-  float* query;    // [panels][d][16]
-  float* sum;      // [panels][d][16]
-  float* score;    // [128][16]
-  float* max;      // [panels][16]
-  float* weight;   // [panels][16]
-  float* place;    // [panels][16] positions, as i32
+  float* key;     // [128][d]
+  float* value;   // [128][d]
+  float* query;   // [panels][d][16]
+  float* sum;     // [panels][d][16]
+  float* score;   // [128][16]
+  float* max;     // [panels][16]
+  float* weight;  // [panels][16]
+  float* place;   // [panels][16] positions, as i32
   static std::int64_t floats(std::int64_t d, std::int64_t panels) {
     return 2 * block_keys * d + panels * (2 * d + 3) * lanes + block_keys * lanes;
   }
@@ -78,7 +78,8 @@ TETRARCH_INLINE void fill_block(const Tensor& from, const Segment& segment, std:
     const T* row =
         static_cast<const T*>(from.data) + (segment.key_row + position) * from.columns + column;
     std::int64_t c = 0;
-    for (; c + lanes <= d; c += lanes) simd::store(simd::load<Width>(row + c), to + c);
+    for (; c + lanes <= d; c += lanes)
+      simd::store(simd::load<Width>(row + c), to + c);
     if (c < d) simd::store_some(simd::load_some<Width>(row + c, d - c), to + c, d - c);
   }
 }
@@ -158,8 +159,8 @@ TETRARCH_INLINE simd::F32<Width> mask_scores(float* score, float scale, std::int
 
 /// One panel of queries against one block of keys.
 template <int Width>
-TETRARCH_INLINE void attend_block(const AttentionArgs& args, const Workspace& w,
-                                  std::int64_t panel, std::int64_t first_key) {
+TETRARCH_INLINE void attend_block(const AttentionArgs& args, const Workspace& w, std::int64_t panel,
+                                  std::int64_t first_key) {
   const std::int64_t d = args.shape.head_size, window = args.shape.window;
   const auto* place = reinterpret_cast<const std::int32_t*>(w.place) + panel * lanes;
   std::int64_t lowest = place[0], highest = place[0];
@@ -179,7 +180,8 @@ TETRARCH_INLINE void attend_block(const AttentionArgs& args, const Workspace& w,
   const auto old_max = simd::load<Width>(w.max + panel * lanes);
   const auto new_max = simd::max(old_max, most);
   // a lane that has seen no key yet stays as it is: exp(-inf - 0) = 0
-  const auto base = select(new_max == simd::splat<Width>(-infinity), simd::splat<Width>(0), new_max);
+  const auto base =
+      select(new_max == simd::splat<Width>(-infinity), simd::splat<Width>(0), new_max);
   const auto shrink = simd::exp(old_max - base);
   auto weight = simd::load<Width>(w.weight + panel * lanes) * shrink;
   for (std::int64_t j = 0; j < block_keys; ++j) {
@@ -270,14 +272,17 @@ void attention(const AttentionShape& shape, const Tensor& query, const Tensor& k
                const Tensor& value, std::span<const Segment> segments, const Tensor& out) {
   static thread_local std::vector<Item> items;
   items.clear();
+  std::int64_t cost = 0;
   const std::int64_t group = shape.num_heads / shape.num_kv_heads;
   const std::int64_t tile = std::max<std::int64_t>(1, tile_queries / group);
-  for (const Segment& segment : segments)
+  for (const Segment& segment : segments) {
+    cost += segment.count * (segment.first_position + segment.count) * query.columns / lanes;
     for (std::int64_t head = 0; head < shape.num_kv_heads; ++head)
       for (std::int64_t end = segment.count; end > 0; end -= tile)  // the longest first
         items.push_back({&segment, head, std::max<std::int64_t>(0, end - tile), end});
+  }
   const AttentionArgs args{shape, query, key, value, out, block_shift.load(), items};
-  for_items(static_cast<std::int64_t>(items.size()),
+  for_items(static_cast<std::int64_t>(items.size()), cost,
             [&](std::int64_t i) { attend_items(args, i, i + 1); });
 }
 

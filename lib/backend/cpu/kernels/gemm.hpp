@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -32,8 +33,14 @@ class GemmFamily {
 /// depend on nothing else by construction. bf16 is widened to f32.
 std::unique_ptr<GemmFamily> make_portable_gemm();
 
+/// oneDNN has no kernel of the wanted kind on this CPU.
+class NoSuchKernel : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 /// oneDNN on packed weights. Its rows are alike only in its "brg" kernels: with `demand_brg` every
-/// other kernel is refused with InternalError.
+/// other kernel is refused with NoSuchKernel.
 std::unique_ptr<GemmFamily> make_onednn_gemm(bool demand_brg);
 /// "2.6.3"
 std::string onednn_version();

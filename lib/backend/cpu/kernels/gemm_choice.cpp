@@ -5,7 +5,6 @@
 #include <tuple>
 
 #include <fmt/format.h>
-
 #include <omp.h>
 
 #include "backend/cpu/kernels/gemm.hpp"
@@ -62,8 +61,7 @@ class Trial {
  private:
   std::vector<float> multiply(std::int64_t rows, std::int64_t outputs, std::string& name) {
     const auto family = make_onednn_gemm(true);
-    const auto packed =
-        family->pack(w_.data(), dtype_, outputs, weight_.inputs, WeightOrder::nk);
+    const auto packed = family->pack(w_.data(), dtype_, outputs, weight_.inputs, WeightOrder::nk);
     std::vector<float> y(static_cast<std::size_t>(rows * outputs));
     const Product product{{x_.data(), dtype_, 1, rows, weight_.inputs},
                           packed.get(),
@@ -116,7 +114,7 @@ Verdict try_onednn_safely(DType dtype, std::span<const WholeWeight> weights, int
   Verdict verdict;
   try {
     verdict = try_onednn(dtype, weights, num_threads);
-  } catch (const base::InternalError&) {
+  } catch (const NoSuchKernel&) {
     verdict = {"", "no brg kernel", false};
   } catch (const std::exception& error) {
     verdict = {"", error.what(), true};
@@ -158,8 +156,9 @@ ChosenGemm choose_gemm(GemmChoice choice, DType dtype, std::span<const WholeWeig
   }
   chosen.family = make_portable_gemm();
   if (dtype == DType::bf16)
-    chosen.notes.push_back("bf16 values are multiplied as f32 (no bf16 kernels are used on this "
-                           "CPU): results are right, and about half as fast.");
+    chosen.notes.push_back(
+        "bf16 values are multiplied as f32 (no bf16 kernels are used on this "
+        "CPU): results are right, and about half as fast.");
   return chosen;
 }
 

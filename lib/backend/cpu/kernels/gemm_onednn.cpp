@@ -4,7 +4,6 @@
 #include <tuple>
 
 #include <fmt/format.h>
-
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "backend/cpu/kernels/gemm.hpp"
@@ -15,7 +14,7 @@ namespace {
 using base::DType;
 using dnnl::memory;
 
-constexpr std::int64_t layout_rows = 512;       // rows that the weights' layout is chosen for
+constexpr std::int64_t layout_rows = 512;      // rows that the weights' layout is chosen for
 constexpr std::size_t most_primitives = 4096;  // kept; each some kilobytes
 
 memory::data_type type_of(DType dtype) {
@@ -33,6 +32,19 @@ dnnl::matmul::primitive_desc describe(const memory::desc& x, const memory::desc&
 #else
   return {dnnl::matmul::desc(x, w, y), engine};
 #endif
+}
+
+/// Runs `call` and says whose error it was.
+template <class Call>
+auto guarded(const Call& call) {
+  try {
+    return call();
+  } catch (const dnnl::error& error) {
+    if (error.status == dnnl_unimplemented) throw NoSuchKernel(error.what());
+    throw base::SystemError(base::ExitCode::internal,
+                            fmt::format("oneDNN {} failed ({}, status {}).", onednn_version(),
+                                        error.what(), static_cast<int>(error.status)));
+  }
 }
 
 /// The weight as [inputs, outputs], in oneDNN's own layout.
@@ -68,12 +80,27 @@ class OneDnnGemm final : public GemmFamily {
 
   std::unique_ptr<Matrix> pack(const void* host, DType dtype, std::int64_t outputs,
                                std::int64_t inputs, WeightOrder order) override {
+    return guarded([&] { return reorder(host, dtype, outputs, inputs, order); });
+  }
+
+  void multiply(std::span<const Product> products) override {
+    guarded([&] {
+      for (const Product& product : products)
+        if (product.x.rows > 0) execute(product);
+      stream_.wait();
+    });
+  }
+
+ private:
+  using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, DType, DType>;
+
+  std::unique_ptr<Matrix> reorder(const void* host, DType dtype, std::int64_t outputs,
+                                  std::int64_t inputs, WeightOrder order) {
     const memory::desc any({inputs, outputs}, type_of(dtype), memory::format_tag::any);
     const auto layout = describe(dense(layout_rows, inputs, dtype), any,
                                  dense(layout_rows, outputs, dtype), engine_)
                             .weights_desc();
-    const auto tag =
-        order == WeightOrder::nk ? memory::format_tag::ba : memory::format_tag::ab;
+    const auto tag = order == WeightOrder::nk ? memory::format_tag::ba : memory::format_tag::ab;
     memory from({{inputs, outputs}, type_of(dtype), tag}, engine_, const_cast<void*>(host));
     memory to(layout, engine_);
     dnnl::reorder(from, to).execute(stream_, from, to);
@@ -81,22 +108,15 @@ class OneDnnGemm final : public GemmFamily {
     return std::make_unique<PackedMatrix>(outputs, inputs, dtype, std::move(to));
   }
 
-  void multiply(std::span<const Product> products) override {
-    for (const Product& product : products) {
-      if (product.x.rows == 0) continue;
-      const auto& w = *static_cast<const PackedMatrix*>(product.w);
-      Kernel& kernel = kernel_for(product.x, w, product.y);
-      kernel.x.set_data_handle(product.x.data);
-      kernel.y.set_data_handle(product.y.data);
-      kernel.primitive.execute(stream_, {{DNNL_ARG_SRC, kernel.x},
-                                         {DNNL_ARG_WEIGHTS, w.packed()},
-                                         {DNNL_ARG_DST, kernel.y}});
-    }
-    stream_.wait();
+  void execute(const Product& product) {
+    const auto& w = *static_cast<const PackedMatrix*>(product.w);
+    Kernel& kernel = kernel_for(product.x, w, product.y);
+    kernel.x.set_data_handle(product.x.data);
+    kernel.y.set_data_handle(product.y.data);
+    kernel.primitive.execute(
+        stream_,
+        {{DNNL_ARG_SRC, kernel.x}, {DNNL_ARG_WEIGHTS, w.packed()}, {DNNL_ARG_DST, kernel.y}});
   }
-
- private:
-  using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, DType, DType>;
 
   /// One weight shape and dtype has one layout, since pack() asks for it in one way.
   Kernel& kernel_for(const Tensor& x, const PackedMatrix& w, const Tensor& y) {
@@ -109,7 +129,7 @@ class OneDnnGemm final : public GemmFamily {
     const auto chosen = describe(from, w.packed().get_desc(), to, engine_);
     const std::string name = chosen.impl_info_str();
     if (demand_brg_ && !name.starts_with("brg"))
-      throw base::InternalError(fmt::format(
+      throw NoSuchKernel(fmt::format(
           "oneDNN multiplies {} x {} x {} with {} (rows are alike in brg kernels alone)", x.rows,
           w.inputs(), w.outputs(), name));
     if (kernel_name_.empty()) kernel_name_ = name;
@@ -139,12 +159,18 @@ std::string onednn_version() {
 
 std::string onednn_isa() {
   switch (dnnl::get_effective_cpu_isa()) {
-    case dnnl::cpu_isa::sse41: return "sse41";
-    case dnnl::cpu_isa::avx: return "avx";
-    case dnnl::cpu_isa::avx2: return "avx2";
-    case dnnl::cpu_isa::avx512_core: return "avx512_core";
-    case dnnl::cpu_isa::avx512_core_vnni: return "avx512_core_vnni";
-    case dnnl::cpu_isa::avx512_core_bf16: return "avx512_core_bf16";
+    case dnnl::cpu_isa::sse41:
+      return "sse41";
+    case dnnl::cpu_isa::avx:
+      return "avx";
+    case dnnl::cpu_isa::avx2:
+      return "avx2";
+    case dnnl::cpu_isa::avx512_core:
+      return "avx512_core";
+    case dnnl::cpu_isa::avx512_core_vnni:
+      return "avx512_core_vnni";
+    case dnnl::cpu_isa::avx512_core_bf16:
+      return "avx512_core_bf16";
     default:
       return fmt::format("isa 0x{:x}", static_cast<unsigned>(dnnl::get_effective_cpu_isa()));
   }

@@ -30,8 +30,8 @@ class PanelMatrix final : public Matrix {
   PanelMatrix(DType dtype, std::int64_t outputs, std::int64_t inputs)
       : Matrix(outputs, inputs),
         dtype_(dtype),
-        memory_(base::checked_mul(base::checked_mul(panels(), inputs),
-                                  lanes * base::size_of(dtype))) {}
+        memory_(
+            base::checked_mul(base::checked_mul(panels(), inputs), lanes * base::size_of(dtype))) {}
   std::int64_t bytes() const override { return memory_.bytes(); }
   DType dtype() const { return dtype_; }
   void* data() const { return memory_.data(); }
@@ -60,7 +60,7 @@ void pack_panels(const T* host, WeightOrder order, const PanelMatrix& to) {
 struct RowBlock {
   const Product* product;
   std::int64_t row, rows;
-  std::int64_t first_tile;    // of this pass
+  std::int64_t first_tile;     // of this pass
   std::int64_t packed_offset;  // floats
 };
 
@@ -98,7 +98,8 @@ TETRARCH_INLINE void pack_tiles_body(const PackArgs& args, std::int64_t begin, s
   constexpr int R = tile_rows<Width>;
   auto block = args.blocks.begin();
   for (std::int64_t tile = begin; tile < end; ++tile) {
-    while (block + 1 != args.blocks.end() && (block + 1)->first_tile <= tile) ++block;
+    while (block + 1 != args.blocks.end() && (block + 1)->first_tile <= tile)
+      ++block;
     const Tensor& x = block->product->x;
     const std::int64_t K = x.columns, local = (tile - block->first_tile) * R;
     const std::int64_t rows = std::min<std::int64_t>(R, block->rows - local);
@@ -161,7 +162,7 @@ TETRARCH_INLINE void multiply_panels_body(const BlockArgs& args, std::int64_t be
     const std::int64_t depth = std::min(k_block, K - k);
     for (std::int64_t panel = begin; panel < end;) {
       const std::int64_t width = std::min<std::int64_t>(tile_panels<Width>, end - panel);
-      TileOperands t{depth, nullptr, K * lanes, args.sums + (panel - begin) * panel_floats,
+      TileOperands t{depth,        nullptr, K * lanes, args.sums + (panel - begin) * panel_floats,
                      panel_floats, k == 0};
       const std::int64_t at = (panel * K + k) * lanes;
       if (args.w->dtype() == DType::f32) {
@@ -237,8 +238,8 @@ class PortableGemm final : public GemmFamily {
     const PackArgs args{blocks_, packed};
     for_ranges(tiles, packed_floats / tiles * 4,
                [&](std::int64_t begin, std::int64_t end) { pack_tiles(args, begin, end); });
-    list_items();
-    for_items(static_cast<std::int64_t>(items_.size()), [&](std::int64_t i) {
+    const std::int64_t cost = packed_floats * list_items();
+    for_items(static_cast<std::int64_t>(items_.size()), cost, [&](std::int64_t i) {
       const WorkItem& item = items_[static_cast<std::size_t>(i)];
       const RowBlock& block = *item.block;
       static thread_local Scratch scratch;
@@ -253,19 +254,25 @@ class PortableGemm final : public GemmFamily {
   }
 
   /// Blocks of one product stand together under each group of panels: they share it in the cache.
-  void list_items() {
-    std::int64_t work = 0;
-    for (const RowBlock& block : blocks_) work += panels_of(block);
+  /// Returns the most panels of a block.
+  std::int64_t list_items() {
+    std::int64_t work = 0, most = 0;
+    for (const RowBlock& block : blocks_) {
+      work += panels_of(block);
+      most = std::max(most, panels_of(block));
+    }
     const std::int64_t group =
         std::clamp<std::int64_t>(work / (4 * omp_get_max_threads()) / 2 * 2, 2, most_panels);
     items_.clear();
     for (std::size_t begin = 0, end = 0; begin < blocks_.size(); begin = end) {
-      while (end < blocks_.size() && blocks_[end].product == blocks_[begin].product) ++end;
+      while (end < blocks_.size() && blocks_[end].product == blocks_[begin].product)
+        ++end;
       const std::int64_t panels = panels_of(blocks_[begin]);
       for (std::int64_t panel = 0; panel < panels; panel += group)
         for (std::size_t i = begin; i < end; ++i)
           items_.push_back({&blocks_[i], panel, std::min(panel + group, panels)});
     }
+    return most;
   }
 
   static std::int64_t panels_of(const RowBlock& block) {
@@ -279,6 +286,8 @@ class PortableGemm final : public GemmFamily {
 
 }  // namespace
 
-std::unique_ptr<GemmFamily> make_portable_gemm() { return std::make_unique<PortableGemm>(); }
+std::unique_ptr<GemmFamily> make_portable_gemm() {
+  return std::make_unique<PortableGemm>();
+}
 
 }  // namespace tetrarch::backend::cpu

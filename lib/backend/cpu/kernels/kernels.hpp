@@ -36,9 +36,8 @@ void row_is_finite(const Tensor& x, const Tensor& flag);
 
 /// out[i] = round(residual[i] + tree(slices[s] of row index[i] or i)); 1, 2, 4 or 8 slices.
 /// `index` and `residual` may be absent.
-void tree_sum(const Tensor& slices, const Tensor& index, const Tensor& residual,
-              const Tensor& out);
-/// The negative control of testing.hpp: runs of `local` slices added and rounded, last run first.
+void tree_sum(const Tensor& slices, const Tensor& index, const Tensor& residual, const Tensor& out);
+/// The negative control of testing.hpp: runs of `local` slices, the last run first.
 void plain_sum(const Tensor& slices, std::int64_t local, const Tensor& index,
                const Tensor& residual, const Tensor& out);
 

@@ -38,6 +38,8 @@ HostMemory::HostMemory(std::int64_t bytes) : bytes_(bytes), data_(allocate_align
   });
 }
 
-HostMemory::~HostMemory() { std::free(data_); }
+HostMemory::~HostMemory() {
+  std::free(data_);
+}
 
 }  // namespace tetrarch::backend::cpu

@@ -26,7 +26,8 @@ TETRARCH_INLINE void norm_rows(const NormArgs& args, std::int64_t begin, std::in
     // four accumulators, because one would wait for itself
     simd::F32<Width> sum[4];
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) sum[i] = simd::splat<Width>(0);
+    for (int i = 0; i < 4; ++i)
+      sum[i] = simd::splat<Width>(0);
     std::int64_t c = 0;
     for (; c + 4 * lanes <= columns; c += 4 * lanes)
 #pragma GCC unroll 4

@@ -12,31 +12,36 @@
 
 namespace tetrarch::backend::cpu {
 
-/// Calls work(begin, end) on even parts of [0, count). `cost` is the bytes or operations of one
-/// row: small loops stay on one thread, since waking the others takes microseconds.
+/// Bytes or vector operations below which a loop stays on one thread: waking the others takes
+/// microseconds.
+constexpr std::int64_t worth_waking = 1 << 16;
+
+/// Calls work(begin, end) on even parts of [0, count). `cost` is that of one row.
 template <class Work>
 void for_ranges(std::int64_t count, std::int64_t cost, const Work& work) {
-  constexpr std::int64_t worth_waking = 1 << 16;
   const std::int64_t parts = std::clamp<std::int64_t>(
       count * std::max<std::int64_t>(cost, 1) / worth_waking, 1, omp_get_max_threads());
   if (parts == 1) {
     if (count > 0) work(std::int64_t{0}, count);
     return;
   }
-#pragma omp parallel for schedule(static) num_threads(static_cast<int>(parts))
+#pragma omp parallel for schedule(static) num_threads(static_cast <int>(parts))
   for (std::int64_t part = 0; part < parts; ++part)
     work(part * count / parts, (part + 1) * count / parts);
 }
 
-/// Calls work(i) for each i of [0, count), in no order; for items of unequal length.
+/// Calls work(i) for each i of [0, count), in no order; for items of unequal length. `cost` is that
+/// of all together.
 template <class Work>
-void for_items(std::int64_t count, const Work& work) {
-  if (count == 1 || omp_get_max_threads() == 1) {
-    for (std::int64_t i = 0; i < count; ++i) work(i);
+void for_items(std::int64_t count, std::int64_t cost, const Work& work) {
+  if (count == 1 || cost < worth_waking || omp_get_max_threads() == 1) {
+    for (std::int64_t i = 0; i < count; ++i)
+      work(i);
     return;
   }
 #pragma omp parallel for schedule(dynamic)
-  for (std::int64_t i = 0; i < count; ++i) work(i);
+  for (std::int64_t i = 0; i < count; ++i)
+    work(i);
 }
 
 /// Memory that grows and is used again; 64-byte aligned, contents undefined.

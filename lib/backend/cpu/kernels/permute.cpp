@@ -29,9 +29,9 @@ TETRARCH_INLINE void combine_rows(const CombineArgs& args, std::int64_t begin, s
       auto sum = simd::splat<Width>(0);
       for (std::int64_t slot = 0; slot < k; ++slot)
         if (position[slot] >= 0)
-          sum = simd::fma(simd::splat<Width>(weight[slot]),
-                          simd::load_some<Width>(rows + position[slot] * width + c, width - c),
-                          sum);
+          sum =
+              simd::fma(simd::splat<Width>(weight[slot]),
+                        simd::load_some<Width>(rows + position[slot] * width + c, width - c), sum);
       if (residual != nullptr) sum = simd::load_some<Width>(residual + c, width - c) + sum;
       simd::store_some(sum, out + c, width - c);
     }

@@ -36,8 +36,7 @@ TETRARCH_INLINE void rotate_rows(const RopeArgs& args, std::int64_t begin, std::
 }
 
 template <int Width>
-TETRARCH_INLINE void rotate_range_body(const RopeArgs& args, std::int64_t begin,
-                                       std::int64_t end) {
+TETRARCH_INLINE void rotate_range_body(const RopeArgs& args, std::int64_t begin, std::int64_t end) {
   if (args.x.dtype == base::DType::f32)
     rotate_rows<Width, float>(args, begin, end);
   else

@@ -63,13 +63,15 @@ TETRARCH_INLINE void route_range_body(const RouterArgs& args, std::int64_t begin
   float logits[most_experts], probability[most_experts];
   for (std::int64_t row = begin; row < end; ++row) {
     const float* from = static_cast<const float*>(args.logits.data) + row * experts;
-    for (std::int64_t e = 0; e < padded; ++e) logits[e] = e < experts ? from[e] : -infinity;
+    for (std::int64_t e = 0; e < padded; ++e)
+      logits[e] = e < experts ? from[e] : -infinity;
     auto* chosen = static_cast<std::int32_t*>(args.expert_id.data) + row * k;
     float* weight = static_cast<float*>(args.gate_weight.data) + row * k;
     softmax_row<Width>(logits, padded, probability);
     choose_experts(logits, experts, k, chosen);
     float sum = 0;
-    for (std::int64_t slot = 0; slot < k; ++slot) sum += probability[chosen[slot]];
+    for (std::int64_t slot = 0; slot < k; ++slot)
+      sum += probability[chosen[slot]];
     for (std::int64_t slot = 0; slot < k; ++slot) {
       const float chance = probability[chosen[slot]];
       weight[slot] = (args.renormalise ? chance / sum : chance) * args.scale;

@@ -28,13 +28,18 @@ std::atomic<simd::Isa>& chosen_isa() {
 
 namespace simd {
 
-Isa active_isa() { return chosen_isa().load(std::memory_order_relaxed); }
+Isa active_isa() {
+  return chosen_isa().load(std::memory_order_relaxed);
+}
 
 const char* name_of(Isa isa) {
   switch (isa) {
-    case Isa::any: return "x86-64";
-    case Isa::v3: return "x86-64-v3";
-    case Isa::v4: return "x86-64-v4";
+    case Isa::any:
+      return "x86-64";
+    case Isa::v3:
+      return "x86-64-v3";
+    case Isa::v4:
+      return "x86-64-v4";
   }
   return "?";
 }

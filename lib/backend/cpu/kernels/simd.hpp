@@ -14,25 +14,27 @@
 
 /// Defines `void name(const Args&, int64 begin, int64 end)`: the best clone of name##_body<Width>.
 /// A clone is serial (OpenMP would outline its loop body without the clone's instruction set).
-#define TETRARCH_KERNEL(name, Args)                                                              \
-  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))) static void name##_v4(  \
-      const Args& args, std::int64_t begin, std::int64_t end) {                                  \
-    name##_body<16>(args, begin, end);                                                           \
-  }                                                                                              \
-  __attribute__((target("avx2,fma"))) static void name##_v3(const Args& args,                    \
-                                                            std::int64_t begin,                  \
-                                                            std::int64_t end) {                  \
-    name##_body<8>(args, begin, end);                                                            \
-  }                                                                                              \
-  static void name##_any(const Args& args, std::int64_t begin, std::int64_t end) {               \
-    name##_body<4>(args, begin, end);                                                            \
-  }                                                                                              \
-  static void name(const Args& args, std::int64_t begin, std::int64_t end) {                     \
-    switch (simd::active_isa()) {                                                                \
-      case simd::Isa::v4: return name##_v4(args, begin, end);                                    \
-      case simd::Isa::v3: return name##_v3(args, begin, end);                                    \
-      case simd::Isa::any: return name##_any(args, begin, end);                                  \
-    }                                                                                            \
+#define TETRARCH_KERNEL(name, Args)                                                               \
+  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))) static void name##_v4(   \
+      const Args& args, std::int64_t begin, std::int64_t end) {                                   \
+    name##_body<16>(args, begin, end);                                                            \
+  }                                                                                               \
+  __attribute__((target("avx2,fma"))) static void name##_v3(const Args& args, std::int64_t begin, \
+                                                            std::int64_t end) {                   \
+    name##_body<8>(args, begin, end);                                                             \
+  }                                                                                               \
+  static void name##_any(const Args& args, std::int64_t begin, std::int64_t end) {                \
+    name##_body<4>(args, begin, end);                                                             \
+  }                                                                                               \
+  static void name(const Args& args, std::int64_t begin, std::int64_t end) {                      \
+    switch (simd::active_isa()) {                                                                 \
+      case simd::Isa::v4:                                                                         \
+        return name##_v4(args, begin, end);                                                       \
+      case simd::Isa::v3:                                                                         \
+        return name##_v3(args, begin, end);                                                       \
+      case simd::Isa::any:                                                                        \
+        return name##_any(args, begin, end);                                                      \
+    }                                                                                             \
   }
 
 namespace tetrarch::backend::cpu::simd {
@@ -97,12 +99,12 @@ TETRARCH_INLINE I32<Width> splat_int(std::int32_t value) {
   return to;
 }
 
-#define TETRARCH_OPERATOR(op)                                            \
-  template <int Width>                                                   \
-  TETRARCH_INLINE F32<Width> operator op(F32<Width> a, F32<Width> b) {   \
-    F32<Width> to;                                                       \
-    TETRARCH_EACH_PART(i) to.part[i] = a.part[i] op b.part[i];           \
-    return to;                                                           \
+#define TETRARCH_OPERATOR(op)                                          \
+  template <int Width>                                                 \
+  TETRARCH_INLINE F32<Width> operator op(F32<Width> a, F32<Width> b) { \
+    F32<Width> to;                                                     \
+    TETRARCH_EACH_PART(i) to.part[i] = a.part[i] op b.part[i];         \
+    return to;                                                         \
   }
 TETRARCH_OPERATOR(+)
 TETRARCH_OPERATOR(-)
@@ -117,19 +119,19 @@ TETRARCH_INLINE I32<Width> operator+(I32<Width> a, I32<Width> b) {
   return to;
 }
 
-#define TETRARCH_COMPARISON(op)                                                   \
-  template <int Width>                                                            \
-  TETRARCH_INLINE I32<Width> operator op(F32<Width> a, F32<Width> b) {            \
-    I32<Width> to;                                                                \
-    TETRARCH_EACH_PART(i) to.part[i] =                                            \
-        reinterpret_cast<typename I32<Width>::Part>(a.part[i] op b.part[i]);      \
-    return to;                                                                    \
-  }                                                                               \
-  template <int Width>                                                            \
-  TETRARCH_INLINE I32<Width> operator op(I32<Width> a, I32<Width> b) {            \
-    I32<Width> to;                                                                \
-    TETRARCH_EACH_PART(i) to.part[i] = a.part[i] op b.part[i];                    \
-    return to;                                                                    \
+#define TETRARCH_COMPARISON(op)                                                       \
+  template <int Width>                                                                \
+  TETRARCH_INLINE I32<Width> operator op(F32<Width> a, F32<Width> b) {                \
+    I32<Width> to;                                                                    \
+    TETRARCH_EACH_PART(i)                                                             \
+    to.part[i] = reinterpret_cast<typename I32<Width>::Part>(a.part[i] op b.part[i]); \
+    return to;                                                                        \
+  }                                                                                   \
+  template <int Width>                                                                \
+  TETRARCH_INLINE I32<Width> operator op(I32<Width> a, I32<Width> b) {                \
+    I32<Width> to;                                                                    \
+    TETRARCH_EACH_PART(i) to.part[i] = a.part[i] op b.part[i];                        \
+    return to;                                                                        \
   }
 TETRARCH_COMPARISON(<)
 TETRARCH_COMPARISON(>)
@@ -214,7 +216,8 @@ template <int Width, class T>
 TETRARCH_INLINE F32<Width> load_some(const T* from, std::int64_t count, float fill = 0) {
   if (count >= lanes) return load<Width>(from);
   float all[lanes];
-  for (int i = 0; i < lanes; ++i) all[i] = fill;
+  for (int i = 0; i < lanes; ++i)
+    all[i] = fill;
   for (std::int64_t i = 0; i < count; ++i) {
     if constexpr (sizeof(T) == 2)
       all[i] = base::to_float(from[i]);
@@ -228,15 +231,15 @@ TETRARCH_INLINE void store_some(F32<Width> from, T* to, std::int64_t count) {
   if (count >= lanes) return store(from, to);
   T all[lanes];
   store(from, all);
-  for (std::int64_t i = 0; i < count; ++i) to[i] = all[i];
+  for (std::int64_t i = 0; i < count; ++i)
+    to[i] = all[i];
 }
 /// What a store to T and a load give back.
 template <int Width, class T>
 TETRARCH_INLINE F32<Width> rounded_to(F32<Width> value) {
-  if constexpr (sizeof(T) == 2)
-    TETRARCH_EACH_PART(i)
-      value.part[i] =
-          reinterpret_cast<typename F32<Width>::Part>(bf16_bits<Width>(value.part[i]) << 16);
+  if constexpr (sizeof(T) == 2) TETRARCH_EACH_PART(i)
+  value.part[i] =
+      reinterpret_cast<typename F32<Width>::Part>(bf16_bits<Width>(value.part[i]) << 16);
   return value;
 }
 
@@ -246,7 +249,8 @@ TETRARCH_INLINE float sum_of_lanes(F32<Width> value) {
   float all[lanes];
   store(value, all);
   for (int half = lanes / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) all[i] += all[i + half];
+    for (int i = 0; i < half; ++i)
+      all[i] += all[i + half];
   return all[0];
 }
 /// The largest lane; NaN lanes count as -inf.
@@ -255,7 +259,8 @@ TETRARCH_INLINE float max_of_lanes(F32<Width> value) {
   float all[lanes];
   store(value, all);
   float best = -std::numeric_limits<float>::infinity();
-  for (int i = 0; i < lanes; ++i) best = all[i] > best ? all[i] : best;
+  for (int i = 0; i < lanes; ++i)
+    best = all[i] > best ? all[i] : best;
   return best;
 }
 

@@ -14,8 +14,9 @@ void set_isa(simd::Isa isa);
 /// Negative control: attention's key blocks begin at 128 b - shift instead of 128 b. 0 <= shift.
 void set_attention_block_shift(std::int64_t shift);
 
-/// Negative control: tree_reduce_scatter_v adds each rank's slices one after another, rounds, and
-/// adds the ranks' sums from the last to the first, so that bits depend on the number of ranks.
+/// Negative control: tree_reduce_scatter_v adds each rank's slices one after another, then
+/// the ranks' sums from the last to the first, and rounds each sum, as a plain collective would:
+/// bits depend on the number of ranks.
 void set_plain_reduction(bool is_on);
 
 }  // namespace tetrarch::backend::cpu::testing

@@ -78,14 +78,14 @@ TETRARCH_INLINE void multiply_tile(const A& a, const TileOperands& t) {
       Part column[Panels * parts];
 #pragma GCC unroll 8
       for (int p = 0; p < Panels * parts; ++p)
-        std::memcpy(&column[p],
-                    b + (p / parts) * t.b_panel + i * simd::lanes + (p % parts) * Width,
+        std::memcpy(&column[p], b + (p / parts) * t.b_panel + i * simd::lanes + (p % parts) * Width,
                     sizeof(Part));
 #pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) {
         const Part value = row[a.offset(r, i)] - Part{};
 #pragma GCC unroll 8
-        for (int p = 0; p < Panels * parts; ++p) c[r][p] = value * column[p] + c[r][p];
+        for (int p = 0; p < Panels * parts; ++p)
+          c[r][p] = value * column[p] + c[r][p];
       }
     }
   }
@@ -115,7 +115,7 @@ template <int Width, int Panels, class A>
 TETRARCH_INLINE void multiply_rest(std::int64_t rows, A a, TileOperands t) {
   float* const c = t.c;
   std::int64_t r = 0;
-  if constexpr (tile_rows<Width> > 8)
+  if constexpr (tile_rows < Width >> 8)
     if (rows - r >= 8) {
       multiply_tile<Width, 8, Panels>(a, t);
       r += 8;

@@ -40,8 +40,9 @@ TETRARCH_INLINE F32<Width> run_of(const Columns<Width, T>& s, std::int64_t slice
   auto sum = simd::splat<Width>(0);
   for (std::int64_t end = slices; end > 0; end -= local) {
     auto part = simd::splat<Width>(0);
-    for (std::int64_t slice = end - local; slice < end; ++slice) part = part + s.of(slice);
-    sum = sum + simd::rounded_to<Width, T>(part);
+    for (std::int64_t slice = end - local; slice < end; ++slice)
+      part = simd::rounded_to<Width, T>(part + s.of(slice));
+    sum = simd::rounded_to<Width, T>(sum + part);
   }
   return sum;
 }

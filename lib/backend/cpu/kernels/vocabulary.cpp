@@ -63,8 +63,7 @@ TETRARCH_INLINE float sum_of_exp(const float* logits, std::int64_t size, float m
 }
 
 template <int Width>
-TETRARCH_INLINE void stats_range_body(const StatsArgs& args, std::int64_t begin,
-                                      std::int64_t end) {
+TETRARCH_INLINE void stats_range_body(const StatsArgs& args, std::int64_t begin, std::int64_t end) {
   const auto slices = static_cast<std::int64_t>(args.slice_size.size());
   for (std::int64_t row = begin; row < end; ++row) {
     const float* logits = static_cast<const float*>(args.logits.data) + row * args.logits.columns;

@@ -1,0 +1,306 @@
+// The run folder: its lock, its settings on resume, and what counts as done.
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/run_folder.hpp"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <chrono>
+
+#include "run_fixture.hpp"
+
+namespace tetrarch::storage {
+namespace {
+
+using base::ExitCode;
+using base::Json;
+
+RunSettings settings_of(const Json& frozen, const Json& mixable = Json::object()) {
+  RunSettings settings;
+  settings.frozen = frozen;
+  settings.mixable = mixable;
+  return settings;
+}
+
+struct RunFolderTest : ::testing::Test {
+  RunFolder open(const RunSettings& given, const RunFolderOptions& options = {}) {
+    return RunFolder::open(path, given, options, log);
+  }
+  TemporaryFolder folder;
+  std::string path = folder / "deep/run";
+  base::Log log{base::Log::Sink::none};
+  RunSettings settings = settings_of({{"weights", {{"xxh3", "aa"}}},
+                                      {"inputs", {{"xxh3", "bb"}}},
+                                      {"outputs", {"logprobs"}},
+                                      {"dtype", "bf16"}},
+                                     {{"version", "1"}, {"isa", "avx2"}});
+};
+
+TEST_F(RunFolderTest, TheFirstStartMakesItAndTheNextOnesResume) {
+  std::string uuid;
+  {
+    const RunFolder first = open(settings);
+    EXPECT_EQ(first.attempt(), 1);
+    EXPECT_FALSE(first.is_resumed());
+    uuid = first.run_uuid();
+  }
+
+  RunSettings again = settings;
+  again.facts = {{"command_line", "again"}};
+  const RunFolder second = open(again);
+
+  EXPECT_EQ(second.attempt(), 2);
+  EXPECT_TRUE(second.is_resumed());
+  EXPECT_EQ(second.run_uuid(), uuid);
+  EXPECT_EQ(second.facts()["command_line"], "again");
+  EXPECT_EQ(read_run_json(path)["attempt"], 2);
+}
+
+TEST_F(RunFolderTest, AChangedFrozenSettingIsRefusedWithTheCodeOfItsKind) {
+  open(settings);
+  const auto refusal = [&](const char* key, const Json& value) {
+    RunSettings changed = settings;
+    changed.frozen[key] = value;
+    return refusal_of([&] { open(changed); });
+  };
+
+  const Refusal weights = refusal("weights", {{"xxh3", "cc"}});
+  const Refusal inputs = refusal("inputs", {{"xxh3", "cc"}});
+  const Refusal dtype = refusal("dtype", "f32");
+  const Refusal added = refusal("pooling", "mean");
+
+  EXPECT_EQ(weights.code, ExitCode::weights);
+  EXPECT_NE(weights.message.find("weights.xxh3: was \"aa\", is \"cc\""), std::string::npos)
+      << weights.message;
+  EXPECT_EQ(inputs.code, ExitCode::input);
+  EXPECT_EQ(dtype.code, ExitCode::usage);
+  EXPECT_NE(dtype.message.find("dtype: was \"bf16\", is \"f32\""), std::string::npos);
+  EXPECT_EQ(added.code, ExitCode::usage);
+  EXPECT_NE(added.message.find("pooling: was absent, is \"mean\""), std::string::npos);
+  EXPECT_EQ(open(settings).attempt(), 2) << "refused attempts do not count";
+}
+
+TEST_F(RunFolderTest, MixedBuildsNeedPermissionAndAreRememberedForEver) {
+  open(settings);
+  RunSettings other = settings;
+  other.mixable["isa"] = "avx512";
+
+  const Refusal refusal = refusal_of([&] { open(other); });
+  const bool is_mixed = open(other, {.allow_mixed = true}).is_mixed();
+  const bool stays_mixed = open(settings).is_mixed();
+
+  EXPECT_EQ(refusal.code, ExitCode::usage);
+  EXPECT_NE(refusal.message.find("--allow-mixed"), std::string::npos) << refusal.message;
+  EXPECT_TRUE(is_mixed);
+  EXPECT_TRUE(stays_mixed);
+}
+
+TEST_F(RunFolderTest, ASecondHolderIsRefusedAfterTheWaitNamingTheFirst) {
+  const RunFolder first = open(settings);
+  const auto begin = std::chrono::steady_clock::now();
+
+  const Refusal refusal = refusal_of([&] { open(settings, {.lock_wait_s = 0.3}); });
+
+  const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begin;
+  EXPECT_EQ(refusal.code, ExitCode::resources);
+  EXPECT_NE(refusal.message.find("process " + std::to_string(::getpid()) + " on host "),
+            std::string::npos)
+      << refusal.message;
+  EXPECT_GE(waited.count(), 0.3);
+  EXPECT_LT(waited.count(), 3);
+}
+
+/// A process that holds the folder until it is killed; `ready` tells when it has it.
+pid_t hold(const std::string& path, const RunSettings& settings, int ready) {
+  const pid_t child = ::fork();
+  if (child != 0) return child;
+  base::Log log(base::Log::Sink::none);
+  const RunFolder held = RunFolder::open(path, settings, {}, log);
+  if (::write(ready, "x", 1) != 1) ::_exit(1);
+  for (;;) ::pause();
+}
+
+TEST_F(RunFolderTest, TheLockOfAKilledProcessIsTakenOver) {
+  int pipe[2];
+  ASSERT_EQ(::pipe(pipe), 0);
+  const pid_t child = hold(path, settings, pipe[1]);
+  char letter = 0;
+  ASSERT_EQ(::read(pipe[0], &letter, 1), 1);
+  const Refusal while_alive = refusal_of([&] { open(settings, {.lock_wait_s = 0}); });
+
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  const RunFolder taken = open(settings, {.lock_wait_s = 0});
+
+  EXPECT_EQ(while_alive.code, ExitCode::resources);
+  EXPECT_NE(while_alive.message.find(std::to_string(child)), std::string::npos);
+  EXPECT_EQ(taken.attempt(), 2);
+}
+
+TEST_F(RunFolderTest, ADyingHolderIsWaitedFor) {
+  int pipe[2];
+  ASSERT_EQ(::pipe(pipe), 0);
+  const pid_t child = hold(path, settings, pipe[1]);
+  char letter = 0;
+  ASSERT_EQ(::read(pipe[0], &letter, 1), 1);
+  const pid_t killer = ::fork();
+  if (killer == 0) {
+    ::usleep(300'000);
+    ::kill(child, SIGKILL);
+    ::_exit(0);
+  }
+
+  const RunFolder taken = open(settings, {.lock_wait_s = 10});
+
+  EXPECT_EQ(taken.attempt(), 2);
+  ::waitpid(killer, nullptr, 0);
+  ::waitpid(child, nullptr, 0);
+}
+
+TEST_F(RunFolderTest, AFileInTheWayIsRefused) {
+  std::ofstream(folder / "file") << "x";
+  std::filesystem::create_directories(folder / "other");
+  std::ofstream(folder / "other/parts") << "x";
+  const Refusal file =
+      refusal_of([&] { RunFolder::open(folder / "file", settings, {}, log); });
+  const Refusal parts =
+      refusal_of([&] { RunFolder::open(folder / "other", settings, {}, log); });
+
+  EXPECT_EQ(file.code, ExitCode::resources);
+  EXPECT_EQ(parts.code, ExitCode::resources);
+}
+
+TEST_F(RunFolderTest, ALockThatIsALinkIsNotFollowed) {
+  std::filesystem::create_directories(path);
+  std::ofstream(folder / "precious") << "keep me";
+  std::filesystem::create_symlink(folder / "precious", path + "/lock");
+
+  EXPECT_EQ(refusal_of([&] { open(settings); }).code, ExitCode::resources);
+  EXPECT_EQ(read_text_file(folder / "precious", 100), "keep me");
+}
+
+TEST_F(RunFolderTest, ResultsOfAnUnknownRunAreNotOverwritten) {
+  std::filesystem::create_directories(path);
+  std::ofstream(path + "/results.h5") << "x";
+
+  EXPECT_EQ(refusal_of([&] { open(settings); }).code, ExitCode::usage);
+}
+
+TEST_F(RunFolderTest, ABrokenRunJsonIsRefused) {
+  open(settings);
+  std::ofstream(path + "/run.json") << "{\"format\": \"tetrarch-run\"}";
+  const Refusal lacking = refusal_of([&] { open(settings); });
+  std::ofstream(path + "/run.json") << "{";
+  const Refusal torn = refusal_of([&] { open(settings); });
+
+  EXPECT_EQ(lacking.code, ExitCode::input);
+  EXPECT_EQ(torn.code, ExitCode::input);
+}
+
+TEST_F(RunFolderTest, LeftoversOfAKilledAttemptAndItsStopRequestAreRemoved) {
+  open(settings);
+  for (const char* name : {"/.tmp-results.h5", "/parts/.tmp-d000-e000-a001-000000-7.h5", "/stop"})
+    std::ofstream(path + name) << "torn";
+
+  const RunFolder again = open(settings);
+
+  EXPECT_EQ(names_in(path), (std::vector<std::string>{"lock", "parts", "run.json"}));
+  EXPECT_TRUE(names_in(path + "/parts").empty());
+  EXPECT_FALSE(again.stop_requested());
+  std::ofstream(path + "/stop") << "";
+  EXPECT_TRUE(again.stop_requested());
+}
+
+/// Two parts with sequences {0, 2} and {1}.
+struct PartsTest : ::testing::Test {
+  PartsTest() {
+    RunFolder opened = run.open();
+    for (const auto& [ep, sequences] : {std::pair{0, std::vector<std::int64_t>{0, 2}}, {1, {1}}}) {
+      PartWriter writer(run.options(opened, ep), run.layout);
+      write_microbatch(writer, run.inputs, sequences);
+      writer.close();
+    }
+  }
+  std::string part(std::size_t i) const { return run.path + "/parts/" + parts.at(i); }
+  TemporaryFolder folder;
+  Run run{folder, {.lengths = {3, 5, 4, 2}}};
+  std::vector<std::string> parts = names_in(run.path + "/parts");
+};
+
+TEST_F(PartsTest, CommittedSequencesAreFoundWithTheirParts) {
+  const Committed committed = run.open().committed(run.log);
+
+  ASSERT_EQ(committed.parts.size(), 2u);
+  ASSERT_EQ(committed.sequences.size(), 3u);
+  EXPECT_EQ(committed.find(1)->part, 1);
+  EXPECT_EQ(committed.find(2)->entry.token_row, 3);
+  EXPECT_FALSE(committed.has(3));
+}
+
+TEST_F(PartsTest, ADamagedPartIsMovedAwayAndItsSequencesAreDoneAgain) {
+  flip_bit(part(0), 2000, 3);
+
+  const Committed committed = run.open().committed(run.log);
+
+  EXPECT_FALSE(committed.has(0));
+  EXPECT_TRUE(committed.has(1));
+  EXPECT_FALSE(committed.has(2));
+  EXPECT_EQ(names_in(run.path + "/parts"),
+            (std::vector<std::string>{parts[1], "damaged-" + parts[0]}));
+}
+
+TEST_F(PartsTest, TruncatedAndForeignFilesAreMovedAway) {
+  std::filesystem::resize_file(part(1), 1000);
+  std::filesystem::copy_file(folder / "inputs.h5", run.path + "/parts/inputs.h5");
+
+  const Committed committed = run.open().committed(run.log);
+
+  EXPECT_EQ(committed.parts.size(), 1u);
+  EXPECT_FALSE(committed.has(1));
+  EXPECT_EQ(names_in(run.path + "/parts"),
+            (std::vector<std::string>{parts[0], "damaged-" + parts[1], "damaged-inputs.h5"}));
+}
+
+TEST_F(PartsTest, APartOfAnotherRunIsMovedAway) {
+  const TemporaryFolder elsewhere;
+  Run other{elsewhere, {.lengths = {3, 5, 4, 2}}};
+  {
+    RunFolder opened = other.open();
+    PartWriter writer(other.options(opened, 7), other.layout);
+    write_microbatch(writer, other.inputs, {3});
+    writer.close();
+  }
+  const std::string name = names_in(other.path + "/parts").at(0);
+  std::filesystem::copy_file(other.path + "/parts/" + name, run.path + "/parts/" + name);
+
+  const Committed committed = run.open().committed(run.log);
+
+  EXPECT_FALSE(committed.has(3));
+  EXPECT_TRUE(std::filesystem::exists(run.path + "/parts/damaged-" + name));
+}
+
+TEST_F(PartsTest, OfASequenceInTwoPartsTheFirstCounts) {
+  RunFolder again = run.open();
+  PartWriter writer(run.options(again, 0), run.layout);
+  write_microbatch(writer, run.inputs, {2, 3});
+  writer.close();
+
+  const Committed committed = again.committed(run.log);
+
+  ASSERT_EQ(committed.sequences.size(), 4u);
+  EXPECT_EQ(committed.find(2)->part, 0);
+  EXPECT_EQ(committed.find(3)->part, 1);
+}
+
+TEST_F(PartsTest, AnUnfinishedPartDoesNotCount) {
+  RunFolder again = run.open();
+  PartWriter writer(run.options(again, 0), run.layout);
+  write_microbatch(writer, run.inputs, {3});
+
+  EXPECT_FALSE(again.committed(run.log).has(3));
+  writer.commit();
+  EXPECT_TRUE(again.committed(run.log).has(3));
+}
+
+}  // namespace
+}  // namespace tetrarch::storage
