@@ -42,6 +42,7 @@ class Reader {
     return *std::find_if(specs_.begin(), specs_.end(),
                          [&](const OptionSpec& spec) { return spec.name == name; });
   }
+  std::vector<po::option> split(const std::vector<std::string>& arguments);
   void refuse_unknown(const std::string& key, const std::string& where);
   void take(const po::option& option, std::vector<std::string>* words, Given* given);
   void add(const OptionSpec& spec, const std::string& value, const std::string& where,
@@ -57,17 +58,33 @@ bool has_adjacent_value(const po::option& option) {
   return option.original_tokens.front().find('=') != std::string::npos;
 }
 
+std::vector<po::option> Reader::split(const std::vector<std::string>& arguments) {
+  using namespace po::command_line_style;
+  std::vector<std::string> words;
+  for (const std::string& argument : arguments) {
+    // "--name=" would be an exception, "--name" with an empty word is not
+    const bool is_cut = argument.starts_with("--") && argument.find('=') + 1 == argument.size();
+    words.push_back(is_cut ? argument.substr(0, argument.size() - 1) : argument);
+    if (is_cut) words.emplace_back();
+  }
+  try {
+    return po::command_line_parser(words)
+        .options(known_)
+        .style(allow_long | long_allow_adjacent | long_allow_next)
+        .allow_unregistered()
+        .run()
+        .options;
+  } catch (const po::error& error) {
+    problems_.add("{}. Write --name value; --help lists all options.", error.what());
+    return {};
+  }
+}
+
 Given Reader::read_command_line(const std::vector<std::string>& arguments,
                                 std::vector<std::string>* words) {
-  using namespace po::command_line_style;
-  const auto parsed = po::command_line_parser(arguments)
-                          .options(known_)
-                          .style(allow_long | long_allow_adjacent | long_allow_next)
-                          .allow_unregistered()
-                          .run();
   Given given;
   bool follows_unknown = false;
-  for (const po::option& option : parsed.options) {
+  for (const po::option& option : split(arguments)) {
     if (option.string_key.empty()) {
       // what follows a misspelt option is its value, not one more mistake
       if (!follows_unknown) words->insert(words->end(), option.value.begin(), option.value.end());

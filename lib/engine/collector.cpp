@@ -17,7 +17,7 @@ constexpr int rows_tag = 1, logits_tag = 2;
 std::string hidden_path(const plan::ModelSpec& spec, std::int64_t layer) {
   if (layer < 0) return "/hidden/embed";
   if (layer == spec.num_layers) return "/hidden/final";
-  return storage::numbered_path("/hidden", layer);
+  return storage::numbered_path("hidden", layer);
 }
 
 }  // namespace
@@ -102,7 +102,7 @@ void Collector::experts(std::int64_t layer, const Tensor& expert_id) {
   gather(expert_id, [&](const Tensor& rows) {
     const auto* ids = rows.as<std::int32_t>();
     expert_ids_.assign(ids, ids + rows.elements());
-    writer_->append(storage::numbered_path("/experts", layer), rows.rows, expert_ids_.data());
+    writer_->append(storage::numbered_path("experts", layer), rows.rows, expert_ids_.data());
   });
 }
 

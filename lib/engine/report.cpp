@@ -138,7 +138,7 @@ void say_plan(base::Log& log, const plan::Plan& plan, const storage::WeightsFile
               const storage::InputSet& inputs, std::int64_t num_done,
               std::int64_t memory_limit_bytes) {
   const plan::ModelSpec& spec = plan.model;
-  log.say("layout   {}: {}", to_string(plan.grid), plan.grid_reason);
+  log.say("layout   {}", plan.grid_reason);
   log.say("model    {}: {} layers, hidden {}, {} heads ({} kv) of {}, {} experts top-{} of {}, "
           "vocabulary {}, {:.3f} B parameters, {}",
           spec.family, spec.num_layers, spec.hidden_size, spec.num_heads, spec.num_kv_heads,

@@ -149,7 +149,7 @@ TEST_F(PartTest, BytesAndTimeMakeACommitDue) {
 }
 
 TEST_F(PartTest, AStatusAndTimingRowsTravelWithThePart) {
-  PartWriter writer(options(), results_layout({.logprobs = false}, spec));
+  PartWriter writer(options(), std::vector<DatasetPlan>{});
   const PartSequence sequences[2] = {{1, 5}, {2, 4}};
   TimingRow row;
   row.microbatch = 7;

@@ -181,8 +181,8 @@ inline ResultsHeader small_header(const plan::ModelSpec& spec, const InputSet& i
 }
 
 /// A run folder with its inputs, ready for parts.
-struct Run {
-  explicit Run(const TemporaryFolder& folder, const Inputs& given, const plan::Outputs& outputs = {},
+struct SmallRun {
+  explicit SmallRun(const TemporaryFolder& folder, const Inputs& given, const plan::Outputs& outputs = {},
                plan::ModelSpec model = small_spec())
       : spec(std::move(model)),
         inputs(InputSet::open({write_inputs(folder / "inputs.h5", given)}, spec.vocab_size,

@@ -220,11 +220,12 @@ struct PartsTest : ::testing::Test {
       write_microbatch(writer, run.inputs, sequences);
       writer.close();
     }
+    parts = names_in(run.path + "/parts");
   }
   std::string part(std::size_t i) const { return run.path + "/parts/" + parts.at(i); }
   TemporaryFolder folder;
-  Run run{folder, {.lengths = {3, 5, 4, 2}}};
-  std::vector<std::string> parts = names_in(run.path + "/parts");
+  SmallRun run{folder, {.lengths = {3, 5, 4, 2}}};
+  std::vector<std::string> parts;
 };
 
 TEST_F(PartsTest, CommittedSequencesAreFoundWithTheirParts) {
@@ -263,7 +264,7 @@ TEST_F(PartsTest, TruncatedAndForeignFilesAreMovedAway) {
 
 TEST_F(PartsTest, APartOfAnotherRunIsMovedAway) {
   const TemporaryFolder elsewhere;
-  Run other{elsewhere, {.lengths = {3, 5, 4, 2}}};
+  SmallRun other{elsewhere, {.lengths = {3, 5, 4, 2}}};
   {
     RunFolder opened = other.open();
     PartWriter writer(other.options(opened, 7), other.layout);

@@ -1,0 +1,270 @@
+// Results: in input order, whole, readable by h5py.
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/merge.hpp"
+
+#include <cstdlib>
+
+#include "run_fixture.hpp"
+#include "storage/verify_results.hpp"
+
+namespace tetrarch::storage {
+namespace {
+
+using base::ExitCode;
+
+void write_part(const SmallRun& run, const RunFolder& folder, int ep,
+                const std::vector<std::vector<std::int64_t>>& microbatches) {
+  PartWriter writer(run.options(folder, ep), run.layout);
+  for (const auto& sequences : microbatches) write_microbatch(writer, run.inputs, sequences);
+  writer.close();
+}
+
+std::vector<std::byte> read_all(const h5::File& file, const DatasetPlan& plan, std::int64_t rows) {
+  std::vector<std::byte> bytes(static_cast<std::size_t>(rows * plan.row_bytes()));
+  file.dataset(plan.path).read_all(plan.dtype, bytes.data());
+  return bytes;
+}
+
+/// What a dataset must hold: made-up rows in input order, fill values for `failed`.
+std::vector<std::byte> expected_bytes(const SmallRun& run, const DatasetPlan& plan,
+                                      const std::vector<std::int64_t>& failed) {
+  std::vector<std::byte> all;
+  for (std::int64_t i = 0; i < run.inputs.count(); ++i) {
+    std::vector<std::byte> bytes = made_up(plan, run.inputs, i);
+    if (std::ranges::count(failed, i) > 0)
+      fill_rows(plan, std::ssize(bytes) / plan.row_bytes(), bytes.data());
+    all.insert(all.end(), bytes.begin(), bytes.end());
+  }
+  return all;
+}
+
+void expect_results(const SmallRun& run, const std::string& path,
+                    const std::vector<std::int64_t>& failed) {
+  const h5::File file = h5::File::open_to_read(path, ExitCode::input);
+  for (const DatasetPlan& plan : run.layout) {
+    const std::int64_t rows = plan.per == DatasetPlan::Per::token ? run.inputs.total_tokens()
+                                                                  : run.inputs.count();
+    EXPECT_EQ(read_all(file, plan, rows), expected_bytes(run, plan, failed)) << plan.path;
+  }
+}
+
+TEST(Merge, ShuffledPartsComeOutInInputOrder) {
+  const TemporaryFolder folder;
+  const plan::ModelSpec spec = small_spec();
+  SmallRun run(folder, {.lengths = {3, 5, 4, 2, 1, 7}}, all_outputs(spec));
+  RunFolder opened = run.open();
+  write_part(run, opened, 1, {{5, 1}, {0}});
+  write_part(run, opened, 0, {{4}, {3, 2}});
+
+  const MergeReport report = run.merge(opened);
+
+  EXPECT_EQ(report.num_ok, 6);
+  EXPECT_EQ(report.ok_tokens, 22);
+  expect_results(run, report.path, {});
+  EXPECT_TRUE(opened.is_complete());
+  EXPECT_NO_THROW(verify_results(report.path, run.log));
+}
+
+TEST(Merge, FailedSequencesKeepTheirPlaceAndAreFilled) {
+  const TemporaryFolder folder;
+  const plan::ModelSpec spec = small_spec();
+  SmallRun run(folder,
+               {.lengths = {3, 0, 4, 2},
+                .text_ids = {"a", "b", "c", "d"},
+                .score_from = {0, 0, 0, 9}},
+               all_outputs(spec));
+  RunFolder opened = run.open();
+  {
+    PartWriter writer(run.options(opened, 0), run.layout);
+    const PartSequence sequences[2] = {{0, 3}, {2, 4}};
+    writer.begin(sequences);
+    for (const DatasetPlan& plan : run.layout)
+      for (const PartSequence& each : sequences) {
+        const auto bytes = made_up(plan, run.inputs, each.sequence);
+        writer.append(plan.path, std::ssize(bytes) / plan.row_bytes(), bytes.data());
+      }
+    writer.set_status(2, SequenceStatus::not_finite, "NaN after layer 1");
+    writer.end();
+    writer.close();
+  }
+
+  const MergeReport report = run.merge(opened);
+
+  EXPECT_EQ(report.num_ok, 1);
+  EXPECT_EQ(report.num_failed, 3);
+  expect_results(run, report.path, {1, 2, 3});
+  const h5::File file = h5::File::open_to_read(report.path, ExitCode::input);
+  std::vector<std::uint8_t> status(4);
+  file.dataset("/sequences/status").read_all(base::DType::u8, status.data());
+  EXPECT_EQ(status, (std::vector<std::uint8_t>{0, 1, 4, 5}));
+  EXPECT_EQ(file.dataset("/sequences/id").read_texts(0, 4),
+            (std::vector<std::string>{"a", "b", "c", "d"}));
+  EXPECT_EQ(file.dataset("/sequences/error").read_texts(2, 1).at(0), "NaN after layer 1");
+  EXPECT_NO_THROW(verify_results(report.path, run.log));
+}
+
+TEST(Merge, RowsThatSpanSeveralWindowsAreCopiedWhole) {
+  const TemporaryFolder folder;
+  plan::ModelSpec spec = small_spec();
+  spec.hidden_size = 2048;
+  spec.max_position = 1 << 20;
+  plan::Outputs outputs;
+  outputs.hidden = true;
+  outputs.hidden_layers = {spec.num_layers};
+  SmallRun run(folder, {.lengths = {300, 9000, 5, 2000}}, outputs, spec);
+  RunFolder opened = run.open();
+  write_part(run, opened, 0, {{1}});
+  write_part(run, opened, 1, {{3, 0, 2}});
+
+  const MergeReport report = run.merge(opened);
+
+  EXPECT_GT(report.bytes, 40 << 20);
+  expect_results(run, report.path, {});
+}
+
+TEST(Merge, MissingSequencesAreAllowedOnlyWhenAskedFor) {
+  const TemporaryFolder folder;
+  SmallRun run(folder, {.lengths = {3, 5}});
+  RunFolder opened = run.open();
+  write_part(run, opened, 0, {{1}});
+
+  EXPECT_THROW(run.merge(opened), base::InternalError);
+  const MergeReport report = run.merge(opened, Missing::allowed);
+
+  EXPECT_EQ(report.num_missing, 1);
+  expect_results(run, report.path, {0});
+  EXPECT_FALSE(opened.is_complete());
+  EXPECT_FALSE(verify_results(report.path, run.log).is_complete);
+  write_part(run, opened, 1, {{0}});
+  EXPECT_EQ(run.merge(opened).num_missing, 0);
+  EXPECT_TRUE(opened.is_complete());
+}
+
+TEST(Merge, AlsoNothingAtAllMakesResults) {
+  const TemporaryFolder folder;
+  SmallRun run(folder, {}, all_outputs(small_spec()));
+  RunFolder opened = run.open();
+
+  const MergeReport report = run.merge(opened);
+
+  EXPECT_EQ(report.num_ok, 0);
+  EXPECT_NO_THROW(verify_results(report.path, run.log));
+}
+
+TEST(Merge, TimingRowsOfPartsAndOfTheEndFollowEachOther) {
+  const TemporaryFolder folder;
+  SmallRun run(folder, {.lengths = {3}});
+  RunFolder opened = run.open();
+  TimingRow of_part, of_end;
+  of_part.microbatch = 0;
+  of_part.set_phase("attention");
+  of_end.set_phase("load");
+  {
+    PartWriter writer(run.options(opened, 0), run.layout);
+    write_microbatch(writer, run.inputs, {0});
+    writer.append_timing({&of_part, 1});
+    writer.close();
+  }
+
+  TimingSummary summary;
+  summary.wall_seconds = 2.5;
+  summary.predicted = {{"predicted_ttft_seconds", 0.25}};
+  const MergeReport report = merge(opened, run.inputs, run.layout, run.header, summary,
+                                   {&of_end, 1}, Missing::refused, run.log);
+
+  const h5::File file = h5::File::open_to_read(report.path, ExitCode::input);
+  TimingRow rows[2];
+  file.dataset("/timing/phases").read_records(0, 2, timing_fields(), sizeof(TimingRow), rows);
+  EXPECT_STREQ(rows[0].phase, "attention");
+  EXPECT_STREQ(rows[1].phase, "load");
+  EXPECT_EQ(file.number_attribute("wall_seconds", "/timing"), 2.5);
+  EXPECT_EQ(file.number_attribute("predicted_ttft_seconds", "/timing"), 0.25);
+  EXPECT_EQ(file.integer_attribute("tokens", "/timing"), std::vector<std::int64_t>{3});
+}
+
+TEST(Merge, ARunFolderAloneIsEnoughAndKeepsOrLosesItsParts) {
+  const TemporaryFolder folder;
+  SmallRun run(folder, {.lengths = {3, 5}});
+  {
+    RunFolder opened = run.open();
+    write_part(run, opened, 0, {{1}});
+  }
+
+  const MergeReport half = merge_run_folder(run.path, Parts::remove, run.log);
+  {
+    RunFolder opened = run.open();
+    write_part(run, opened, 0, {{0}});
+  }
+  const MergeReport kept = merge_run_folder(run.path, Parts::keep, run.log);
+  const std::size_t parts_kept = names_in(run.path + "/parts").size();
+  const MergeReport again = merge_run_folder(run.path, Parts::remove, run.log);
+
+  EXPECT_EQ(half.num_missing, 1);
+  EXPECT_EQ(kept.num_ok, 2);
+  EXPECT_EQ(parts_kept, 2u);
+  EXPECT_EQ(again.num_ok, 2);
+  EXPECT_EQ(again.ok_tokens, 8);
+  EXPECT_FALSE(std::filesystem::exists(run.path + "/parts"));
+  expect_results(run, again.path, {});
+}
+
+TEST(Merge, ChangedInputsAreRefused) {
+  const TemporaryFolder folder;
+  SmallRun run(folder, {.lengths = {3, 5}});
+  run.open();
+  write_inputs(folder / "inputs.h5", {.lengths = {3, 5}, .ids = {1, 2}});
+
+  const Refusal refusal =
+      refusal_of([&] { merge_run_folder(run.path, Parts::keep, run.log); });
+
+  EXPECT_EQ(refusal.code, ExitCode::input);
+  EXPECT_NE(refusal.message.find("inputs have changed"), std::string::npos) << refusal.message;
+}
+
+TEST(Merge, MixedAttemptsAreNotReproducible) {
+  const TemporaryFolder folder;
+  SmallRun run(folder, {.lengths = {3}});
+  run.settings.mixable = {{"isa", "avx2"}};
+  run.open();
+  run.settings.mixable = {{"isa", "avx512"}};
+  RunFolder opened = RunFolder::open(run.path, run.settings, {.allow_mixed = true}, run.log);
+  write_part(run, opened, 0, {{0}});
+
+  const MergeReport report = run.merge(opened);
+
+  const h5::File file = h5::File::open_to_read(report.path, ExitCode::input);
+  EXPECT_EQ(file.integer_attribute("reproducible"), std::vector<std::int64_t>{0});
+}
+
+TEST(Merge, PlainH5pyReadsEverything) {
+  const TemporaryFolder folder;
+  SmallRun run(folder, {.lengths = {3, 0, 4}, .text_ids = {"x", "yy", "zzz"}},
+               all_outputs(small_spec()));
+  RunFolder opened = run.open();
+  write_part(run, opened, 0, {{0, 2}});
+  const MergeReport report = run.merge(opened);
+  std::ofstream(folder / "check.py")
+      << "import sys, h5py, numpy as np\n"
+         "f = h5py.File(sys.argv[1])\n"
+         "assert f.attrs['format'] == 'tetrarch-results' and f.attrs['status'] == 'complete'\n"
+         "assert list(f.attrs['format_version']) == [1, 0] and f.attrs['ep'] == 2\n"
+         "assert f.attrs['reproducible'] == 1 and f.attrs['reproducible'].dtype == np.uint8\n"
+         "assert f['sequences/id'][2] == b'zzz' and list(f['sequences/offsets']) == [0, 3, 3, 7]\n"
+         "assert f['sequences/offsets'].dtype == '<u8' and list(f['sequences/status']) == [0, 1, 0]\n"
+         "assert f['hidden/final'].dtype == '<u2' and f['hidden/final'].attrs['dtype'] == 'bf16'\n"
+         "assert f['hidden/final'].chunks is None\n"
+         "t = f['logprobs/token'][:]\n"
+         "assert np.isnan(t[0]) and np.isnan(t[3]) and not np.isnan(t[4:]).any()\n"
+         "assert np.isclose(f['logprobs/sum'][2], t[4:7].astype('f8').sum())\n"
+         "assert np.isnan(f['logprobs/sum'][1]) and f['logprobs/count'][1] == 0\n"
+         "assert f['timing/phases'].dtype['phase'] == 'S16'\n"
+         "assert 'ttft_seconds' in f['timing'].attrs\n"
+         "f.visititems(lambda n, d: d.attrs['description'] if isinstance(d, h5py.Dataset) else 0)\n";
+  const std::string command =
+      std::string(TETRARCH_PYTHON) + " " + (folder / "check.py") + " " + report.path;
+
+  EXPECT_EQ(std::system(command.c_str()), 0);
+}
+
+}  // namespace
+}  // namespace tetrarch::storage
