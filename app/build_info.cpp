@@ -1,8 +1,9 @@
 // What this program was built from, and the libraries that it runs with.
 // SPDX-License-Identifier: Apache-2.0
+#include "base/build_info.hpp"
+
 #include <fmt/format.h>
 
-#include "base/build_info.hpp"
 #include "base/json.hpp"
 #include "engine/backends.hpp"
 #include "mpi/session.hpp"
@@ -30,12 +31,14 @@ std::string build_info_text() {
   std::string text;
   const base::Json info = build_info();
   for (const auto& [name, value] : info.items())
-    text += fmt::format("{:<11} {}\n", name,
-                        value.is_boolean() ? (value.get<bool>() ? "yes" : "no")
-                                           : value.get<std::string>());
+    text += fmt::format(
+        "{:<11} {}\n", name,
+        value.is_boolean() ? (value.get<bool>() ? "yes" : "no") : value.get<std::string>());
   return text;
 }
 
-std::string build_info_json() { return build_info().dump(2) + "\n"; }
+std::string build_info_json() {
+  return build_info().dump(2) + "\n";
+}
 
 }  // namespace tetrarch::app

@@ -57,9 +57,9 @@ Failure current_failure() {
             "out of memory (the system gave no more). Use a smaller --tokens-per-microbatch, more "
             "ranks, or a job with more memory."};
   } catch (const std::exception& error) {
-    return {base::ExitCode::internal,
-            fmt::format("internal defect: {}. Please report it with the command line.",
-                        error.what())};
+    return {
+        base::ExitCode::internal,
+        fmt::format("internal defect: {}. Please report it with the command line.", error.what())};
   } catch (...) {
     return {base::ExitCode::internal,
             "internal defect: an unknown exception. Please report it with the command line."};

@@ -9,8 +9,8 @@ namespace tetrarch::app {
 /// How many processes the subcommand is made for.
 enum class Launch { alone, ranks };
 
-/// Says it and returns the exit code. With Launch::ranks rank 0 speaks for all; another rank waits a
-/// while to be ended with it, and otherwise has failed alone.
+/// Says it and returns the exit code. With Launch::ranks rank 0 speaks for all; another rank waits
+/// a while to be ended with it, and otherwise has failed alone.
 int report(const base::UsageError& error, Launch launch);
 
 /// Says what the current exception is, naming rank and host in a job of several ranks, and ends the

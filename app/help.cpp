@@ -69,12 +69,14 @@ std::string overview_text() {
     text += fmt::format("  {:<9}{}\n", subcommand.name, subcommand.summary);
   text +=
       "\nOptions\n"
-      "  --help               this text; `tetrarch SUBCOMMAND --help` lists a subcommand's options\n"
+      "  --help               this text; `tetrarch SUBCOMMAND --help` lists a subcommand's "
+      "options\n"
       "  --version            version and commit\n"
       "  --build-info         compiler, build and libraries; with --json as JSON\n\n"
       "First steps\n"
       "  tetrarch synth --preset tiny --out demo\n"
-      "  mpirun -np 2 tetrarch run --weights demo/weights.h5 --inputs demo/inputs.h5 --out demo/run\n"
+      "  mpirun -np 2 tetrarch run --weights demo/weights.h5 --inputs demo/inputs.h5 --out "
+      "demo/run\n"
       "  tetrarch inspect demo/run/results.h5\n";
   return text;
 }

@@ -12,10 +12,11 @@ Subcommand inspect_subcommand() {
           .usage = "tetrarch inspect FILE",
           .word = "FILE",
           .options = {},
-          .notes = "FILE is weights.h5, inputs.h5, results.h5 or a run folder. Only its labels are "
-                   "read; `tetrarch\nverify` reads all of it.\n\n"
-                   "Example\n"
-                   "  tetrarch inspect demo/weights.h5",
+          .notes =
+              "FILE is weights.h5, inputs.h5, results.h5 or a run folder. Only its labels are "
+              "read; `tetrarch\nverify` reads all of it.\n\n"
+              "Example\n"
+              "  tetrarch inspect demo/weights.h5",
           .act = [](const Settings& settings, int, char**) {
             base::Log log(base::Log::Sink::terminal);
             storage::inspect(settings.word(), log);

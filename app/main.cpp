@@ -36,10 +36,13 @@ int print(const std::string& text) {
 
 [[noreturn]] void refuse_subcommand(const std::string& name) {
   if (name == "plan" || name == "bench")
-    refuse(fmt::format("\"{}\" is not in this version (it comes in a later one). `run --dry-run` "
-                       "shows the plan of a run.", name));
+    refuse(
+        fmt::format("\"{}\" is not in this version (it comes in a later one). `run --dry-run` "
+                    "shows the plan of a run.",
+                    name));
   std::vector<std::string> names = {"--help", "--version", "--build-info"};
-  for (const Subcommand& subcommand : all_subcommands()) names.push_back(subcommand.name);
+  for (const Subcommand& subcommand : all_subcommands())
+    names.push_back(subcommand.name);
   const std::string near = base::nearest(name, names);
   refuse(fmt::format("\"{}\" is no subcommand. {}Use one of {}.", name,
                      near.empty() ? "" : fmt::format("Did you mean {}? ", near),
@@ -59,8 +62,8 @@ int start(int argc, char** argv) {
   const std::vector<std::string> arguments(words.begin() + 1, words.end());
   if (name == "--help" || name == "-h" || name == "help") return print(overview_text());
   if (name == "--version")
-    return print(fmt::format("tetrarch {} ({})\n", base::build_info().version,
-                             base::build_info().git_sha));
+    return print(
+        fmt::format("tetrarch {} ({})\n", base::build_info().version, base::build_info().git_sha));
   if (name == "--build-info") return print_build_info(arguments);
 
   for (const Subcommand& subcommand : all_subcommands()) {
@@ -68,8 +71,8 @@ int start(int argc, char** argv) {
     for (const char* help : {"--help", "-h"})
       if (std::find(arguments.begin(), arguments.end(), help) != arguments.end())
         return print(help_text(subcommand));
-    return subcommand.act(
-        parse_options(name, subcommand.options, subcommand.word, arguments), argc, argv);
+    return subcommand.act(parse_options(name, subcommand.options, subcommand.word, arguments), argc,
+                          argv);
   }
   refuse_subcommand(name);
 }

@@ -10,15 +10,15 @@ namespace {
 
 int merge(const Settings& settings) {
   base::Log log(base::Log::Sink::terminal);
-  const auto parts =
-      settings.flag("keep-parts") ? storage::Parts::keep : storage::Parts::remove;
+  const auto parts = settings.flag("keep-parts") ? storage::Parts::keep : storage::Parts::remove;
   const storage::MergeReport report = storage::merge_run_folder(settings.word(), parts, log);
   log.say("{}: {}, {} sequences ok, {} with an error record, {} missing", report.path,
           base::bytes_text(report.bytes), base::count_text(report.num_ok),
           base::count_text(report.num_failed), base::count_text(report.num_missing));
   if (report.num_missing > 0)
-    log.note("the run is not complete (status = \"incomplete\"). Run the same command again, then "
-             "merge again.");
+    log.note(
+        "the run is not complete (status = \"incomplete\"). Run the same command again, then "
+        "merge again.");
   return 0;
 }
 
@@ -29,12 +29,15 @@ Subcommand merge_subcommand() {
           .summary = "make one results.h5 of what a run has committed so far",
           .usage = "tetrarch merge RUN_DIR [--keep-parts]",
           .word = "RUN_DIR",
-          .options = {{.name = "keep-parts", .kind = Kind::flag, .fallback = "false",
+          .options = {{.name = "keep-parts",
+                       .kind = Kind::flag,
+                       .fallback = "false",
                        .help = "keep RUN_DIR/parts also when the results are complete"}},
-          .notes = "The results are in RUN_DIR/results.h5, in input order. `run` does this itself at "
-                   "its end;\nmerge is for a run that was stopped.\n\n"
-                   "Example\n"
-                   "  tetrarch merge demo/run",
+          .notes =
+              "The results are in RUN_DIR/results.h5, in input order. `run` does this itself at "
+              "its end;\nmerge is for a run that was stopped.\n\n"
+              "Example\n"
+              "  tetrarch merge demo/run",
           .act = [](const Settings& settings, int, char**) { return merge(settings); }};
 }
 

@@ -45,7 +45,8 @@ void check_choice(const OptionSpec& spec, const std::string& value, const std::s
                   plan::Problems& problems) {
   std::vector<std::string> words;
   std::istringstream stream(spec.placeholder);
-  for (std::string word; std::getline(stream, word, '|');) words.push_back(word);
+  for (std::string word; std::getline(stream, word, '|');)
+    words.push_back(word);
   if (std::find(words.begin(), words.end(), value) != words.end()) return;
   const std::string near = base::nearest(value, words);
   const std::string hint = near.empty() ? "" : fmt::format("Did you mean {}? ", near);

@@ -106,9 +106,10 @@ void check_comments(const std::string& text, const std::string& where, plan::Pro
        at = text.find('#', std::min(text.find('\n', at), text.size()))) {
     if (at == 0 || std::isspace(static_cast<unsigned char>(text[at - 1]))) continue;
     const std::size_t begin = text.rfind('\n', at) + 1;
-    problems.add("{}\"{}\" has a # in a word (it would cut the word off there). Put a space before "
-                 "a comment; give names with # on the command line.",
-                 where, text.substr(begin, at + 1 - begin));
+    problems.add(
+        "{}\"{}\" has a # in a word (it would cut the word off there). Put a space before "
+        "a comment; give names with # on the command line.",
+        where, text.substr(begin, at + 1 - begin));
   }
 }
 
@@ -116,8 +117,10 @@ Given Reader::read_file(const std::string& path) {
   std::ifstream stream(path);
   std::stringstream text;
   if (!stream || !(text << stream.rdbuf())) {
-    problems_.add("--config {} cannot be read (missing, empty, a folder, or no permission). Give "
-                  "the path of an INI file.", path);
+    problems_.add(
+        "--config {} cannot be read (missing, empty, a folder, or no permission). Give "
+        "the path of an INI file.",
+        path);
     return {};
   }
   Given given;
@@ -227,7 +230,8 @@ Settings parse_options(const std::string& subcommand, const std::vector<OptionSp
   const std::string found_word = check_words(words, word, problems);
   std::vector<Setting> settings;
   for (const OptionSpec& spec : specs) {
-    settings.push_back(resolve(spec, line, file, file_name));
+    const Setting setting = resolve(spec, line, file, file_name);
+    if (!spec.only || !setting.values.empty()) settings.push_back(setting);
     if (spec.is_required && !line.contains(spec.name) && !file.contains(spec.name))
       problems.add("--{} is not given. Add --{} {}.", spec.name, spec.name, spec.placeholder);
   }

@@ -12,7 +12,8 @@ namespace tetrarch::app {
 
 /// `arguments` follow the subcommand's name; `word` names the one word without dashes that it
 /// takes, "" for none. Unknown, doubled, empty, stray and out-of-range: throws UsageError(usage)
-/// with every problem at once.
+/// with every problem at once. Options of later
+/// versions without a value are left out of the result.
 Settings parse_options(const std::string& subcommand, const std::vector<OptionSpec>& specs,
                        const std::string& word, const std::vector<std::string>& arguments);
 

@@ -15,6 +15,7 @@
 #include "engine/prepare.hpp"
 #include "engine/report.hpp"
 #include "mpi/session.hpp"
+#include "storage/durable.hpp"
 #include "storage/merge.hpp"
 #include "storage/run_folder.hpp"
 #include "storage/synthesize.hpp"
@@ -28,6 +29,13 @@ using engine::on_root;
 
 std::string joined(int argc, char** argv) {
   return fmt::format("{}", fmt::join(argv, argv + argc, " "));
+}
+
+/// Equal exactly for the same program file.
+std::string build_identity() {
+  const base::BuildInfo& build = base::build_info();
+  return fmt::format("tetrarch {} ({}, {}, {}, program file xxh3 {})", build.version, build.git_sha,
+                     build.build_type, build.compiler, storage::file_xxh3("/proc/self/exe"));
 }
 
 /// Rank 0 proves the file, and makes it first when "synth:PRESET" asks for it; then all open it.
@@ -139,7 +147,7 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   mpi::Session session(&argc, &argv);
   const mpi::Communicator& world = session.world();
   base::Log log(world.rank() == 0 ? base::Log::Sink::terminal : base::Log::Sink::none);
-  mpi::check_start(world, mpi::find_launcher(), build_info_json());
+  mpi::check_start(world, mpi::find_launcher(), build_identity());
   const mpi::Communicator node = world.split_by_node();
   const engine::Machine machine = engine::describe_machine(world, node);
 

@@ -10,65 +10,108 @@ constexpr double most_seconds = 1e9;
 
 std::vector<OptionSpec> file_options() {
   return {
-      {.name = "weights", .placeholder = "W.h5|synth:PRESET", .help = "the model",
+      {.name = "weights",
+       .placeholder = "W.h5|synth:PRESET",
+       .help = "the model",
        .is_required = true},
-      {.name = "inputs", .placeholder = "FILE|FOLDER",
-       .help = "token sequences; may be repeated, in this order", .is_required = true,
+      {.name = "inputs",
+       .placeholder = "FILE|FOLDER",
+       .help = "token sequences; may be repeated, in this order",
+       .is_required = true,
        .is_repeatable = true},
-      {.name = "out", .placeholder = "RUN_DIR",
-       .help = "run folder; made, or resumed when it has work to do", .is_required = true},
-      {.name = "keep-parts", .kind = Kind::flag, .fallback = "false",
+      {.name = "out",
+       .placeholder = "RUN_DIR",
+       .help = "run folder; made, or resumed when it has work to do",
+       .is_required = true},
+      {.name = "keep-parts",
+       .kind = Kind::flag,
+       .fallback = "false",
        .help = "keep RUN_DIR/parts once results.h5 is there"},
-      {.name = "verify", .kind = Kind::choice, .placeholder = "none|fast|full", .fallback = "fast",
+      {.name = "verify",
+       .kind = Kind::choice,
+       .placeholder = "none|fast|full",
+       .fallback = "fast",
        .help = "checksums of weights: of what a rank reads (fast), of the whole file (full)"},
   };
 }
 
 std::vector<OptionSpec> grid_options() {
   const auto size = [](const char* name, const char* help) {
-    return OptionSpec{.name = name, .kind = Kind::integer, .placeholder = "N", .help = help,
-                      .min = 1, .max = most_ranks};
+    return OptionSpec{.name = name,
+                      .kind = Kind::integer,
+                      .placeholder = "N",
+                      .help = help,
+                      .min = 1,
+                      .max = most_ranks};
   };
   return {
       size("ep", "expert-parallel ranks; what is not given is chosen, and said why"),
       size("tp", "tensor-parallel ranks"),
       size("pp", "pipeline stages (this version: 1)"),
       size("dp", "independent instances (this version: 1)"),
-      {.name = "backend", .kind = Kind::choice, .placeholder = "auto|cpu|cuda", .fallback = "auto",
+      {.name = "backend",
+       .kind = Kind::choice,
+       .placeholder = "auto|cpu|cuda",
+       .fallback = "auto",
        .help = "what computes"},
-      {.name = "tokens-per-microbatch", .kind = Kind::integer, .placeholder = "N",
-       .fallback = "8192", .help = "tokens of one microbatch over all ranks; never changes bits",
-       .min = 1, .max = 1u << 31},
+      {.name = "tokens-per-microbatch",
+       .kind = Kind::integer,
+       .placeholder = "N",
+       .fallback = "8192",
+       .help = "tokens of one microbatch over all ranks; never changes bits",
+       .min = 1,
+       .max = 1u << 31},
   };
 }
 
 std::vector<OptionSpec> output_options() {
   return {
-      {.name = "outputs", .placeholder = "LIST", .fallback = "logprobs",
+      {.name = "outputs",
+       .placeholder = "LIST",
+       .fallback = "logprobs",
        .help = "of logprobs, last_logits, hidden, experts; with commas"},
-      {.name = "hidden-layers", .placeholder = "LIST", .fallback = "final",
+      {.name = "hidden-layers",
+       .placeholder = "LIST",
+       .fallback = "final",
        .help = "of output hidden: final, embed, all, or layer numbers; with commas"},
-      {.name = "hidden-pooling", .kind = Kind::choice, .placeholder = "none|last|mean",
-       .fallback = "none", .help = "of output hidden: every position, the last, or the mean"},
-      {.name = "timing", .kind = Kind::choice, .placeholder = "summary|phases|layers",
-       .fallback = "phases", .help = "detail of /timing in the results"},
-      {.name = "peak-tflops", .kind = Kind::number, .placeholder = "X", .fallback = "0",
+      {.name = "hidden-pooling",
+       .kind = Kind::choice,
+       .placeholder = "none|last|mean",
+       .fallback = "none",
+       .help = "of output hidden: every position, the last, or the mean"},
+      {.name = "timing",
+       .kind = Kind::choice,
+       .placeholder = "summary|phases|layers",
+       .fallback = "phases",
+       .help = "detail of /timing in the results"},
+      {.name = "peak-tflops",
+       .kind = Kind::number,
+       .placeholder = "X",
+       .fallback = "0",
        .help = "peak of one rank in TFLOP/s, for mfu; 0: unknown"},
   };
 }
 
 std::vector<OptionSpec> course_options() {
   const auto seconds = [](const char* name, const char* fallback, const char* help) {
-    return OptionSpec{.name = name, .kind = Kind::number, .placeholder = "SECONDS",
-                      .fallback = fallback, .help = help, .max = most_seconds};
+    return OptionSpec{.name = name,
+                      .kind = Kind::number,
+                      .placeholder = "SECONDS",
+                      .fallback = fallback,
+                      .help = help,
+                      .max = most_seconds};
   };
   return {
       seconds("stop-after", "0", "stop early after so long, with exit code 85; 0: never"),
       seconds("commit-interval", "30", "at most so long between two commits of finished work"),
       seconds("progress-interval", "30", "between two progress lines of the log"),
-      {.name = "dry-run", .kind = Kind::flag, .fallback = "false",
+      {.name = "dry-run",
+       .kind = Kind::flag,
+       .fallback = "false",
        .help = "check and plan everything, compute nothing"},
-      {.name = "allow-mixed", .kind = Kind::flag, .fallback = "false",
+      {.name = "allow-mixed",
+       .kind = Kind::flag,
+       .fallback = "false",
        .help = "resume with another build or processor; results say reproducible = 0"},
   };
 }
@@ -103,13 +146,14 @@ plan::RunConfig to_run_config(const Settings& settings) {
   config.weights = settings.text("weights");
   config.inputs = settings.texts("inputs");
   config.out = settings.text("out");
-  config.grid = {.dp = grid_size(settings, "dp"), .pp = grid_size(settings, "pp"),
-                 .ep = grid_size(settings, "ep"), .tp = grid_size(settings, "tp")};
+  config.grid = {.dp = grid_size(settings, "dp"),
+                 .pp = grid_size(settings, "pp"),
+                 .ep = grid_size(settings, "ep"),
+                 .tp = grid_size(settings, "tp")};
   using plan::BackendKind, plan::VerifyMode, plan::TimingDetail;
-  config.backend = choice<BackendKind>(settings.text("backend"),
-                                       {{"auto", BackendKind::automatic},
-                                        {"cpu", BackendKind::cpu},
-                                        {"cuda", BackendKind::cuda}});
+  config.backend = choice<BackendKind>(
+      settings.text("backend"),
+      {{"auto", BackendKind::automatic}, {"cpu", BackendKind::cpu}, {"cuda", BackendKind::cuda}});
   config.outputs = settings.text("outputs");
   config.hidden_layers = settings.text("hidden-layers");
   config.hidden_pooling = settings.text("hidden-pooling");
@@ -117,10 +161,9 @@ plan::RunConfig to_run_config(const Settings& settings) {
   config.verify = choice<VerifyMode>(
       settings.text("verify"),
       {{"none", VerifyMode::none}, {"fast", VerifyMode::fast}, {"full", VerifyMode::full}});
-  config.timing = choice<TimingDetail>(settings.text("timing"),
-                                       {{"summary", TimingDetail::summary},
-                                        {"phases", TimingDetail::phases},
-                                        {"layers", TimingDetail::layers}});
+  config.timing = choice<TimingDetail>(settings.text("timing"), {{"summary", TimingDetail::summary},
+                                                                 {"phases", TimingDetail::phases},
+                                                                 {"layers", TimingDetail::layers}});
   config.stop_after_s = settings.number("stop-after");
   config.dry_run = settings.flag("dry-run");
   config.keep_parts = settings.flag("keep-parts");
@@ -140,13 +183,14 @@ Subcommand run_subcommand() {
       .usage = "mpirun -np RANKS tetrarch run --weights W.h5 --inputs FILE --out RUN_DIR [options]",
       .word = "",
       .options = {},
-      .notes = "Example\n"
-               "  mpirun -np 4 tetrarch run --weights demo/weights.h5 --inputs demo/inputs.h5 \\\n"
-               "         --out demo/run --outputs logprobs,hidden --hidden-pooling mean\n\n"
-               "Results are in RUN_DIR/results.h5, in input order; the log is in RUN_DIR/log.txt.\n"
-               "The same command again does what is left. A file RUN_DIR/stop ends the run early.\n"
-               "Exit codes: 0 done, 2 usage, 3 inputs, 4 weights, 5 space or memory, 6 a lost rank,\n"
-               "8 done with error records, 85 stopped early (run the same command again).",
+      .notes =
+          "Example\n"
+          "  mpirun -np 4 tetrarch run --weights demo/weights.h5 --inputs demo/inputs.h5 \\\n"
+          "         --out demo/run --outputs logprobs,hidden --hidden-pooling mean\n\n"
+          "Results are in RUN_DIR/results.h5, in input order; the log is in RUN_DIR/log.txt.\n"
+          "The same command again does what is left. A file RUN_DIR/stop ends the run early.\n"
+          "Exit codes: 0 done, 2 usage, 3 inputs, 4 weights, 5 space or memory, 6 a lost rank,\n"
+          "8 done with error records, 85 stopped early (run the same command again).",
       .act = [](const Settings& settings, int argc, char** argv) {
         return run(to_run_config(settings), settings, argc, argv);
       }};

@@ -17,7 +17,7 @@ struct Subcommand {
   std::string usage;    // the command line in short
   std::string word;     // the one word without dashes that it takes, "" for none
   std::vector<OptionSpec> options;
-  std::string notes;    // end of the help: an example, and where the results lie
+  std::string notes;  // end of the help: an example, and where the results lie
   int (*act)(const Settings& settings, int argc, char** argv);  // returns the exit code
 };
 

@@ -53,11 +53,14 @@ void check_lengths(const Settings& settings, plan::Problems& problems) {
   const auto min = settings.optional_integer("min-tokens");
   const auto max = settings.optional_integer("max-tokens");
   if (settings.is_given("tokens") && (min || max))
-    problems.add("--tokens and --min-tokens/--max-tokens are given (they say the same thing twice). "
-                 "Keep one or the other.");
+    problems.add(
+        "--tokens and --min-tokens/--max-tokens are given (they say the same thing twice). "
+        "Keep one or the other.");
   else if (min.has_value() != max.has_value())
-    problems.add("--{}-tokens is not given (lengths are drawn from min to max). Add it, or use "
-                 "--tokens.", min ? "max" : "min");
+    problems.add(
+        "--{}-tokens is not given (lengths are drawn from min to max). Add it, or use "
+        "--tokens.",
+        min ? "max" : "min");
   else if (min && *min > *max)
     problems.add("--min-tokens {} exceeds --max-tokens {}. Exchange them.", *min, *max);
 }
@@ -70,9 +73,10 @@ void set_head_sizes(const Settings& settings, bool is_mha, plan::ModelSpec& spec
     spec.num_kv_heads = spec.num_heads;
   if (settings.has("head-dim") || !(settings.has("hidden") || settings.has("heads"))) return;
   if (spec.hidden_size % (2 * spec.num_heads) != 0)
-    problems.add("--hidden {} is no even multiple of {} heads (a head has hidden / heads elements, "
-                 "which rotate in pairs). Give --head-dim, or other sizes.",
-                 spec.hidden_size, spec.num_heads);
+    problems.add(
+        "--hidden {} is no even multiple of {} heads (a head has hidden / heads elements, "
+        "which rotate in pairs). Give --head-dim, or other sizes.",
+        spec.hidden_size, spec.num_heads);
   else
     spec.head_size = spec.hidden_size / spec.num_heads;
 }
@@ -125,8 +129,10 @@ int synth(const Settings& settings) {
 
   base::Log log(base::Log::Sink::terminal);
   if (inputs.max_tokens > spec.max_position)
-    log.note(fmt::format("sequences of up to {} tokens exceed the model's max_position = {}; `run` "
-                         "makes error records of them.", inputs.max_tokens, spec.max_position));
+    log.note(
+        fmt::format("sequences of up to {} tokens exceed the model's max_position = {}; `run` "
+                    "makes error records of them.",
+                    inputs.max_tokens, spec.max_position));
   const std::string out = settings.text("out");
   storage::synthesize_weights(spec, shards, inputs.seed, out + "/weights.h5", log);
   storage::synthesize_inputs(inputs, out + "/inputs.h5", log);
@@ -136,27 +142,39 @@ int synth(const Settings& settings) {
 std::vector<OptionSpec> synth_options() {
   const auto integer = [](const char* name, const char* fallback, const char* help, double min,
                           double max) {
-    return OptionSpec{.name = name, .kind = Kind::integer, .placeholder = "N",
-                      .fallback = fallback, .help = help, .min = min, .max = max};
+    return OptionSpec{.name = name,
+                      .kind = Kind::integer,
+                      .placeholder = "N",
+                      .fallback = fallback,
+                      .help = help,
+                      .min = min,
+                      .max = max};
   };
   std::vector<OptionSpec> options = {
-      {.name = "preset", .placeholder = "NAME",
+      {.name = "preset",
+       .placeholder = "NAME",
        .help = fmt::format("{}; sizes below override it", fmt::join(plan::preset_names(), ", "))},
-      {.name = "out", .placeholder = "DIR", .help = "folder of the two files; made if missing",
+      {.name = "out",
+       .placeholder = "DIR",
+       .help = "folder of the two files; made if missing",
        .is_required = true},
       integer("seed", "1", "of all random numbers", 0, 9.2e18),
       integer("sequences", "64", "number of sequences", 0, 1e8),
       integer("tokens", "128", "tokens of each sequence", 0, largest_size),
       integer("min-tokens", "", "instead: lengths from here", 0, largest_size),
       integer("max-tokens", "", "... up to here, both included, all alike likely", 0, largest_size),
-      {.name = "dtype", .kind = Kind::choice, .placeholder = "f32|bf16",
+      {.name = "dtype",
+       .kind = Kind::choice,
+       .placeholder = "f32|bf16",
        .help = "of the weights (default the preset's, bf16)"},
       integer("reduction-shards", "", "V, which tp must divide (default the largest of 4, 2, 1)", 1,
               8),
   };
   for (const Size& size : sizes)
     options.push_back(integer(size.name, "", size.help, 1, largest_size));
-  options.push_back({.name = "expert-kind", .kind = Kind::choice, .placeholder = "glu|mlp",
+  options.push_back({.name = "expert-kind",
+                     .kind = Kind::choice,
+                     .placeholder = "glu|mlp",
                      .help = "three matrices with SiLU, or two with GELU"});
   return options;
 }
@@ -169,11 +187,12 @@ Subcommand synth_subcommand() {
           .usage = "tetrarch synth --preset NAME --out DIR [options]",
           .word = "",
           .options = synth_options(),
-          .notes = "Example\n"
-                   "  tetrarch synth --preset tiny --sequences 16 --min-tokens 8 --max-tokens 200 "
-                   "--out demo\n\n"
-                   "Results are DIR/weights.h5 and DIR/inputs.h5; files of these names are replaced. "
-                   "The same\nseed and sizes give the same bytes of data on every machine.",
+          .notes =
+              "Example\n"
+              "  tetrarch synth --preset tiny --sequences 16 --min-tokens 8 --max-tokens 200 "
+              "--out demo\n\n"
+              "Results are DIR/weights.h5 and DIR/inputs.h5; files of these names are replaced. "
+              "The same\nseed and sizes give the same bytes of data on every machine.",
           .act = [](const Settings& settings, int, char**) { return synth(settings); }};
 }
 

@@ -12,11 +12,12 @@ Subcommand verify_subcommand() {
           .usage = "tetrarch verify PATH",
           .word = "PATH",
           .options = {},
-          .notes = "PATH is weights.h5, inputs.h5, results.h5 or a run folder. All of it is read.\n"
-                   "Exit codes: 0 sound and complete, 3 a damaged file, 4 bad weights, 7 numbers that\n"
-                   "contradict each other, 85 sound, but a run that is not complete.\n\n"
-                   "Example\n"
-                   "  tetrarch verify demo/run",
+          .notes =
+              "PATH is weights.h5, inputs.h5, results.h5 or a run folder. All of it is read.\n"
+              "Exit codes: 0 sound and complete, 3 a damaged file, 4 bad weights, 7 numbers that\n"
+              "contradict each other, 85 sound, but a run that is not complete.\n\n"
+              "Example\n"
+              "  tetrarch verify demo/run",
           .act = [](const Settings& settings, int, char**) {
             base::Log log(base::Log::Sink::terminal);
             storage::verify(settings.word(), log);

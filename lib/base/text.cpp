@@ -43,9 +43,13 @@ std::string bytes_text(std::int64_t bytes) {
 }
 
 std::string count_text(std::int64_t count) {
-  std::string digits = std::to_string(std::abs(count));
-  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) digits.insert(at, ",");
-  return count < 0 ? "-" + digits : digits;
+  const std::string digits = fmt::format("{}", std::abs(count));
+  std::string text = count < 0 ? "-" : "";
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
+    text += digits[i];
+  }
+  return text;
 }
 
 std::string duration_text(double seconds) {

@@ -2,7 +2,6 @@
 #include "mpi/communicator.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 #include "base/error.hpp"
 
@@ -23,6 +22,23 @@ template <class Piece>
 void in_pieces(std::size_t bytes, const Piece& piece) {
   for (std::size_t begin = 0; begin < bytes; begin += max_piece_bytes)
     piece(begin, static_cast<int>(std::min(max_piece_bytes, bytes - begin)));
+}
+
+/// Where the ragged contributions of all ranks lie, in MPI's ints.
+struct Pieces {
+  std::vector<int> counts, offsets;
+  std::size_t total = 0;
+};
+
+Pieces pieces_of(const std::vector<std::int64_t>& sizes) {
+  Pieces pieces;
+  for (const std::int64_t size : sizes) {
+    pieces.counts.push_back(static_cast<int>(size));
+    pieces.offsets.push_back(static_cast<int>(pieces.total));
+    pieces.total += static_cast<std::size_t>(size);
+    base::expects(pieces.total <= max_piece_bytes, "at most 1 GiB to gather");
+  }
+  return pieces;
 }
 
 }  // namespace
@@ -64,8 +80,16 @@ std::string Communicator::broadcast(const std::string& text, int root) const {
 }
 
 std::vector<std::string> Communicator::all_gather(const std::string& text) const {
-  std::vector<std::string> texts(size_);
-  for (int root = 0; root < size_; ++root) texts[root] = broadcast(text, root);
+  const auto mine = static_cast<std::int64_t>(text.size());
+  const std::vector<std::int64_t> sizes = all_gather(std::span(&mine, 1));
+  const Pieces pieces = pieces_of(sizes);
+  std::string all(pieces.total, '\0');
+  check(MPI_Allgatherv(text.data(), static_cast<int>(mine), MPI_CHAR, all.data(),
+                       pieces.counts.data(), pieces.offsets.data(), MPI_CHAR, get()),
+        "MPI_Allgatherv");
+  std::vector<std::string> texts;
+  for (int rank = 0; rank < size_; ++rank)
+    texts.push_back(all.substr(pieces.offsets[rank], pieces.counts[rank]));
   return texts;
 }
 
@@ -88,14 +112,10 @@ std::vector<std::int64_t> Communicator::all_gather(std::span<const std::int64_t>
 std::vector<std::byte> Communicator::gather_v(std::span<const std::byte> bytes, int root) const {
   const auto mine = static_cast<std::int64_t>(bytes.size());
   const std::vector<std::int64_t> sizes = all_gather(std::span(&mine, 1));
-  const std::int64_t total = std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0});
-  base::expects(total <= static_cast<std::int64_t>(max_piece_bytes), "at most 1 GiB to gather");
-  std::vector<int> counts(sizes.begin(), sizes.end());
-  std::vector<int> offsets(size_, 0);
-  std::partial_sum(counts.begin(), counts.end() - 1, offsets.begin() + 1);
-  std::vector<std::byte> all(rank_ == root ? total : 0);
-  check(MPI_Gatherv(bytes.data(), static_cast<int>(mine), MPI_BYTE, all.data(), counts.data(),
-                    offsets.data(), MPI_BYTE, root, get()),
+  const Pieces pieces = pieces_of(sizes);
+  std::vector<std::byte> all(rank_ == root ? pieces.total : 0);
+  check(MPI_Gatherv(bytes.data(), static_cast<int>(mine), MPI_BYTE, all.data(),
+                    pieces.counts.data(), pieces.offsets.data(), MPI_BYTE, root, get()),
         "MPI_Gatherv");
   return all;
 }

@@ -67,14 +67,16 @@ void check_start(const Communicator& world, const Launcher& launcher, const std:
                     "`srun --mpi=pmix` (see `srun --mpi=list`).",
                     launcher.name, launcher.expected_ranks, world.size(),
                     Session::library_version()));
-  const std::vector<std::string> builds = world.all_gather(build);
-  for (int rank = 1; rank < world.size(); ++rank)
-    if (builds[rank] != builds[0])
-      throw base::UsageError(
-          base::ExitCode::communication,
-          fmt::format("rank 0 runs \"{}\", rank {} runs \"{}\" (results of different builds do not "
-                      "mix). Start the same program on every rank.",
-                      builds[0], rank, builds[rank]));
+  // Every rank compares with rank 0's text; the lowest that differs speaks, the same everywhere.
+  const std::string first = world.broadcast(build, 0);
+  const std::int64_t differing = world.min(build == first ? world.size() : world.rank());
+  if (differing == world.size()) return;
+  const int other = static_cast<int>(differing);
+  throw base::UsageError(
+      base::ExitCode::communication,
+      fmt::format("rank 0 runs \"{}\", rank {} runs \"{}\" (results of different builds do not mix). "
+                  "Start the same program on every rank.",
+                  first, other, world.broadcast(build, other)));
 }
 
 std::string host_name() {

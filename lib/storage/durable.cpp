@@ -2,18 +2,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/durable.hpp"
 
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <thread>
 #include <vector>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/error.hpp"
 #include "base/json.hpp"
@@ -29,11 +29,10 @@ constexpr std::size_t piece_bytes = 4 << 20;
 
 [[noreturn]] void fail(const std::string& path, const char* what, int error) {
   const bool is_full = error == ENOSPC || error == EDQUOT;
-  throw base::SystemError(
-      ExitCode::resources,
-      fmt::format("{}: cannot be {} ({}). {}", path, what, std::strerror(error),
-                  is_full ? "Free some space and run the same command again."
-                          : "Check the folder's permissions and the disk."));
+  throw base::SystemError(ExitCode::resources,
+                          fmt::format("{}: cannot be {} ({}). {}", path, what, std::strerror(error),
+                                      is_full ? "Free some space and run the same command again."
+                                              : "Check the folder's permissions and the disk."));
 }
 
 Descriptor open_descriptor(const std::string& path, int flags, const char* what) {
@@ -89,7 +88,9 @@ std::string holder_of(const Descriptor& file) {
 
 }  // namespace
 
-void CloseDescriptor::operator()(int descriptor) const noexcept { ::close(descriptor); }
+void CloseDescriptor::operator()(int descriptor) const noexcept {
+  ::close(descriptor);
+}
 
 void sync_path(const std::string& path) {
   const Descriptor file = open_descriptor(path, O_RDONLY, "opened to force it to the disk");
@@ -125,9 +126,9 @@ std::string read_text_file(const std::string& path, std::int64_t max_bytes) {
                                        file.has_value() ? "no file" : std::strerror(errno)));
   if (status.st_size > max_bytes)
     throw base::UsageError(
-        ExitCode::input, fmt::format("{}: has {}, and at most {} were expected. Check the path.",
-                                     path, base::bytes_text(status.st_size),
-                                     base::bytes_text(max_bytes)));
+        ExitCode::input,
+        fmt::format("{}: has {}, and at most {} were expected. Check the path.", path,
+                    base::bytes_text(status.st_size), base::bytes_text(max_bytes)));
   std::string text(static_cast<std::size_t>(status.st_size), '\0');
   text.resize(read_some(file, reinterpret_cast<std::byte*>(text.data()), text.size(), path));
   return text;
@@ -155,18 +156,21 @@ FolderLock::FolderLock(const std::string& path, double wait_s, base::Log& log) {
   while (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno == EINTR) continue;
     if (errno != EWOULDBLOCK) {
-      log.note(fmt::format("{}: this file system has no locks ({}). Make sure that no other job "
-                           "uses the folder.",
-                           path, std::strerror(errno)));
+      log.note(
+          fmt::format("{}: this file system has no locks ({}). Make sure that no other job "
+                      "uses the folder.",
+                      path, std::strerror(errno)));
       break;
     }
     if (Clock::now() >= deadline)
       throw base::UsageError(
           ExitCode::resources,
-          fmt::format("{}: the folder is in use (locked by {}, waited {:.0f} s). Wait for it to end, "
-                      "or use another --out.",
-                      path, holder_of(file_), wait_s));
-    if (!has_said) log.say("{}: held by {}; waiting up to {:.0f} s", path, holder_of(file_), wait_s);
+          fmt::format(
+              "{}: the folder is in use (locked by {}, waited {:.0f} s). Wait for it to end, "
+              "or use another --out.",
+              path, holder_of(file_), wait_s));
+    if (!has_said)
+      log.say("{}: held by {}; waiting up to {:.0f} s", path, holder_of(file_), wait_s);
     has_said = true;
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }

@@ -1,4 +1,5 @@
-/// Files that are either wholly there or not at all, and the lock that keeps a folder to one process.
+/// Files that are either wholly there or not at all, and the lock that keeps a folder to one
+/// process.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

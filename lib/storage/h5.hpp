@@ -119,7 +119,8 @@ class File {
                          std::int64_t record_bytes, const std::string& description);
   void create_group(const std::string& path);
 
-  /// Attributes of the root, or of a group or dataset given by path.
+  /// Attributes of the root, or of a group or dataset given by path. Texts are written with fixed
+  /// length (bytes to h5py), so that the header's checksum guards them, and read with any.
   std::optional<std::string> text_attribute(const std::string& key,
                                             const std::string& at = "/") const;
   std::optional<std::vector<std::int64_t>> integer_attribute(const std::string& key,

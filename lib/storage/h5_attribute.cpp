@@ -1,5 +1,7 @@
 // Attributes: texts, integers and numbers of any width, read with bounds.
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "storage/h5_raw.hpp"
@@ -98,11 +100,8 @@ std::optional<double> number_attribute(Id at, const std::string& key, const std:
 
 void set_text_attribute(Id at, const std::string& key, const std::string& value,
                         const std::string& object) {
-  const Owned type = made(H5Tcopy(H5T_C_S1), object, "H5Tcopy");
-  done(H5Tset_size(type.get(), H5T_VARIABLE), object, "H5Tset_size");
-  done(H5Tset_cset(type.get(), H5T_CSET_UTF8), object, "H5Tset_cset");
-  const char* text = value.c_str();
-  set_attribute(at, key, type.get(), type.get(), &text, -1, object);
+  const Owned type = text_type(std::max<std::size_t>(1, value.size()), object);
+  set_attribute(at, key, type.get(), type.get(), value.c_str(), -1, object);
 }
 
 void set_attribute(Id at, const std::string& key, Id file_type, Id memory_type, const void* value,

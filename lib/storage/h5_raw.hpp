@@ -60,7 +60,9 @@ std::optional<std::vector<std::int64_t>> integer_attribute(Id at, const std::str
                                                            base::ExitCode code);
 std::optional<double> number_attribute(Id at, const std::string& key, const std::string& object,
                                        base::ExitCode code);
-/// Variable-length UTF-8: what h5py gives back as str.
+/// Of fixed length (h5py gives bytes): it lies in the object's header, which has a checksum.
+/// Variable-length texts lie in the global heap, which has none, and whose damage the library
+/// follows beyond its buffers (1.10.8).
 void set_text_attribute(Id at, const std::string& key, const std::string& value,
                         const std::string& object);
 /// `count` < 0: a scalar.

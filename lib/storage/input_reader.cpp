@@ -53,8 +53,7 @@ std::int64_t check_vector(const h5::Dataset& dataset, const std::string& file,
 std::int64_t check_vector(const h5::Dataset& dataset, const std::string& file,
                           const std::string& path, DType dtype) {
   const h5::Info info = dataset.info();
-  if (info.dtype != dtype)
-    refuse(file, path, type_text(info), std::string(base::name_of(dtype)));
+  if (info.dtype != dtype) refuse(file, path, type_text(info), std::string(base::name_of(dtype)));
   return check_vector(dataset, file, path, base::size_of(dtype));
 }
 
@@ -62,13 +61,11 @@ void check_format(const h5::File& file) {
   const auto format = file.text_attribute("format");
   if (format != "tetrarch-inputs")
     refuse(file.path(), "attribute format",
-           format ? fmt::format("\"{}\"", *format) : std::string("missing"),
-           "\"tetrarch-inputs\"");
+           format ? fmt::format("\"{}\"", *format) : std::string("missing"), "\"tetrarch-inputs\"");
   const auto version = file.integer_attribute("format_version");
   if (!version || version->empty() || version->front() != 1)
     refuse(file.path(), "attribute format_version",
-           version && !version->empty() ? fmt::format("{}", version->front()) : "missing",
-           "1, 0");
+           version && !version->empty() ? fmt::format("{}", version->front()) : "missing", "1, 0");
 }
 
 bool is_utf8(const std::string& text) {
@@ -108,10 +105,10 @@ void add_folder(const std::filesystem::path& folder, std::vector<std::string>& f
       found.push_back(entry.path().string());
   }
   if (found.empty())
-    throw base::UsageError(ExitCode::input,
-                           fmt::format("{}: no input (the folder holds no .h5 file). Name the files "
-                                       "or another folder.",
-                                       folder.string()));
+    throw base::UsageError(
+        ExitCode::input, fmt::format("{}: no input (the folder holds no .h5 file). Name the files "
+                                     "or another folder.",
+                                     folder.string()));
   std::ranges::sort(found);
   files.insert(files.end(), found.begin(), found.end());
 }
@@ -190,13 +187,14 @@ void InputReader::add_ids(const h5::File& file) {
   const bool is_text = info.is_variable_text || info.text_bytes > 0;
   if (!is_text && info.dtype != DType::u64)
     refuse(file.path(), "/ids", type_text(info), "u64 or text");
-  const std::int64_t count = check_vector(dataset, file.path(), "/ids",
-                                          std::max<std::int64_t>(info.text_bytes, 8));
+  const std::int64_t count =
+      check_vector(dataset, file.path(), "/ids", std::max<std::int64_t>(info.text_bytes, 8));
   if (count != count_)
     refuse(file.path(), "/ids", fmt::format("of {} elements", count),
            fmt::format("{}, one for each sequence of /offsets", count_));
   if (is_text && set_.is_numeric_) {
-    for (const std::uint64_t id : set_.numeric_ids_) set_.text_ids_.push_back(std::to_string(id));
+    for (const std::uint64_t id : set_.numeric_ids_)
+      set_.text_ids_.push_back(std::to_string(id));
     set_.numeric_ids_.clear();
     set_.is_numeric_ = false;
   }
@@ -269,7 +267,8 @@ void InputReader::add_tokens(const h5::Dataset& tokens) {
     tokens.read({{begin}, {end - begin}}, DType::u32, block.data());
     hash_.update(std::as_bytes(std::span(block.data(), static_cast<std::size_t>(end - begin))));
     for (std::int64_t at = begin; at < end;) {
-      while (local(sequence + 1) <= at) ++sequence;
+      while (local(sequence + 1) <= at)
+        ++sequence;
       const std::int64_t stop = std::min(local(sequence + 1), end);
       judge_tokens(sequence, at - local(sequence), block.data() + (at - begin), stop - at);
       at = stop;
@@ -281,7 +280,8 @@ void InputReader::judge_tokens(std::int64_t sequence, std::int64_t position,
                                const std::uint32_t* tokens, std::int64_t count) {
   if (set_.status(sequence) != SequenceStatus::ok) return;
   std::uint32_t largest = 0;
-  for (std::int64_t i = 0; i < count; ++i) largest = std::max(largest, tokens[i]);
+  for (std::int64_t i = 0; i < count; ++i)
+    largest = std::max(largest, tokens[i]);
   if (largest < set_.vocab_size_) return;
   const auto* bad = std::find_if(tokens, tokens + count,
                                  [&](std::uint32_t token) { return token >= set_.vocab_size_; });
@@ -318,8 +318,7 @@ void InputReader::refuse_duplicates() const {
     if (set_.id(a) != set_.id(b) || ++num_found > max_listed) continue;
     const auto place = [&](std::int64_t sequence) {
       const std::uint32_t file = set_.file(sequence);
-      return fmt::format("{} (sequence {})", set_.files_[file],
-                         sequence - set_.file_begin_[file]);
+      return fmt::format("{} (sequence {})", set_.files_[file], sequence - set_.file_begin_[file]);
     };
     list += fmt::format("\n  id {} stands in {} and in {}", set_.id(a), place(a), place(b));
   }

@@ -32,7 +32,8 @@ class Packer {
   void text(const std::string& text) { vector(std::vector<char>(text.begin(), text.end())); }
   void texts(const std::vector<std::string>& texts) {
     value(static_cast<std::uint64_t>(texts.size()));
-    for (const std::string& each : texts) text(each);
+    for (const std::string& each : texts)
+      text(each);
   }
   std::vector<std::byte> take() { return std::move(bytes_); }
 
@@ -61,7 +62,8 @@ class Unpacker {
   }
   std::vector<std::string> texts() {
     std::vector<std::string> result(size(sizeof(std::uint64_t)));
-    for (std::string& each : result) each = text();
+    for (std::string& each : result)
+      each = text();
     return result;
   }
 
@@ -96,7 +98,8 @@ InputSet::~InputSet() = default;
 InputSet InputSet::open(const std::vector<std::string>& paths, std::int64_t vocab_size,
                         std::int64_t max_position) {
   InputReader reader(vocab_size, max_position);
-  for (const std::string& path : input_files(paths)) reader.add(path);
+  for (const std::string& path : input_files(paths))
+    reader.add(path);
   return reader.finish();
 }
 
@@ -193,8 +196,8 @@ void InputSet::read_tokens(std::int64_t sequence, std::uint32_t* to) const {
     const auto expected = static_cast<std::int64_t>(offsets_[last] - offsets_[first]);
     if (const h5::Info info = tokens.info();
         info.shape != base::Shape{expected} || info.dtype != base::DType::u32)
-      throw has_changed(fmt::format("shape {}, expected [{}] of u32", base::to_string(info.shape),
-                                    expected));
+      throw has_changed(
+          fmt::format("shape {}, expected [{}] of u32", base::to_string(info.shape), expected));
     reader_ = std::make_unique<Reader>(Reader{index, std::move(opened), std::move(tokens)});
   }
   const auto i = static_cast<std::size_t>(sequence);
@@ -205,8 +208,8 @@ void InputSet::read_tokens(std::int64_t sequence, std::uint32_t* to) const {
   if (status(sequence) != SequenceStatus::ok) return;
   const std::uint32_t largest = *std::max_element(to, to + num_tokens);
   if (largest >= vocab_size_)
-    throw has_changed(fmt::format("id {} has token {}, vocab_size is {}", id(sequence), largest,
-                                  vocab_size_));
+    throw has_changed(
+        fmt::format("id {} has token {}, vocab_size is {}", id(sequence), largest, vocab_size_));
 }
 
 }  // namespace tetrarch::storage

@@ -18,14 +18,14 @@ namespace tetrarch::storage {
 
 /// All sequences of all input files, in the order given; index 0 .. count() - 1 is input order.
 ///
-/// Holds offsets, ids and what is wrong with a sequence, never the corpus. Rank 0 opens it and sends
-/// to_bytes() to the others; each rank then reads the tokens that it needs itself.
+/// Holds offsets, ids and what is wrong with a sequence, never the corpus. Rank 0 opens it and
+/// sends to_bytes() to the others; each rank then reads the tokens that it needs itself.
 class InputSet {
  public:
-  /// `paths`: HDF5 files, or folders whose *.h5 are taken by name. Reads every file once, in bounded
-  /// memory: checks token ids against `vocab_size` and makes the identity.
-  /// Throws UsageError(input) naming file, object, what was found and what was expected. A bad
-  /// sequence does not throw: it gets a status.
+  /// `paths`: HDF5 files, or folders whose *.h5 are taken by name. Reads every file once, in
+  /// bounded memory: checks token ids against `vocab_size` and makes the identity. Throws
+  /// UsageError(input) naming file, object, what was found and what was expected. A bad sequence
+  /// does not throw: it gets a status.
   static InputSet open(const std::vector<std::string>& paths, std::int64_t vocab_size,
                        std::int64_t max_position);
   static InputSet from_bytes(std::span<const std::byte> bytes);
@@ -70,8 +70,8 @@ class InputSet {
   friend class InputReader;
 
   std::vector<std::string> files_;
-  std::vector<std::int64_t> file_begin_;  // first sequence of each file, and count()
-  std::vector<std::uint64_t> offsets_;    // [count + 1]
+  std::vector<std::int64_t> file_begin_;   // first sequence of each file, and count()
+  std::vector<std::uint64_t> offsets_;     // [count + 1]
   std::vector<std::uint32_t> score_from_;  // [count], or empty when no file has it
   std::vector<std::uint8_t> status_;       // [count]
   std::map<std::int64_t, std::string> errors_;

@@ -131,9 +131,11 @@ void show_sequences(const h5::File& file, const std::string& offsets_path,
   if (ids.info().dtype == DType::u64) {
     std::vector<std::uint64_t> values(static_cast<std::size_t>(shown));
     if (shown > 0) ids.read({{0}, {shown}}, DType::u64, values.data());
-    for (const std::uint64_t id : values) list += fmt::format(" {}", id);
+    for (const std::uint64_t id : values)
+      list += fmt::format(" {}", id);
   } else {
-    for (const std::string& id : ids.read_texts(0, shown)) list += " " + id;
+    for (const std::string& id : ids.read_texts(0, shown))
+      list += " " + id;
   }
   log.say("  first ids:{}{}", cut(list), shown < count ? " ..." : "");
 }
@@ -148,7 +150,8 @@ void show_statuses(const h5::File& file, base::Log& log) {
   for (std::int64_t begin = 0; begin < shape[0]; begin += block) {
     status.resize(static_cast<std::size_t>(std::min(block, shape[0] - begin)));
     dataset.read({{begin}, {std::ssize(status)}}, DType::u8, status.data());
-    for (const std::uint8_t each : status) ++counts[each];
+    for (const std::uint8_t each : status)
+      ++counts[each];
   }
   for (const auto& [value, count] : counts)
     log.say("  status {:<11}{} sequences ({})", value, base::count_text(count),
@@ -165,8 +168,8 @@ void show_timing(const h5::File& file, base::Log& log) {
 void inspect_run_folder(const std::string& path, base::Log& log) {
   const Json json = read_run_json(path);
   log.say("{}: run folder", path);
-  for (const char* key : {"run_uuid", "created_utc", "software_version", "git_sha", "attempt",
-                          "is_mixed"})
+  for (const char* key :
+       {"run_uuid", "created_utc", "software_version", "git_sha", "attempt", "is_mixed"})
     if (json.contains(key)) log.say("  {:<18}{}", key, cut(json[key].dump()));
   for (const char* group : {"frozen", "mixable"})
     for (const auto& [key, value] : json[group].items())

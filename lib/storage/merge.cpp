@@ -2,12 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/merge.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <filesystem>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "base/build_info.hpp"
 #include "base/error.hpp"
@@ -62,8 +61,9 @@ Outcome outcome_of(const Committed& committed, const InputSet& inputs) {
 }
 
 template <class T>
-void write_vector(h5::File& file, const std::string& path, DType dtype, const std::vector<T>& values,
-                  const std::string& description, const std::string& units = "") {
+void write_vector(h5::File& file, const std::string& path, DType dtype,
+                  const std::vector<T>& values, const std::string& description,
+                  const std::string& units = "") {
   h5::Create create;
   create.shape = {static_cast<std::int64_t>(values.size())};
   create.dtype = dtype;
@@ -77,7 +77,8 @@ void write_vector(h5::File& file, const std::string& path, DType dtype, const st
 void write_texts(h5::File& file, const std::string& path, const std::vector<std::string>& texts,
                  const std::string& description) {
   std::size_t bytes = 1;
-  for (const std::string& text : texts) bytes = std::max(bytes, text.size());
+  for (const std::string& text : texts)
+    bytes = std::max(bytes, text.size());
   Xxh3 hash;
   for (std::string padded : texts) {
     padded.resize(bytes, '\0');
@@ -94,7 +95,8 @@ void write_sequences(h5::File& file, const InputSet& inputs, const Outcome& outc
     write_vector(file, "/sequences/id", DType::u64, inputs.numeric_ids(), "the inputs' ids");
   } else {
     std::vector<std::string> ids;
-    for (std::int64_t i = 0; i < inputs.count(); ++i) ids.push_back(inputs.id(i));
+    for (std::int64_t i = 0; i < inputs.count(); ++i)
+      ids.push_back(inputs.id(i));
     write_texts(file, "/sequences/id", ids, "the inputs' ids");
   }
   write_vector(file, "/sequences/offsets", DType::u64, inputs.offsets(),
@@ -105,7 +107,8 @@ void write_sequences(h5::File& file, const InputSet& inputs, const Outcome& outc
                "255 not done yet");
   write_texts(file, "/sequences/error", outcome.errors, "what is wrong with the sequence");
   std::vector<std::uint32_t> files;
-  for (std::int64_t i = 0; i < inputs.count(); ++i) files.push_back(inputs.file(i));
+  for (std::int64_t i = 0; i < inputs.count(); ++i)
+    files.push_back(inputs.file(i));
   write_vector(file, "/sequences/file", DType::u32, files, "index into /inputs/files");
   write_texts(file, "/inputs/files", inputs.files(), "paths of the input files");
 }
@@ -177,7 +180,8 @@ void write_timing(h5::File& file, const Committed& committed, std::span<const Ti
   number("mfu", summary.mfu);
   number("peak_tflops", summary.peak_tflops);
   number("joules", summary.joules);
-  for (const auto& [key, value] : summary.predicted) number(key, value);
+  for (const auto& [key, value] : summary.predicted)
+    number(key, value);
 }
 
 MergeReport report_of(const Outcome& outcome, const InputSet& inputs) {
@@ -206,11 +210,16 @@ struct Temporary {
 };
 
 Json to_json(const ResultsHeader& header) {
-  return {{"command_line", header.command_line}, {"config_json", header.config_json},
-          {"weights_xxh3", header.weights_xxh3}, {"inputs_xxh3", header.inputs_xxh3},
-          {"dp", header.grid.dp},                {"pp", header.grid.pp},
-          {"ep", header.grid.ep},                {"tp", header.grid.tp},
-          {"backend", header.backend},           {"dtype", header.dtype},
+  return {{"command_line", header.command_line},
+          {"config_json", header.config_json},
+          {"weights_xxh3", header.weights_xxh3},
+          {"inputs_xxh3", header.inputs_xxh3},
+          {"dp", header.grid.dp},
+          {"pp", header.grid.pp},
+          {"ep", header.grid.ep},
+          {"tp", header.grid.tp},
+          {"backend", header.backend},
+          {"dtype", header.dtype},
           {"reproducible", header.reproducible}};
 }
 
@@ -294,7 +303,8 @@ MergeReport merge(RunFolder& folder, const InputSet& inputs, const std::vector<D
     write_root(file, folder, header, report.num_missing == 0);
     write_sequences(file, inputs, outcome);
     DatasetCopier copier(committed, inputs, outcome.sources);
-    for (const DatasetPlan& plan : layout) copier.copy(plan, file);
+    for (const DatasetPlan& plan : layout)
+      copier.copy(plan, file);
     write_timing(file, committed, rows, timing, report.ok_tokens);
     file.close();
   }

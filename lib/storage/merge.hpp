@@ -45,13 +45,13 @@ struct MergeReport {
   std::int64_t bytes = 0;      // of the file
 };
 
-/// Writes results.h5 (temporary name, closed with checks, synced, renamed) in input order, in at most
-/// 64 MiB of buffers. Status is "complete" when no sequence is missing, else "incomplete", which
-/// Missing::refused turns into an InternalError. `rows` follow those of the parts in /timing/phases.
-MergeReport merge(RunFolder& folder, const InputSet& inputs,
-                  const std::vector<DatasetPlan>& layout, const ResultsHeader& header,
-                  const TimingSummary& timing, std::span<const TimingRow> rows, Missing missing,
-                  base::Log& log);
+/// Writes results.h5 (temporary name, closed with checks, synced, renamed) in input order, in at
+/// most 64 MiB of buffers. Status is "complete" when no sequence is missing, else "incomplete",
+/// which Missing::refused turns into an InternalError. `rows` follow those of the parts in
+/// /timing/phases.
+MergeReport merge(RunFolder& folder, const InputSet& inputs, const std::vector<DatasetPlan>& layout,
+                  const ResultsHeader& header, const TimingSummary& timing,
+                  std::span<const TimingRow> rows, Missing missing, base::Log& log);
 
 /// What merge_run_folder() needs later; goes into RunSettings::facts as they are.
 base::Json merge_facts(const InputSet& inputs, const std::vector<DatasetPlan>& layout,
@@ -63,8 +63,8 @@ InputSet reopen_inputs(const base::Json& facts, const std::string& where);
 
 enum class Parts { keep, remove };
 
-/// The subcommand `merge RUN_DIR`: everything comes from run.json and the input files, which must be
-/// the same. Parts are removed when results are complete and `parts` says so.
+/// The subcommand `merge RUN_DIR`: everything comes from run.json and the input files, which must
+/// be the same. Parts are removed when results are complete and `parts` says so.
 MergeReport merge_run_folder(const std::string& run_dir, Parts parts, base::Log& log);
 
 }  // namespace tetrarch::storage

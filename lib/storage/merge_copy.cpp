@@ -51,12 +51,13 @@ void DatasetCopier::copy(const DatasetPlan& plan, h5::File& results) {
 void DatasetCopier::gather(const DatasetPlan& plan, std::int64_t begin, std::int64_t end) {
   const bool is_per_token = plan.per == DatasetPlan::Per::token;
   const auto row_of = [&](std::int64_t sequence) {
-    return is_per_token ? static_cast<std::int64_t>(
-                              inputs_->offsets()[static_cast<std::size_t>(sequence)])
-                        : sequence;
+    return is_per_token
+               ? static_cast<std::int64_t>(inputs_->offsets()[static_cast<std::size_t>(sequence)])
+               : sequence;
   };
   segments_.clear();
-  while (sequence_ < inputs_->count() && row_of(sequence_ + 1) <= begin) ++sequence_;
+  while (sequence_ < inputs_->count() && row_of(sequence_ + 1) <= begin)
+    ++sequence_;
   for (std::int64_t i = sequence_; i < inputs_->count() && row_of(i) < end; ++i) {
     const std::int64_t first = std::max(row_of(i), begin);
     const std::int64_t rows = std::min(row_of(i + 1), end) - first;

@@ -2,14 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/part_file.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cstring>
 #include <filesystem>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "base/error.hpp"
 #include "storage/checksum.hpp"
@@ -27,8 +26,8 @@ constexpr std::int64_t max_error_bytes = 200;
 static_assert(sizeof(TimingRow) == 80);
 
 template <class T>
-void write_vector(h5::File& file, const std::string& path, DType dtype, const std::vector<T>& values,
-                  const std::string& description) {
+void write_vector(h5::File& file, const std::string& path, DType dtype,
+                  const std::vector<T>& values, const std::string& description) {
   h5::Create create;
   create.shape = {static_cast<std::int64_t>(values.size())};
   create.dtype = dtype;
@@ -141,15 +140,18 @@ void PartWriter::Column::check(const h5::File& file, std::vector<std::byte>& scr
   if (found.digest() != hash_.digest())
     throw base::SystemError(
         base::ExitCode::resources,
-        fmt::format("{}: what was read back differs from what was written (a full or failing disk). "
-                    "Check the disk and run the same command again.",
-                    dataset.name()));
+        fmt::format(
+            "{}: what was read back differs from what was written (a full or failing disk). "
+            "Check the disk and run the same command again.",
+            dataset.name()));
 }
 
 PartWriter::PartWriter(PartOptions options, std::vector<DatasetPlan> layout)
     : options_(std::move(options)), layout_(std::move(layout)) {}
 
-PartWriter::~PartWriter() { discard(); }
+PartWriter::~PartWriter() {
+  discard();
+}
 
 void PartWriter::discard() noexcept {
   columns_.clear();
@@ -164,7 +166,8 @@ void PartWriter::open_file() {
                            options_.dp, options_.ep, options_.attempt, number_, ::getpid());
   file_ = h5::File::create(temporary_);
   columns_.clear();
-  for (const DatasetPlan& plan : layout_) columns_.push_back(std::make_unique<Column>(plan));
+  for (const DatasetPlan& plan : layout_)
+    columns_.push_back(std::make_unique<Column>(plan));
   pending_since_ = std::chrono::steady_clock::now();
 }
 
@@ -200,9 +203,8 @@ void PartWriter::append(std::string_view path, std::int64_t rows, const void* da
 void PartWriter::set_status(std::int64_t sequence, SequenceStatus status,
                             const std::string& error) {
   const auto begin = sequences_.begin() + static_cast<std::ptrdiff_t>(microbatch_begin_);
-  const auto found = std::find_if(begin, sequences_.end(), [&](const PartSequence& each) {
-    return each.sequence == sequence;
-  });
+  const auto found = std::find_if(
+      begin, sequences_.end(), [&](const PartSequence& each) { return each.sequence == sequence; });
   base::expects(in_microbatch_ && found != sequences_.end(), "a sequence of the microbatch");
   const auto index = static_cast<std::size_t>(found - sequences_.begin());
   status_[index] = static_cast<std::uint8_t>(status);
@@ -219,9 +221,8 @@ void PartWriter::end() {
   base::expects(in_microbatch_, "begin() before end()");
   in_microbatch_ = false;
   for (std::size_t i = 0; i < layout_.size(); ++i) {
-    const std::int64_t expected = layout_[i].per == Per::token
-                                      ? num_tokens_
-                                      : static_cast<std::int64_t>(sequences_.size());
+    const std::int64_t expected =
+        layout_[i].per == Per::token ? num_tokens_ : static_cast<std::int64_t>(sequences_.size());
     if (columns_[i]->rows() != expected)
       throw base::InternalError(fmt::format(
           "internal defect: {} has {} rows in the part, expected {}. Please report it with the "
@@ -246,13 +247,14 @@ void PartWriter::write_sequences(h5::File& file) {
   write_vector(file, "/sequences/length", DType::u64, length, "tokens");
   write_vector(file, "/sequences/status", DType::u8, status_, "0 ok, 4 non-finite");
   std::size_t text_bytes = 1;
-  for (const std::string& error : errors_) text_bytes = std::max(text_bytes, error.size());
+  for (const std::string& error : errors_)
+    text_bytes = std::max(text_bytes, error.size());
   file.create_texts("/sequences/error", static_cast<std::int64_t>(errors_.size()),
                     static_cast<std::int64_t>(text_bytes), "what is wrong with the sequence")
       .write_texts(errors_, static_cast<std::int64_t>(text_bytes));
   file.create_records("/timing/phases", timing_fields(), sizeof(TimingRow), timing_description)
-      .append_records(static_cast<std::int64_t>(timing_.size()), timing_fields(),
-                      sizeof(TimingRow), timing_.data());
+      .append_records(static_cast<std::int64_t>(timing_.size()), timing_fields(), sizeof(TimingRow),
+                      timing_.data());
 }
 
 void PartWriter::commit() {
@@ -262,12 +264,14 @@ void PartWriter::commit() {
   file_->set_attribute("format_version", std::vector<std::uint32_t>{1, 0});
   file_->set_attribute("run_uuid", options_.run_uuid);
   write_sequences(*file_);
-  for (const auto& column : columns_) column->finish(*file_);
+  for (const auto& column : columns_)
+    column->finish(*file_);
   file_->close();
   {
     const h5::File written = h5::File::open_to_read(temporary_, base::ExitCode::resources);
     std::vector<std::byte> scratch(4 << 20);
-    for (const auto& column : columns_) column->check(written, scratch);
+    for (const auto& column : columns_)
+      column->check(written, scratch);
   }
   const PartName name{options_.dp, options_.ep, options_.attempt, number_, file_xxh3(temporary_)};
   publish(temporary_, options_.run_dir + "/parts/" + to_string(name));
@@ -308,9 +312,9 @@ std::optional<PartName> parse_part_name(std::string_view file_name) {
 
 std::vector<PartEntry> read_part(const std::string& path, const std::string& run_uuid) {
   const auto refuse = [&](const std::string& problem) {
-    return base::UsageError(base::ExitCode::input,
-                            fmt::format("{}: {}. Its sequences have to be done again.", path,
-                                        problem));
+    return base::UsageError(
+        base::ExitCode::input,
+        fmt::format("{}: {}. Its sequences have to be done again.", path, problem));
   };
   const auto name = parse_part_name(std::filesystem::path(path).filename().string());
   if (!name) throw refuse("not a part by its name");
@@ -342,8 +346,8 @@ std::vector<PartEntry> read_part(const std::string& path, const std::string& run
   std::int64_t token_row = 0;
   for (std::size_t i = 0; i < count; ++i) {
     entries[i] = {static_cast<std::int64_t>(sequence[i]), static_cast<std::int64_t>(length[i]),
-                  static_cast<std::int64_t>(i), token_row, static_cast<SequenceStatus>(status[i]),
-                  errors[i]};
+                  static_cast<std::int64_t>(i),           token_row,
+                  static_cast<SequenceStatus>(status[i]), errors[i]};
     token_row += entries[i].length;
   }
   return entries;

@@ -24,10 +24,10 @@ std::uint64_t nan_of(DType dtype) {
 
 std::string hidden_description(std::int64_t layer, const plan::ModelSpec& spec,
                                plan::Pooling pooling) {
-  std::string what = layer < 0                   ? "the embedding"
-                     : layer == spec.num_layers ? "the residual stream after the final norm"
-                                                : fmt::format("the residual stream after layer {}",
-                                                              layer);
+  std::string what = layer < 0 ? "the embedding"
+                     : layer == spec.num_layers
+                         ? "the residual stream after the final norm"
+                         : fmt::format("the residual stream after layer {}", layer);
   if (pooling == plan::Pooling::last) return what + ", at the last position";
   if (pooling == plan::Pooling::mean) return what + ", mean over the positions";
   return what + ", at each position";
@@ -36,9 +36,9 @@ std::string hidden_description(std::int64_t layer, const plan::ModelSpec& spec,
 DatasetPlan hidden(std::int64_t layer, const plan::Outputs& outputs, const plan::ModelSpec& spec) {
   const bool is_pooled = outputs.pooling != plan::Pooling::none;
   DatasetPlan plan;
-  plan.path = layer < 0                   ? "/hidden/embed"
+  plan.path = layer < 0                  ? "/hidden/embed"
               : layer == spec.num_layers ? "/hidden/final"
-                                          : numbered_path("hidden", layer);
+                                         : numbered_path("hidden", layer);
   plan.dtype = is_pooled ? DType::f32 : spec.dtype;
   plan.per = is_pooled ? Per::sequence : Per::token;
   plan.columns = spec.hidden_size;
@@ -49,10 +49,16 @@ DatasetPlan hidden(std::int64_t layer, const plan::Outputs& outputs, const plan:
 }
 
 DatasetPlan experts(std::int64_t layer, const plan::ModelSpec& spec) {
-  return {numbered_path("experts", layer), DType::u16, Per::token, spec.top_k, false,
-          fmt::format("experts chosen in layer {}, in the order of their router scores; 65535: none",
-                      layer),
-          "expert id", no_expert};
+  return {
+      numbered_path("experts", layer),
+      DType::u16,
+      Per::token,
+      spec.top_k,
+      false,
+      fmt::format("experts chosen in layer {}, in the order of their router scores; 65535: none",
+                  layer),
+      "expert id",
+      no_expert};
 }
 
 void add_logprobs(std::vector<DatasetPlan>& layout) {
@@ -61,8 +67,8 @@ void add_logprobs(std::vector<DatasetPlan>& layout) {
                     nan_f32});
   layout.push_back({"/logprobs/sum", DType::f64, Per::sequence, 1, true,
                     "sum over positions max(1, score_from) .. T-1, in order", "nat", nan_f64});
-  layout.push_back({"/logprobs/count", DType::u64, Per::sequence, 1, true,
-                    "positions in the sum", "tokens", 0});
+  layout.push_back(
+      {"/logprobs/count", DType::u64, Per::sequence, 1, true, "positions in the sum", "tokens", 0});
   layout.push_back({"/logprobs/is_greedy", DType::u8, Per::sequence, 1, true,
                     "1 when each token of the sum was the most likely one", "", 0});
 }
@@ -71,13 +77,20 @@ void add_logprobs(std::vector<DatasetPlan>& layout) {
 
 std::string_view name_of(SequenceStatus status) {
   switch (status) {
-    case SequenceStatus::ok: return "ok";
-    case SequenceStatus::empty: return "empty";
-    case SequenceStatus::bad_token: return "token id";
-    case SequenceStatus::too_long: return "longer than max_position";
-    case SequenceStatus::not_finite: return "non-finite";
-    case SequenceStatus::bad_record: return "bad record";
-    case SequenceStatus::not_done: return "not done";
+    case SequenceStatus::ok:
+      return "ok";
+    case SequenceStatus::empty:
+      return "empty";
+    case SequenceStatus::bad_token:
+      return "token id";
+    case SequenceStatus::too_long:
+      return "longer than max_position";
+    case SequenceStatus::not_finite:
+      return "non-finite";
+    case SequenceStatus::bad_record:
+      return "bad record";
+    case SequenceStatus::not_done:
+      return "not done";
   }
   return "unknown";
 }
@@ -90,8 +103,7 @@ std::string numbered_path(std::string_view group, std::int64_t layer) {
   return fmt::format("/{}/{:02}", group, layer);
 }
 
-std::vector<DatasetPlan> results_layout(const plan::Outputs& outputs,
-                                        const plan::ModelSpec& spec) {
+std::vector<DatasetPlan> results_layout(const plan::Outputs& outputs, const plan::ModelSpec& spec) {
   const auto has_hidden = [&](std::int64_t layer) {
     return outputs.hidden && std::ranges::count(outputs.hidden_layers, layer) > 0;
   };
@@ -165,7 +177,8 @@ std::vector<DatasetPlan> layout_from_json(const base::Json& json, const std::str
 void fill_rows(const DatasetPlan& dataset, std::int64_t rows, std::byte* to) {
   const auto size = static_cast<std::size_t>(base::size_of(dataset.dtype));
   const std::int64_t elements = rows * dataset.columns;
-  for (std::int64_t i = 0; i < elements; ++i, to += size) std::memcpy(to, &dataset.fill, size);
+  for (std::int64_t i = 0; i < elements; ++i, to += size)
+    std::memcpy(to, &dataset.fill, size);
 }
 
 }  // namespace tetrarch::storage

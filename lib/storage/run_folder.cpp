@@ -2,12 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/run_folder.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <filesystem>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "base/build_info.hpp"
 #include "base/error.hpp"
@@ -105,9 +104,9 @@ std::vector<std::string> names_in(const std::string& folder) {
 }
 
 /// Sorts by sequence and keeps the first of each.
-void note_duplicates(Committed& committed,
-                     const std::function<void(std::int64_t, const std::string&,
-                                              const std::string&)>& twice) {
+void note_duplicates(
+    Committed& committed,
+    const std::function<void(std::int64_t, const std::string&, const std::string&)>& twice) {
   auto& all = committed.sequences;
   std::ranges::stable_sort(all, {}, [](const auto& each) { return each.entry.sequence; });
   std::size_t kept = 0;
@@ -148,7 +147,8 @@ Committed scan_parts(
     }
     const auto part = static_cast<int>(committed.parts.size());
     committed.parts.push_back(path);
-    for (PartEntry& entry : entries) committed.sequences.push_back({std::move(entry), part});
+    for (PartEntry& entry : entries)
+      committed.sequences.push_back({std::move(entry), part});
   }
   note_duplicates(committed, twice);
   return committed;
@@ -233,9 +233,10 @@ void RunFolder::compare(const RunSettings& settings, const RunFolderOptions& opt
                    "Use what the run began with, another --out, or --allow-mixed and do without "
                    "bit-for-bit equal results.");
   is_mixed_ = true;
-  log.note(fmt::format("{}: goes on with other settings than at its start; results are not "
-                       "reproducible bit for bit{}",
-                       path_, list_text(mixed)));
+  log.note(
+      fmt::format("{}: goes on with other settings than at its start; results are not "
+                  "reproducible bit for bit{}",
+                  path_, list_text(mixed)));
 }
 
 void RunFolder::clean() {
@@ -246,10 +247,16 @@ void RunFolder::clean() {
   fs::remove(path_ + "/stop", error);
 }
 
-void RunFolder::save() const { write_atomically(path_ + "/run.json", json_.dump(2) + "\n"); }
+void RunFolder::save() const {
+  write_atomically(path_ + "/run.json", json_.dump(2) + "\n");
+}
 
-std::string RunFolder::results_path() const { return path_ + "/results.h5"; }
-std::string RunFolder::log_path() const { return path_ + "/log.txt"; }
+std::string RunFolder::results_path() const {
+  return path_ + "/results.h5";
+}
+std::string RunFolder::log_path() const {
+  return path_ + "/log.txt";
+}
 
 bool RunFolder::is_complete() const {
   if (!fs::exists(results_path())) return false;
@@ -269,23 +276,24 @@ Committed RunFolder::committed(base::Log& log) {
     std::error_code error;
     fs::rename(from, to, error);
     if (error)
-      throw base::SystemError(ExitCode::resources,
-                              fmt::format("{}: cannot be moved away ({}). Remove it.", path,
-                                          error.message()));
+      throw base::SystemError(
+          ExitCode::resources,
+          fmt::format("{}: cannot be moved away ({}). Remove it.", path, error.message()));
     log.note(fmt::format("{} It is now {}.", problem, to.string()));
   };
   std::int64_t num_twice = 0;
-  Committed found = scan_parts(path_, run_uuid_, move_away,
-                               [&](std::int64_t, const std::string&, const std::string&) {
-                                 ++num_twice;
-                               });
+  Committed found =
+      scan_parts(path_, run_uuid_, move_away,
+                 [&](std::int64_t, const std::string&, const std::string&) { ++num_twice; });
   if (num_twice > 0)
-    log.note(fmt::format("{}: {} sequences are in two parts; the first is taken", path_,
-                         num_twice));
+    log.note(
+        fmt::format("{}: {} sequences are in two parts; the first is taken", path_, num_twice));
   return found;
 }
 
-bool RunFolder::stop_requested() const { return ::access((path_ + "/stop").c_str(), F_OK) == 0; }
+bool RunFolder::stop_requested() const {
+  return ::access((path_ + "/stop").c_str(), F_OK) == 0;
+}
 
 void RunFolder::remove_parts() {
   std::error_code error;

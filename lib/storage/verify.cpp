@@ -43,9 +43,10 @@ void verify_inputs(const std::string& path, base::Log& log) {
           base::count_text(inputs.count()), base::count_text(inputs.total_tokens()),
           inputs.identity());
   if (num_bad > 0)
-    log.note(fmt::format("{} sequences are empty or have a score_from beyond their end; a run makes "
-                         "error records of them",
-                         base::count_text(num_bad)));
+    log.note(
+        fmt::format("{} sequences are empty or have a score_from beyond their end; a run makes "
+                    "error records of them",
+                    base::count_text(num_bad)));
 }
 
 void verify_part(const std::string& path, const std::string& run_uuid, base::Log& log) {
@@ -91,9 +92,10 @@ void verify_run_folder(const std::string& path, base::Log& log) {
   if (const std::string results = path + "/results.h5"; fs::exists(results)) {
     const ResultsSummary summary = verify_results(results, log);
     if (summary.run_uuid != run_uuid)
-      throw UsageError(ExitCode::input,
-                       fmt::format("{}: belongs to run {}, run.json is of {}. Move one of them away.",
-                                   results, summary.run_uuid, run_uuid));
+      throw UsageError(
+          ExitCode::input,
+          fmt::format("{}: belongs to run {}, run.json is of {}. Move one of them away.", results,
+                      summary.run_uuid, run_uuid));
     if (summary.is_complete) return;
   }
   const InputSet inputs = reopen_inputs(json["facts"], path + "/run.json");
@@ -105,10 +107,11 @@ void verify_run_folder(const std::string& path, base::Log& log) {
       list += fmt::format("\n  id {} ({} tokens)", inputs.id(each.sequence), each.length);
   }
   if (num_missing > 0) not_complete(path, num_missing, list);
-  throw UsageError(ExitCode::stopped_early,
-                   fmt::format("{}: every sequence is done, but results.h5 is not made yet. Run the "
-                               "same command again, or tetrarch merge.",
-                               path));
+  throw UsageError(
+      ExitCode::stopped_early,
+      fmt::format("{}: every sequence is done, but results.h5 is not made yet. Run the "
+                  "same command again, or tetrarch merge.",
+                  path));
 }
 
 /// A file that cannot be opened does not say what it was; its name does.

@@ -52,8 +52,8 @@ class ResultsVerifier {
 
  private:
   [[noreturn]] void refuse(const std::string& object, const std::string& problem) const {
-    throw base::UsageError(ExitCode::input,
-                           fmt::format("{}:{}: {}. Make the results again.", path_, object, problem));
+    throw base::UsageError(
+        ExitCode::input, fmt::format("{}:{}: {}. Make the results again.", path_, object, problem));
   }
   void check_attributes();
   void check_sequences();
@@ -93,9 +93,9 @@ class ResultsVerifier {
 };
 
 void ResultsVerifier::check_attributes() {
-  for (const char* key : {"format", "software_version", "git_sha", "run_uuid", "created_utc",
-                          "command_line", "config_json", "weights_xxh3", "inputs_xxh3", "status",
-                          "backend", "dtype"})
+  for (const char* key :
+       {"format", "software_version", "git_sha", "run_uuid", "created_utc", "command_line",
+        "config_json", "weights_xxh3", "inputs_xxh3", "status", "backend", "dtype"})
     if (!file_.text_attribute(key)) refuse("/", fmt::format("attribute {} is missing", key));
   for (const char* key : {"dp", "pp", "ep", "tp", "reproducible"})
     if (!file_.integer_attribute(key)) refuse("/", fmt::format("attribute {} is missing", key));
@@ -130,9 +130,9 @@ std::vector<std::uint8_t> ResultsVerifier::read_bytes(const std::string& path, D
   const h5::Info info = dataset.info();
   const std::int64_t bytes = base::checked_mul(count, base::size_of(dtype));
   if (info.shape != base::Shape{count} || info.dtype != dtype || info.stored_bytes != bytes)
-    refuse(path, fmt::format("shape {} with {} bytes, expected [{}] of {}",
-                             base::to_string(info.shape), info.stored_bytes, count,
-                             base::name_of(dtype)));
+    refuse(path,
+           fmt::format("shape {} with {} bytes, expected [{}] of {}", base::to_string(info.shape),
+                       info.stored_bytes, count, base::name_of(dtype)));
   std::vector<std::uint8_t> data(static_cast<std::size_t>(bytes));
   if (count > 0) dataset.read_all(dtype, data.data());
   check_hash(dataset, path, xxh3(std::as_bytes(std::span(data))));
@@ -202,9 +202,9 @@ void ResultsVerifier::check_sequences() {
     }
   }
   if (summary_.is_complete != (summary_.num_missing == 0))
-    refuse("/", fmt::format("status is \"{}\" with {} sequences not done",
-                            summary_.is_complete ? "complete" : "incomplete",
-                            summary_.num_missing));
+    refuse("/",
+           fmt::format("status is \"{}\" with {} sequences not done",
+                       summary_.is_complete ? "complete" : "incomplete", summary_.num_missing));
 }
 
 /// The datasets that this file should have, from those that it has.
@@ -215,7 +215,7 @@ std::vector<DatasetPlan> ResultsVerifier::layout() const {
   const std::vector<std::string> paths = file_.list();
   const auto has = [&](const std::string& path) { return std::ranges::count(paths, path) > 0; };
   for (std::int64_t layer = -1; layer <= spec_.num_layers; ++layer) {
-    const std::string path = layer < 0                    ? "/hidden/embed"
+    const std::string path = layer < 0                   ? "/hidden/embed"
                              : layer == spec_.num_layers ? "/hidden/final"
                                                          : numbered_path("hidden", layer);
     if (layer >= 0 && layer < spec_.num_layers && has(numbered_path("experts", layer)))
@@ -230,8 +230,8 @@ std::vector<DatasetPlan> ResultsVerifier::layout() const {
   std::vector<DatasetPlan> layout = results_layout(outputs, spec_);
   constexpr std::array others = {"/sequences/", "/inputs/", "/timing/"};
   for (const std::string& path : paths) {
-    const bool is_other = std::ranges::any_of(
-        others, [&](const char* prefix) { return path.starts_with(prefix); });
+    const bool is_other =
+        std::ranges::any_of(others, [&](const char* prefix) { return path.starts_with(prefix); });
     if (!is_other && find_dataset(layout, path) < 0)
       refuse(path, "not a dataset of results of this version");
   }
@@ -265,7 +265,8 @@ void ResultsVerifier::check_dataset(const DatasetPlan& plan) {
 
 void ResultsVerifier::check_rows(const DatasetPlan& plan, std::int64_t begin, std::int64_t end) {
   const auto row_of = [&](std::int64_t i) { return plan.per == Per::token ? offset(i) : i; };
-  while (sequence_ < count_ && row_of(sequence_ + 1) <= begin) ++sequence_;
+  while (sequence_ < count_ && row_of(sequence_ + 1) <= begin)
+    ++sequence_;
   for (std::int64_t i = sequence_; i < count_ && row_of(i) < end; ++i) {
     const std::int64_t first = std::max(row_of(i), begin);
     const std::int64_t rows = std::min(row_of(i + 1), end) - first;
@@ -368,17 +369,19 @@ ResultsSummary ResultsVerifier::run(base::Log& log) {
   const std::vector<DatasetPlan> plans = layout();
   const bool has_logprobs = find_dataset(plans, "/logprobs/token") >= 0;
   if (has_logprobs) read_counts();
-  for (const DatasetPlan& plan : plans) check_dataset(plan);
+  for (const DatasetPlan& plan : plans)
+    check_dataset(plan);
   if (has_logprobs) check_sums();
   check_timing();
   if (!problem_.empty())
     throw base::UsageError(ExitCode::numerical,
                            fmt::format("{}:{}. Make the results again.", path_, problem_));
-  log.say("{}: {} datasets, {} sequences ({} ok, {} failed, {} not done), {} tokens: checksums, "
-          "shapes, fill values{} agree",
-          path_, plans.size(), base::count_text(count_), base::count_text(summary_.num_ok),
-          base::count_text(summary_.num_failed), base::count_text(summary_.num_missing),
-          base::count_text(offset(count_)), has_logprobs ? ", log-prob sums" : "");
+  log.say(
+      "{}: {} datasets, {} sequences ({} ok, {} failed, {} not done), {} tokens: checksums, "
+      "shapes, fill values{} agree",
+      path_, plans.size(), base::count_text(count_), base::count_text(summary_.num_ok),
+      base::count_text(summary_.num_failed), base::count_text(summary_.num_missing),
+      base::count_text(offset(count_)), has_logprobs ? ", log-prob sums" : "");
   return summary_;
 }
 

@@ -268,6 +268,50 @@ class Synth(CommandLine):
         self.refused(["synth", "--preset", "tiny", "--out", "/proc/none"], "/proc/none", code=5)
 
 
+class Launched(unittest.TestCase):
+    def launch(self, ranks, *arguments):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)}
+        return subprocess.run(["bash", SOURCE / "tools/launch.sh", str(ranks), PROGRAM, *arguments],
+                              capture_output=True, text=True, timeout=60, check=False,
+                              env={**environment, "OMP_NUM_THREADS": "1"})
+
+    def test_all_ranks_refuse_wrong_options_with_one_message(self):
+        result = self.launch(3, "run", *NEEDED, "--ep", "0")
+
+        self.assertEqual(result.returncode, 2)
+        self.assertEqual(result.stderr.count("tetrarch: run: --ep 0"), 1, result.stderr)
+
+    def test_what_rank_0_finds_after_the_start_is_said_once_and_decides_the_code(self):
+        with tempfile.TemporaryDirectory() as folder:
+            missing = str(Path(folder, "none.h5"))
+            result = self.launch(3, "run", "--weights", missing, "--inputs", missing, "--out",
+                                 str(Path(folder, "run")))
+
+        self.assertEqual(result.returncode, 4, result.stderr)
+        self.assertEqual(result.stderr.count("tetrarch: "), 1, result.stderr)
+        self.assertIn(missing, result.stderr)
+
+    def test_the_log_says_where_each_value_comes_from(self):
+        with tempfile.TemporaryDirectory() as folder:
+            tetrarch("synth", "--preset", "tiny", "--layers", "1", "--out", folder)
+            job = Path(folder, "job.ini")
+            job.write_text(f"inputs = {folder}/inputs.h5\nep = 2\ntp = 1\ndry-run = true\n",
+                           encoding="utf-8")
+            result = self.launch(1, "run", "--config", str(job), "--ep", "1", "--weights",
+                                 f"{folder}/weights.h5", "--out", f"{folder}/run")
+
+        self.assertEqual(result.returncode, 0, result.stderr)
+        origins = {}
+        for line in result.stdout.splitlines():
+            if line.startswith("option "):
+                _, name, rest = line.split(maxsplit=2)
+                origins[name] = rest.split(maxsplit=1)
+        self.assertEqual(origins["ep"], ["1", "command line"])
+        self.assertEqual(origins["tp"], ["1", str(job)])
+        self.assertEqual(origins["verify"], ["fast", "default"])
+        self.assertEqual(" ".join(origins["dp"]), "not given")
+
+
 class TextToInputs(unittest.TestCase):
     def test_paragraphs_become_sequences_of_bytes(self):
         import h5py

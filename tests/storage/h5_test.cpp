@@ -129,7 +129,9 @@ TEST(H5, KeepsAttributesOfEveryKind) {
   {
     File file = File::create(scratch / "a.h5");
     file.create_group("/timing");
-    file.set_attribute("text", std::string(100'000, 'x'));
+    file.set_attribute("long", std::string(100'000, 'x'));
+    file.set_attribute("empty", std::string());
+    file.set_attribute("text", std::string("first"));
     file.set_attribute("text", std::string("second"));
     file.set_attribute("version", std::vector<std::uint32_t>{1, 7});
     file.set_attribute("count", std::uint64_t{1} << 40);
@@ -145,6 +147,8 @@ TEST(H5, KeepsAttributesOfEveryKind) {
   EXPECT_EQ(file.integer_attribute("count"), std::vector<std::int64_t>{std::int64_t{1} << 40});
   EXPECT_EQ(file.number_attribute("flag"), 1.0);
   EXPECT_EQ(file.number_attribute("seconds", "/timing"), 0.25);
+  EXPECT_EQ(file.text_attribute("long"), std::string(100'000, 'x'));
+  EXPECT_EQ(file.text_attribute("empty"), "");
   EXPECT_EQ(file.text_attribute("none"), std::nullopt);
   EXPECT_TRUE(is_refused(ExitCode::weights, {"\"version\"", "not one text"},
                          [&] { file.text_attribute("version"); }));
@@ -167,7 +171,7 @@ TEST(H5, IsReadByH5pyAsPlainValues) {
 
   python(scratch, path,
          "f = h5py.File(path)\n"
-         "assert f.attrs['format'] == 'tetrarch-test' and f['x'].attrs['units'] == 's'\n"
+         "assert f.attrs['format'] == b'tetrarch-test' and f['x'].attrs['units'] == b's'\n"
          "assert f['x'][1].tolist() == [4, 5, 6] and f['x'].dtype == np.float32\n"
          "assert list(f['t']) == [b'ab', b'cdef']\n");
 }
@@ -179,7 +183,7 @@ TEST(H5, ReadsTextsAndAttributesOfH5py) {
          "f = h5py.File(path, 'w')\n"
          "f['v'] = np.array(['one', 'zwölf'], dtype=h5py.string_dtype())\n"
          "f['s'] = np.array([b'ab', b'c'])\n"
-         "f.attrs['fixed'] = np.bytes_('text')\n"
+         "f.attrs['fixed'] = np.bytes_('text'); f.attrs['variable'] = 'wörter'\n"
          "f['big'] = np.array([1, 2], dtype='>f4')\n");
 
   const File file = open(path);
@@ -189,6 +193,7 @@ TEST(H5, ReadsTextsAndAttributesOfH5py) {
   EXPECT_EQ(file.dataset("/s").info().text_bytes, 2);
   EXPECT_EQ(file.dataset("/s").read_texts(0, 2), (std::vector<std::string>{"ab", "c"}));
   EXPECT_EQ(file.text_attribute("fixed"), "text");
+  EXPECT_EQ(file.text_attribute("variable"), "wörter");
   EXPECT_EQ(file.dataset("/big").info().dtype, std::nullopt);
   EXPECT_TRUE(is_refused(ExitCode::weights, {"/s", "of another kind", "f32"}, [&] {
     float value[2];

@@ -12,7 +12,9 @@ namespace {
 using base::DType;
 using base::ExitCode;
 
-InputSet open(const std::vector<std::string>& paths) { return InputSet::open(paths, 50, 8); }
+InputSet open(const std::vector<std::string>& paths) {
+  return InputSet::open(paths, 50, 8);
+}
 
 std::vector<std::uint32_t> tokens_of(const InputSet& inputs, std::int64_t sequence) {
   std::vector<std::uint32_t> tokens(static_cast<std::size_t>(inputs.length(sequence)));
@@ -22,8 +24,8 @@ std::vector<std::uint32_t> tokens_of(const InputSet& inputs, std::int64_t sequen
 
 TEST(InputSet, ReadsLabelsAndTokensOfEachSequence) {
   const TemporaryFolder folder;
-  const std::string path =
-      write_inputs(folder / "a.h5", {.lengths = {3, 1, 4}, .ids = {7, 5, 6}, .score_from = {0, 1, 2}});
+  const std::string path = write_inputs(
+      folder / "a.h5", {.lengths = {3, 1, 4}, .ids = {7, 5, 6}, .score_from = {0, 1, 2}});
 
   const InputSet inputs = open({path});
 
@@ -49,7 +51,8 @@ TEST(InputSet, FilesComeInTheOrderGivenAndThoseOfAFolderByName) {
   const InputSet inputs = open({folder / "more", last});
 
   ASSERT_EQ(inputs.count(), 4);
-  for (std::int64_t i = 0; i < 4; ++i) EXPECT_EQ(inputs.id(i), std::to_string(i + 1));
+  for (std::int64_t i = 0; i < 4; ++i)
+    EXPECT_EQ(inputs.id(i), std::to_string(i + 1));
   EXPECT_EQ(inputs.file(1), 0u);
   EXPECT_EQ(inputs.file(2), 1u);
   EXPECT_EQ(inputs.file(3), 2u);
@@ -118,7 +121,8 @@ TEST(InputSet, FilesOfH5pyWithTextsOfAnyLengthAreRead) {
       "f['offsets'] = np.array([0, 2, 6], 'u8')\n"
       "f.create_dataset('ids', data=['first', 'second one'], dtype=h5py.string_dtype())\n");
   std::ofstream(folder / "make.py") << script;
-  const std::string command = std::string(TETRARCH_PYTHON) + " " + (folder / "make.py") + " " + path;
+  const std::string command =
+      std::string(TETRARCH_PYTHON) + " " + (folder / "make.py") + " " + path;
   ASSERT_EQ(std::system(command.c_str()), 0);
 
   const InputSet inputs = open({path});
@@ -150,7 +154,8 @@ TEST(InputSet, TheIdentityFollowsEveryPartOfTheInputs) {
   const auto identity = [&](const Inputs& inputs) {
     return open({write_inputs(folder / (std::to_string(number++) + ".h5"), inputs)}).identity();
   };
-  const Inputs plain{.lengths = {2, 2}, .ids = {1, 2}, .score_from = {0, 0}, .tokens = {1, 2, 3, 4}};
+  const Inputs plain{
+      .lengths = {2, 2}, .ids = {1, 2}, .score_from = {0, 0}, .tokens = {1, 2, 3, 4}};
   const std::string expected = identity(plain);
   Inputs token = plain, id = plain, length = plain, score = plain;
   token.tokens[3] = 5;
@@ -199,9 +204,9 @@ TEST(InputSet, IdsThatStandTwiceAreRefusedWithBothFiles) {
   const Refusal refusal = refusal_of([&] { open({a, b}); });
 
   EXPECT_EQ(refusal.code, ExitCode::input);
-  EXPECT_NE(refusal.message.find("id 2 stands in " + a + " (sequence 1) and in " + b +
-                                 " (sequence 1)"),
-            std::string::npos)
+  EXPECT_NE(
+      refusal.message.find("id 2 stands in " + a + " (sequence 1) and in " + b + " (sequence 1)"),
+      std::string::npos)
       << refusal.message;
 }
 
@@ -230,7 +235,8 @@ TEST(InputSet, AFileThatPromisesMoreThanItHoldsIsRefusedBeforeAnyAllocation) {
          "f.create_dataset('tokens', shape=(2**40,), dtype='u4', chunks=(1024,))\n"
          "f.create_dataset('offsets', shape=(2**40,), dtype='u8', chunks=(1024,))\n"
          "f.create_dataset('ids', shape=(2**40,), dtype='u8', chunks=(1024,))\n";
-  const std::string command = std::string(TETRARCH_PYTHON) + " " + (folder / "make.py") + " " + path;
+  const std::string command =
+      std::string(TETRARCH_PYTHON) + " " + (folder / "make.py") + " " + path;
   ASSERT_EQ(std::system(command.c_str()), 0);
 
   const Refusal refusal = refusal_of([&] { open({path}); });
@@ -283,13 +289,27 @@ TEST(InputSet, EachBreachOfTheFormatIsNamed) {
          create.dtype = DType::u32;
          f.create_dataset("/tokens", create);
        }},
-      {"/offsets[0] is 1 (expected 0)", [](h5::File& f) { parts(f, {1, 3}, {1}); }},
+      {"/offsets[0] is 1 (expected 0)",
+       [](h5::File& f) {
+         parts(f, {1, 3}, {1});
+       }},
       {"/offsets[2] is 1 (expected at least 2",
-       [](h5::File& f) { parts(f, {0, 2, 1, 3}, {1, 2, 3}); }},
-      {"the last of /offsets is 2 (expected 3", [](h5::File& f) { parts(f, {0, 2}, {1}); }},
-      {"the last of /offsets is 9 (expected 3", [](h5::File& f) { parts(f, {0, 9}, {1}); }},
+       [](h5::File& f) {
+         parts(f, {0, 2, 1, 3}, {1, 2, 3});
+       }},
+      {"the last of /offsets is 2 (expected 3",
+       [](h5::File& f) {
+         parts(f, {0, 2}, {1});
+       }},
+      {"the last of /offsets is 9 (expected 3",
+       [](h5::File& f) {
+         parts(f, {0, 9}, {1});
+       }},
       {"/offsets is empty", [](h5::File& f) { parts(f, {}, {}); }},
-      {"/ids is of 2 elements (expected 1,", [](h5::File& f) { parts(f, {0, 3}, {1, 2}); }},
+      {"/ids is of 2 elements (expected 1,",
+       [](h5::File& f) {
+         parts(f, {0, 3}, {1, 2});
+       }},
       {"/ids is f32 (expected u64 or text)",
        [](h5::File& f) {
          begin(f);
@@ -304,8 +324,7 @@ TEST(InputSet, EachBreachOfTheFormatIsNamed) {
          put(f, "/offsets", DType::u64, std::vector<std::uint64_t>{0, 1});
          f.create_texts("/ids", 1, 8, "").write_texts({"\xff\xfe"}, 8);
        }},
-      {"/score_from is of 2 elements (expected 1,",
-       [](h5::File& f) {
+      {"/score_from is of 2 elements (expected 1,", [](h5::File& f) {
          parts(f, {0, 3}, {1});
          put(f, "/score_from", DType::u32, std::vector<std::uint32_t>{0, 0});
        }}};
@@ -320,8 +339,8 @@ TEST(InputSet, EachBreachOfTheFormatIsNamed) {
     const Refusal refusal = refusal_of([&] { open({path}); });
 
     EXPECT_EQ(refusal.code, ExitCode::input) << each.expected;
-    EXPECT_NE(refusal.message.find(each.expected), std::string::npos)
-        << each.expected << "\n" << refusal.message;
+    EXPECT_NE(refusal.message.find(each.expected), std::string::npos) << each.expected << "\n"
+                                                                      << refusal.message;
     EXPECT_NE(refusal.message.find(path), std::string::npos) << refusal.message;
   }
 }

@@ -44,9 +44,14 @@ TEST(Inspect, ResultsShowAttributesDatasetsAndStatuses) {
   const std::string of_file = said_about(run.path + "/results.h5");
   const std::string of_folder = said_about(run.path);
 
-  const std::vector<std::string> expected = {
-      "tetrarch-results, format version 1", "command_line      tetrarch run", "num_experts\":16",
-      "/hidden/NN", "(2 datasets)", "status 0", "1 sequences (ok)", "1 sequences (empty)"};
+  const std::vector<std::string> expected = {"tetrarch-results, format version 1",
+                                             "command_line      tetrarch run",
+                                             "num_experts\":16",
+                                             "/hidden/NN",
+                                             "(2 datasets)",
+                                             "status 0",
+                                             "1 sequences (ok)",
+                                             "1 sequences (empty)"};
   expect_all(of_file, expected);
   expect_all(of_folder, expected);
   expect_all(of_folder, {"run folder", "attempt", "1 parts"});

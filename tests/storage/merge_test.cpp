@@ -15,7 +15,8 @@ using base::ExitCode;
 void write_part(const SmallRun& run, const RunFolder& folder, int ep,
                 const std::vector<std::vector<std::int64_t>>& microbatches) {
   PartWriter writer(run.options(folder, ep), run.layout);
-  for (const auto& sequences : microbatches) write_microbatch(writer, run.inputs, sequences);
+  for (const auto& sequences : microbatches)
+    write_microbatch(writer, run.inputs, sequences);
   writer.close();
 }
 
@@ -42,8 +43,8 @@ void expect_results(const SmallRun& run, const std::string& path,
                     const std::vector<std::int64_t>& failed) {
   const h5::File file = h5::File::open_to_read(path, ExitCode::input);
   for (const DatasetPlan& plan : run.layout) {
-    const std::int64_t rows = plan.per == DatasetPlan::Per::token ? run.inputs.total_tokens()
-                                                                  : run.inputs.count();
+    const std::int64_t rows =
+        plan.per == DatasetPlan::Per::token ? run.inputs.total_tokens() : run.inputs.count();
     EXPECT_EQ(read_all(file, plan, rows), expected_bytes(run, plan, failed)) << plan.path;
   }
 }
@@ -68,11 +69,10 @@ TEST(Merge, ShuffledPartsComeOutInInputOrder) {
 TEST(Merge, FailedSequencesKeepTheirPlaceAndAreFilled) {
   const TemporaryFolder folder;
   const plan::ModelSpec spec = small_spec();
-  SmallRun run(folder,
-               {.lengths = {3, 0, 4, 2},
-                .text_ids = {"a", "b", "c", "d"},
-                .score_from = {0, 0, 0, 9}},
-               all_outputs(spec));
+  SmallRun run(
+      folder,
+      {.lengths = {3, 0, 4, 2}, .text_ids = {"a", "b", "c", "d"}, .score_from = {0, 0, 0, 9}},
+      all_outputs(spec));
   RunFolder opened = run.open();
   {
     PartWriter writer(run.options(opened, 0), run.layout);
@@ -214,8 +214,7 @@ TEST(Merge, ChangedInputsAreRefused) {
   run.open();
   write_inputs(folder / "inputs.h5", {.lengths = {3, 5}, .ids = {1, 2}});
 
-  const Refusal refusal =
-      refusal_of([&] { merge_run_folder(run.path, Parts::keep, run.log); });
+  const Refusal refusal = refusal_of([&] { merge_run_folder(run.path, Parts::keep, run.log); });
 
   EXPECT_EQ(refusal.code, ExitCode::input);
   EXPECT_NE(refusal.message.find("inputs have changed"), std::string::npos) << refusal.message;
@@ -250,7 +249,8 @@ TEST(Merge, PlainH5pyReadsEverything) {
          "assert list(f.attrs['format_version']) == [1, 0] and f.attrs['ep'] == 2\n"
          "assert f.attrs['reproducible'] == 1 and f.attrs['reproducible'].dtype == np.uint8\n"
          "assert f['sequences/id'][2] == b'zzz' and list(f['sequences/offsets']) == [0, 3, 3, 7]\n"
-         "assert f['sequences/offsets'].dtype == '<u8' and list(f['sequences/status']) == [0, 1, 0]\n"
+         "assert f['sequences/offsets'].dtype == '<u8' and list(f['sequences/status']) == [0, 1, "
+         "0]\n"
          "assert f['hidden/final'].dtype == '<u2' and f['hidden/final'].attrs['dtype'] == 'bf16'\n"
          "assert f['hidden/final'].chunks is None\n"
          "t = f['logprobs/token'][:]\n"
@@ -259,7 +259,8 @@ TEST(Merge, PlainH5pyReadsEverything) {
          "assert np.isnan(f['logprobs/sum'][1]) and f['logprobs/count'][1] == 0\n"
          "assert f['timing/phases'].dtype['phase'] == 'S16'\n"
          "assert 'ttft_seconds' in f['timing'].attrs\n"
-         "f.visititems(lambda n, d: d.attrs['description'] if isinstance(d, h5py.Dataset) else 0)\n";
+         "f.visititems(lambda n, d: d.attrs['description'] if isinstance(d, h5py.Dataset) else "
+         "0)\n";
   const std::string command =
       std::string(TETRARCH_PYTHON) + " " + (folder / "check.py") + " " + report.path;
 

@@ -65,9 +65,11 @@ TEST_F(PartTest, TheNameTellsWriterAttemptNumberAndChecksum) {
   EXPECT_EQ(name->number, 1);
   EXPECT_EQ(to_string(*name), parts().at(1));
   EXPECT_EQ(writer.num_parts(), 2);
-  for (const char* other : {"", "d001-e003-a002-000001.h5", "x" "d001-e003-a002-000001-0.h5",
-                            "d1-e3-a2-1-0123456789abcdef.h5",
-                            "d001-e003-a002-000001-0123456789abcdef.h5x"})
+  for (const char* other :
+       {"", "d001-e003-a002-000001.h5",
+        "x"
+        "d001-e003-a002-000001-0.h5",
+        "d1-e3-a2-1-0123456789abcdef.h5", "d001-e003-a002-000001-0123456789abcdef.h5x"})
     EXPECT_FALSE(parse_part_name(other).has_value()) << other;
 }
 
@@ -115,7 +117,8 @@ TEST_F(PartTest, DatasetsThatOutgrowTheBufferKeepEveryRow) {
     std::vector<std::byte> rows(static_cast<std::size_t>(16001 * plan.row_bytes()));
     file.dataset(plan.path).read_all(plan.dtype, rows.data());
     const std::vector<std::byte> expected = made_up(plan, longer, 2);
-    EXPECT_TRUE(std::equal(expected.begin(), expected.end(), rows.begin() + 9001 * plan.row_bytes()))
+    EXPECT_TRUE(
+        std::equal(expected.begin(), expected.end(), rows.begin() + 9001 * plan.row_bytes()))
         << plan.path;
   }
   EXPECT_EQ(read_part(only_part(), uuid).size(), 3u);
@@ -139,7 +142,8 @@ TEST_F(PartTest, BytesAndTimeMakeACommitDue) {
   PartWriter bytes(by_bytes, layout), time(by_time, layout), neither(options(2), layout);
   EXPECT_FALSE(time.is_due());
 
-  for (PartWriter* writer : {&bytes, &time, &neither}) write_microbatch(*writer, inputs, {0});
+  for (PartWriter* writer : {&bytes, &time, &neither})
+    write_microbatch(*writer, inputs, {0});
 
   EXPECT_TRUE(bytes.is_due());
   EXPECT_TRUE(time.is_due());

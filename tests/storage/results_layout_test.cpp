@@ -20,7 +20,8 @@ std::uint64_t filled(const DatasetPlan& plan) {
   std::uint64_t bits = 0;
   std::vector<std::byte> row(static_cast<std::size_t>(plan.row_bytes()));
   fill_rows(plan, 1, row.data());
-  std::memcpy(&bits, row.data() + row.size() - base::size_of(plan.dtype), base::size_of(plan.dtype));
+  std::memcpy(&bits, row.data() + row.size() - base::size_of(plan.dtype),
+              base::size_of(plan.dtype));
   return bits;
 }
 
@@ -28,12 +29,13 @@ TEST(ResultsLayout, ListsEveryDatasetInTheOrderOfTheForwardPass) {
   const plan::ModelSpec spec = small_spec();
 
   std::vector<std::string> paths;
-  for (const DatasetPlan& plan : results_layout(all_outputs(spec), spec)) paths.push_back(plan.path);
+  for (const DatasetPlan& plan : results_layout(all_outputs(spec), spec))
+    paths.push_back(plan.path);
 
-  EXPECT_EQ(paths, (std::vector<std::string>{
-                       "/hidden/embed", "/experts/00", "/hidden/00", "/experts/01", "/hidden/01",
-                       "/hidden/final", "/logprobs/token", "/logprobs/sum", "/logprobs/count",
-                       "/logprobs/is_greedy", "/last_logits"}));
+  EXPECT_EQ(paths, (std::vector<std::string>{"/hidden/embed", "/experts/00", "/hidden/00",
+                                             "/experts/01", "/hidden/01", "/hidden/final",
+                                             "/logprobs/token", "/logprobs/sum", "/logprobs/count",
+                                             "/logprobs/is_greedy", "/last_logits"}));
 }
 
 TEST(ResultsLayout, HiddenStatesAreTheModelsTypePerTokenOrFloatsPerSequence) {
@@ -82,7 +84,9 @@ TEST(ResultsLayout, SurvivesJson) {
   const base::Json json = base::Json::parse(to_json(layout).dump());
 
   EXPECT_EQ(layout_from_json(json, "run.json"), layout);
-  EXPECT_EQ(refusal_of([&] { layout_from_json({{{"path", "/x"}}}, "run.json"); }).code,
+  EXPECT_EQ(refusal_of([&] {
+              layout_from_json({{{"path", "/x"}}}, "run.json");
+            }).code,
             base::ExitCode::input);
 }
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -42,7 +43,8 @@ struct Inputs {
 
   std::vector<std::uint64_t> offsets() const {
     std::vector<std::uint64_t> result{0};
-    for (const std::uint64_t length : lengths) result.push_back(result.back() + length);
+    for (const std::uint64_t length : lengths)
+      result.push_back(result.back() + length);
     return result;
   }
 };
@@ -69,7 +71,8 @@ inline std::string write_inputs(const std::string& path, Inputs inputs) {
   if (!inputs.score_from.empty()) put(file, "/score_from", base::DType::u32, inputs.score_from);
   if (inputs.text_ids.empty()) {
     if (inputs.ids.empty())
-      for (std::uint64_t i = 0; i < inputs.lengths.size(); ++i) inputs.ids.push_back(100 + i);
+      for (std::uint64_t i = 0; i < inputs.lengths.size(); ++i)
+        inputs.ids.push_back(100 + i);
     put(file, "/ids", base::DType::u64, inputs.ids);
   } else {
     file.create_texts("/ids", std::ssize(inputs.text_ids), 32, "").write_texts(inputs.text_ids, 32);
@@ -122,15 +125,17 @@ inline void made_up_row(const DatasetPlan& plan, const InputSet& inputs, std::in
     put_value(position == 0 ? base::failed_value() : token_logprob(sequence, position));
   } else if (plan.path == "/logprobs/sum") {
     double sum = 0;
-    for (std::int64_t i = first; i < length; ++i) sum += static_cast<double>(token_logprob(sequence, i));
+    for (std::int64_t i = first; i < length; ++i)
+      sum += static_cast<double>(token_logprob(sequence, i));
     put_value(sum);
   } else if (plan.path == "/logprobs/count") {
     put_value(static_cast<std::uint64_t>(std::max<std::int64_t>(0, length - first)));
   } else if (plan.path == "/logprobs/is_greedy") {
     put_value(static_cast<std::uint8_t>(sequence % 2));
   } else {
+    const std::int64_t own = std::accumulate(plan.path.begin(), plan.path.end(), std::int64_t{0});
     for (std::int64_t i = 0; i < plan.columns; ++i) {
-      const auto value = static_cast<std::uint32_t>(plan.path.size() + 3 * i + 7 * position + sequence);
+      const auto value = static_cast<std::uint32_t>(own + 3 * i + 7 * position + sequence);
       const float number = static_cast<float>(value % 251);
       const std::uint16_t expert = value % 16;
       const base::bf16 half = base::to_bf16(number);
@@ -157,7 +162,8 @@ inline std::vector<std::byte> made_up(const DatasetPlan& plan, const InputSet& i
 inline void write_microbatch(PartWriter& writer, const InputSet& inputs,
                              const std::vector<std::int64_t>& sequences) {
   std::vector<PartSequence> list;
-  for (const std::int64_t sequence : sequences) list.push_back({sequence, inputs.length(sequence)});
+  for (const std::int64_t sequence : sequences)
+    list.push_back({sequence, inputs.length(sequence)});
   writer.begin(list);
   for (const DatasetPlan& plan : writer.layout()) {
     for (const std::int64_t sequence : sequences) {
@@ -182,8 +188,8 @@ inline ResultsHeader small_header(const plan::ModelSpec& spec, const InputSet& i
 
 /// A run folder with its inputs, ready for parts.
 struct SmallRun {
-  explicit SmallRun(const TemporaryFolder& folder, const Inputs& given, const plan::Outputs& outputs = {},
-               plan::ModelSpec model = small_spec())
+  explicit SmallRun(const TemporaryFolder& folder, const Inputs& given,
+                    const plan::Outputs& outputs = {}, plan::ModelSpec model = small_spec())
       : spec(std::move(model)),
         inputs(InputSet::open({write_inputs(folder / "inputs.h5", given)}, spec.vocab_size,
                               spec.max_position)),

@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/run_folder.hpp"
 
+#include <chrono>
+
 #include <signal.h>
 #include <sys/wait.h>
-
-#include <chrono>
 
 #include "run_fixture.hpp"
 
@@ -117,7 +117,8 @@ pid_t hold(const std::string& path, const RunSettings& settings, int ready) {
   base::Log log(base::Log::Sink::none);
   const RunFolder held = RunFolder::open(path, settings, {}, log);
   if (::write(ready, "x", 1) != 1) ::_exit(1);
-  for (;;) ::pause();
+  for (;;)
+    ::pause();
 }
 
 TEST_F(RunFolderTest, TheLockOfAKilledProcessIsTakenOver) {
@@ -161,10 +162,8 @@ TEST_F(RunFolderTest, AFileInTheWayIsRefused) {
   std::ofstream(folder / "file") << "x";
   std::filesystem::create_directories(folder / "other");
   std::ofstream(folder / "other/parts") << "x";
-  const Refusal file =
-      refusal_of([&] { RunFolder::open(folder / "file", settings, {}, log); });
-  const Refusal parts =
-      refusal_of([&] { RunFolder::open(folder / "other", settings, {}, log); });
+  const Refusal file = refusal_of([&] { RunFolder::open(folder / "file", settings, {}, log); });
+  const Refusal parts = refusal_of([&] { RunFolder::open(folder / "other", settings, {}, log); });
 
   EXPECT_EQ(file.code, ExitCode::resources);
   EXPECT_EQ(parts.code, ExitCode::resources);

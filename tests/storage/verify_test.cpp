@@ -27,8 +27,7 @@ struct VerifyTest : ::testing::Test {
   /// Puts other bytes at the place of a dataset, with or without a checksum that fits.
   void overwrite(const std::string& path, std::int64_t at, const void* bytes, std::size_t count,
                  bool with_checksum) {
-    const DatasetPlan& plan =
-        run.layout[static_cast<std::size_t>(find_dataset(run.layout, path))];
+    const DatasetPlan& plan = run.layout[static_cast<std::size_t>(find_dataset(run.layout, path))];
     std::int64_t offset = 0;
     std::vector<std::byte> all;
     std::string old_sum;
@@ -58,15 +57,14 @@ struct VerifyTest : ::testing::Test {
     python("edit.py", from + " " + to);
   }
   void python(const std::string& script, const std::string& arguments) {
-    const std::string command = std::string(TETRARCH_PYTHON) + " " + (folder / script) + " " +
-                                results + " " + arguments;
+    const std::string command =
+        std::string(TETRARCH_PYTHON) + " " + (folder / script) + " " + results + " " + arguments;
     ASSERT_EQ(std::system(command.c_str()), 0);
   }
 
   TemporaryFolder folder;
-  SmallRun run{folder,
-               {.lengths = {3, 0, 4, 6}, .score_from = {0, 0, 2, 6}},
-               all_outputs(small_spec())};
+  SmallRun run{
+      folder, {.lengths = {3, 0, 4, 6}, .score_from = {0, 0, 2, 6}}, all_outputs(small_spec())};
   std::string results;
 };
 

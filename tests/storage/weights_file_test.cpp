@@ -307,14 +307,14 @@ TEST_F(ForgedWeights, RightShapeWithNothingStored) {
 }
 
 TEST_F(ForgedWeights, ConfigThatAsksForAnotherModel) {
-  EXPECT_TRUE(refused_after("c = f.attrs['config_json'].replace('\"expert_ffn\":8', "
+  EXPECT_TRUE(refused_after("c = f.attrs['config_json'].decode().replace('\"expert_ffn\":8', "
                             "'\"expert_ffn\":80000')\n"
                             "f.attrs['config_json'] = c; del f.attrs['config_xxh3']",
                             {"/layers/00/gate", "[4, 8, 16]", "[4, 80000, 16]"}));
 }
 
 TEST_F(ForgedWeights, ConfigThatItsChecksumContradicts) {
-  EXPECT_TRUE(refused_after("f.attrs['config_json'] = f.attrs['config_json'].replace('10000', "
+  EXPECT_TRUE(refused_after("f.attrs['config_json'] = f.attrs['config_json'].decode().replace('10000', "
                             "'10001')",
                             {"config_json", "checksum"}));
 }

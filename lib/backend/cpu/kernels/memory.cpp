@@ -3,7 +3,6 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <limits>
 
 #include <fmt/format.h>
 
@@ -14,12 +13,14 @@ namespace tetrarch::backend::cpu {
 namespace {
 
 constexpr std::int64_t alignment = 64;
+constexpr std::int64_t address_space = std::int64_t{1} << 47;  // of a process on x86-64
 
 void* allocate_aligned(std::int64_t bytes) {
   base::expects(bytes >= 0, "a number of bytes that is not negative");
-  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max() - alignment;
-  const std::int64_t rounded = (std::min(bytes, most) / alignment + 1) * alignment;
-  void* data = std::aligned_alloc(alignment, static_cast<std::size_t>(rounded));
+  void* data = nullptr;
+  if (bytes < address_space)
+    data = std::aligned_alloc(alignment,
+                              static_cast<std::size_t>((bytes / alignment + 1) * alignment));
   if (data == nullptr)
     throw base::SystemError(
         base::ExitCode::resources,
