@@ -43,8 +43,7 @@ storage::WeightsFile open_weights(const plan::RunConfig& config, const mpi::Comm
                                   base::Log& log) {
   const std::string prefix = "synth:";
   std::string path = config.weights;
-  if (path.starts_with(prefix))
-    path = config.out + "/synth-" + path.substr(prefix.size()) + ".h5";
+  if (path.starts_with(prefix)) path = config.out + "/synth-" + path.substr(prefix.size()) + ".h5";
   on_root(world, [&] {
     if (path != config.weights && !std::filesystem::exists(path)) {
       const plan::ModelSpec spec = plan::preset(config.weights.substr(prefix.size()));
@@ -61,8 +60,8 @@ storage::InputSet open_inputs(const plan::RunConfig& config, const plan::ModelSp
                               const mpi::Communicator& world) {
   std::string bytes;
   on_root(world, [&] {
-    const auto found = storage::InputSet::open(config.inputs, spec.vocab_size, spec.max_position)
-                           .to_bytes();
+    const auto found =
+        storage::InputSet::open(config.inputs, spec.vocab_size, spec.max_position).to_bytes();
     bytes.assign(reinterpret_cast<const char*>(found.data()), found.size());
   });
   bytes = world.broadcast(bytes, 0);
@@ -172,9 +171,9 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   std::string run_uuid;
   if (!config.dry_run)
     on_root(world, [&] {
-      folder = storage::RunFolder::open(
-          config.out, settings_of(weights, inputs, outputs, layout, *backend),
-          {.allow_mixed = config.allow_mixed}, log);
+      folder = storage::RunFolder::open(config.out,
+                                        settings_of(weights, inputs, outputs, layout, *backend),
+                                        {.allow_mixed = config.allow_mixed}, log);
       log.also_to(folder->log_path());
       run_uuid = folder->run_uuid();
       state[0] = folder->attempt();
@@ -184,7 +183,8 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   world.broadcast(std::as_writable_bytes(std::span(state)), 0);
   run_uuid = world.broadcast(run_uuid, 0);
   engine::say_program(log, machine, joined(argc, argv), *backend);
-  for (const std::string& line : options.lines()) log.say("option   {}", line);
+  for (const std::string& line : options.lines())
+    log.say("option   {}", line);
   if (state[1] != 0) {
     log.say("complete {} is there already; nothing is left to do.", config.out + "/results.h5");
     return static_cast<int>(ExitCode::done);
@@ -195,10 +195,15 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
                       left_to_do(inputs, folder, committed, world), world.size(), limit);
   engine::say_plan(log, plan, weights, inputs,
                    static_cast<std::int64_t>(committed.sequences.size()), limit);
-  for (const std::string& note : backend->notes()) log.note(note);
-  const storage::ResultsHeader header{joined(argc, argv), weights.config_json(),
-                                      weights.identity(), inputs.identity(), plan.grid,
-                                      backend->name(), std::string(base::name_of(spec.dtype)),
+  for (const std::string& note : backend->notes())
+    log.note(note);
+  const storage::ResultsHeader header{joined(argc, argv),
+                                      weights.config_json(),
+                                      weights.identity(),
+                                      inputs.identity(),
+                                      plan.grid,
+                                      backend->name(),
+                                      std::string(base::name_of(spec.dtype)),
                                       true};
   if (config.dry_run) {
     log.say("dry run  everything above holds; nothing was loaded or written.");
@@ -224,26 +229,34 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
                                         .commit_interval_s = config.commit_interval_s},
                    layout);
 
-  const engine::Job job{config,  plan,     inputs, world,
-                        topology, *backend, shard,  writer ? &*writer : nullptr,
-                        static_cast<int>(state[0]), [&] { return folder->stop_requested(); },
-                        timeline, log};
+  const engine::Job job{config,
+                        plan,
+                        inputs,
+                        world,
+                        topology,
+                        *backend,
+                        shard,
+                        writer ? &*writer : nullptr,
+                        static_cast<int>(state[0]),
+                        [&] { return folder->stop_requested(); },
+                        timeline,
+                        log};
   const engine::LoopReport loop = engine::run_microbatches(job);
 
   std::int64_t num_failed = 0;
   if (!loop.is_stopped)
     on_root(world, [&] {
-      const storage::MergeReport merged =
-          storage::merge(*folder, inputs, layout, header,
-                         timing_of(config, plan, loop, world.size()), loop.rows,
-                         storage::Missing::refused, log);
+      const storage::MergeReport merged = storage::merge(
+          *folder, inputs, layout, header, timing_of(config, plan, loop, world.size()), loop.rows,
+          storage::Missing::refused, log);
       if (!config.keep_parts) folder->remove_parts();
       num_failed = merged.num_failed;
     });
   num_failed = world.max(num_failed);
   engine::say_end(job, machine, loop);
   if (loop.is_stopped) {
-    log.say("stopped  early on request; what is done is committed. The same command does the rest.");
+    log.say(
+        "stopped  early on request; what is done is committed. The same command does the rest.");
     return world.rank() == 0 ? static_cast<int>(ExitCode::stopped_early) : 0;
   }
   log.say("results  {}/results.h5", config.out);

@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 
 #include "base/error.hpp"
+#include "base/json.hpp"
 #include "option_spec.hpp"
 
 namespace tetrarch::app {

@@ -37,6 +37,8 @@ void to_bf16(std::span<const float> from, std::span<bf16> to);
 void to_float(std::span<const bf16> from, std::span<float> to);
 
 /// The NaN of failed sequences in results: 0x7fc00000, and its upper half in bf16.
-inline float failed_value() { return std::bit_cast<float>(0x7fc00000u); }
+inline float failed_value() {
+  return std::bit_cast<float>(0x7fc00000u);
+}
 
 }  // namespace tetrarch::base

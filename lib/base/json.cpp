@@ -64,8 +64,7 @@ int depth_of(std::string_view text) {
 
 Json parse_json(std::string_view text, const std::string& what, ExitCode code, int max_depth) {
   const auto refuse = [&](const std::string& problem) {
-    return UsageError(code,
-                      fmt::format("{}: not valid JSON ({}). Make it again.", what, problem));
+    return UsageError(code, fmt::format("{}: not valid JSON ({}). Make it again.", what, problem));
   };
   if (depth_of(text) > max_depth) throw refuse(fmt::format("nested deeper than {}", max_depth));
   std::string problem;

@@ -30,7 +30,8 @@ std::int64_t checked_add(std::int64_t a, std::int64_t b) {
 
 std::int64_t checked_elements(std::span<const std::int64_t> shape) {
   std::int64_t product = 1;
-  for (std::int64_t extent : shape) product = checked_mul(product, extent);
+  for (std::int64_t extent : shape)
+    product = checked_mul(product, extent);
   return product;
 }
 

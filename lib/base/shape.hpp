@@ -17,8 +17,12 @@ std::int64_t checked_add(std::int64_t a, std::int64_t b);
 /// The number of elements of a shape; 1 for a scalar.
 std::int64_t checked_elements(std::span<const std::int64_t> shape);
 
-inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-inline std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
+inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
+inline std::int64_t round_up(std::int64_t a, std::int64_t b) {
+  return ceil_div(a, b) * b;
+}
 
 /// "[16, 32, 64]"
 std::string to_string(std::span<const std::int64_t> shape);

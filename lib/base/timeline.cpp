@@ -7,13 +7,15 @@ namespace tetrarch::base {
 
 std::string_view name_of(Phase phase) {
   static constexpr std::string_view names[num_phases] = {
-      "load",      "input",  "embed",    "norm",    "qkv",     "attention",
-      "o_proj",    "tp_gather", "tp_reduce", "router", "dispatch", "experts",
-      "combine",   "pp_wait", "head",    "output",  "commit",  "other"};
+      "load",    "input",     "embed",     "norm",   "qkv",      "attention",
+      "o_proj",  "tp_gather", "tp_reduce", "router", "dispatch", "experts",
+      "combine", "pp_wait",   "head",      "output", "commit",   "other"};
   return names[static_cast<int>(phase)];
 }
 
-Timeline::Timeline(Clock::time_point zero) : zero_(zero) { entered_ = now(); }
+Timeline::Timeline(Clock::time_point zero) : zero_(zero) {
+  entered_ = now();
+}
 
 double Timeline::now() const {
   return std::chrono::duration<double>(Clock::now() - zero_).count();

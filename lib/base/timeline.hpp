@@ -12,8 +12,24 @@ namespace tetrarch::base {
 
 /// In the order of /timing/phases' names; `other` is what no phase claims.
 enum class Phase {
-  load, input, embed, norm, qkv, attention, o_proj, tp_gather, tp_reduce, router, dispatch,
-  experts, combine, pp_wait, head, output, commit, other
+  load,
+  input,
+  embed,
+  norm,
+  qkv,
+  attention,
+  o_proj,
+  tp_gather,
+  tp_reduce,
+  router,
+  dispatch,
+  experts,
+  combine,
+  pp_wait,
+  head,
+  output,
+  commit,
+  other
 };
 inline constexpr int num_phases = 18;
 std::string_view name_of(Phase phase);

@@ -12,6 +12,8 @@ std::unique_ptr<backend::Backend> make_backend(plan::BackendKind kind,
                                          : backend::make_cpu_backend(world, num_threads);
 }
 
-std::string describe_backends() { return "oneDNN " + backend::cpu::onednn_version(); }
+std::string describe_backends() {
+  return "oneDNN " + backend::cpu::onednn_version();
+}
 
 }  // namespace tetrarch::engine

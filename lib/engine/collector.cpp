@@ -23,8 +23,8 @@ std::string hidden_path(const plan::ModelSpec& spec, std::int64_t layer) {
 }  // namespace
 
 Collector::Collector(const plan::ModelSpec& spec, const plan::Outputs& outputs,
-                     const Topology& topology, backend::Compute& compute,
-                     base::Timeline& timeline, storage::PartWriter* writer)
+                     const Topology& topology, backend::Compute& compute, base::Timeline& timeline,
+                     storage::PartWriter* writer)
     : spec_(spec),
       outputs_(outputs),
       topology_(topology),
@@ -48,13 +48,12 @@ void Collector::gather(const Tensor& home, const std::function<void(const Tensor
   const std::int64_t piece_rows = std::max<std::int64_t>(1, piece_bytes / home.row_bytes());
   const mpi::Communicator& tp = topology_.cart.tp();
   piece_.resize(std::min(piece_rows, batch_->num_tokens()) * home.row_bytes());
-  const auto pieces = [&](std::int64_t rows, const std::function<void(std::int64_t, Tensor)>& each) {
+  const auto pieces = [&](std::int64_t rows,
+                          const std::function<void(std::int64_t, Tensor)>& each) {
     for (std::int64_t begin = 0; begin < rows; begin += piece_rows)
       each(begin, {piece_.data(), home.dtype, 1, std::min(piece_rows, rows - begin), home.columns});
   };
-  const auto bytes_of = [&](const Tensor& piece) {
-    return std::span(piece_).first(piece.bytes());
-  };
+  const auto bytes_of = [&](const Tensor& piece) { return std::span(piece_).first(piece.bytes()); };
 
   pieces(home.rows, [&](std::int64_t begin, const Tensor& piece) {
     compute_.download(home.row_range(begin, piece.rows), piece_.data());
@@ -78,8 +77,8 @@ void Collector::append(const std::string& path, const Tensor& rows) {
 }
 
 void Collector::hidden(std::int64_t layer, const Tensor& home) {
-  if (!outputs_.hidden || !std::binary_search(outputs_.hidden_layers.begin(),
-                                              outputs_.hidden_layers.end(), layer))
+  if (!outputs_.hidden ||
+      !std::binary_search(outputs_.hidden_layers.begin(), outputs_.hidden_layers.end(), layer))
     return;
   const std::string path = hidden_path(spec_, layer);
   if (outputs_.pooling == plan::Pooling::none) {
@@ -87,7 +86,8 @@ void Collector::hidden(std::int64_t layer, const Tensor& home) {
     return;
   }
   std::vector<std::int64_t> lengths;
-  for (const model::SequenceRows& rows : batch_->rows) lengths.push_back(rows.count);
+  for (const model::SequenceRows& rows : batch_->rows)
+    lengths.push_back(rows.count);
   pooler_.begin(outputs_.pooling, std::move(lengths), home.columns);
   gather(home, [&](const Tensor& rows) {
     pooled_.clear();

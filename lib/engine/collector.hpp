@@ -36,8 +36,7 @@ class Collector final : public model::Observer {
 
  private:
   /// Calls take(host rows) on the writer for all rows of the part, in order.
-  void gather(const backend::Tensor& home,
-              const std::function<void(const backend::Tensor&)>& take);
+  void gather(const backend::Tensor& home, const std::function<void(const backend::Tensor&)>& take);
   void append(const std::string& path, const backend::Tensor& rows);
 
   const plan::ModelSpec& spec_;

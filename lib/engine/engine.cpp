@@ -99,8 +99,8 @@ std::vector<storage::TimingRow> timing_rows(const Job& job,
 bool must_stop(const Job& job, double elapsed) {
   std::int64_t stop = 0;
   if (job.world.rank() == 0)
-    stop = job.stop_requested() ||
-           (job.config.stop_after_s > 0 && elapsed >= job.config.stop_after_s);
+    stop =
+        job.stop_requested() || (job.config.stop_after_s > 0 && elapsed >= job.config.stop_after_s);
   return job.world.max(stop) != 0;
 }
 
@@ -119,18 +119,17 @@ LoopReport run_microbatches(const Job& job) {
   const plan::ModelSpec& spec = job.plan.model;
   base::Timeline& timeline = job.timeline;
   timeline.keep_layers(job.config.timing == plan::TimingDetail::layers);
-  const model::Context context{spec,
-                               job.plan.reduction_shards,
-                               plan::local_sizes(spec, job.plan.reduction_shards,
-                                                 job.topology.grid, job.topology.place),
-                               job.backend.compute(),
-                               *job.topology.tp,
-                               *job.topology.ep,
-                               *job.topology.stage,
-                               timeline};
-  const plan::MemoryPlan memory =
-      plan::plan_memory(spec, job.plan.reduction_shards, job.topology.grid, job.topology.place,
-                        job.plan.extents);
+  const model::Context context{
+      spec,
+      job.plan.reduction_shards,
+      plan::local_sizes(spec, job.plan.reduction_shards, job.topology.grid, job.topology.place),
+      job.backend.compute(),
+      *job.topology.tp,
+      *job.topology.ep,
+      *job.topology.stage,
+      timeline};
+  const plan::MemoryPlan memory = plan::plan_memory(
+      spec, job.plan.reduction_shards, job.topology.grid, job.topology.place, job.plan.extents);
   model::Workspace workspace(memory, job.backend);
   const model::Transformer transformer(context, job.shard, job.plan.extents.max_sequence_length,
                                        job.backend);
@@ -155,8 +154,8 @@ LoopReport run_microbatches(const Job& job) {
     const plan::Microbatch& microbatch = job.plan.microbatches[index];
     const Assignment assignment = assign(job, microbatch);
     report.part_imbalance = std::max(report.part_imbalance, assignment.imbalance);
-    const model::MicroBatch batch = read_part(job, static_cast<std::int32_t>(index),
-                                              assignment.parts[job.topology.place.ep]);
+    const model::MicroBatch batch =
+        read_part(job, static_cast<std::int32_t>(index), assignment.parts[job.topology.place.ep]);
     const double started = timeline.now();
     timeline.enter(Phase::other);
     workspace.begin(batch, spec.hidden_size, spec.dtype, context.tp.size(), context.tp.rank());

@@ -25,23 +25,23 @@ struct Job {
   const Topology& topology;
   backend::Backend& backend;
   const model::ModelShard& shard;
-  storage::PartWriter* writer;              // null on ranks that do not write
+  storage::PartWriter* writer;  // null on ranks that do not write
   int attempt = 1;
-  std::function<bool()> stop_requested;     // asked on rank 0 only
+  std::function<bool()> stop_requested;  // asked on rank 0 only
   base::Timeline& timeline;
   base::Log& log;
 };
 
 /// What the loop did in this attempt; the same on every rank but for the rows.
 struct LoopReport {
-  bool is_stopped = false;                  // asked to stop before all was done
+  bool is_stopped = false;  // asked to stop before all was done
   std::int64_t num_sequences = 0, num_tokens = 0;
-  double ttft_seconds = 0;                  // first microbatch: tokens in memory to last score
-  double wall_seconds = 0;                  // first microbatch's start to the last commit
-  double startup_seconds = 0;               // process start to the first microbatch's start
-  std::int64_t extra_rounds = 0;            // exchange rounds beyond one per layer, all microbatches
-  double part_imbalance = 1;                // largest over mean attention cost of EP ranks
-  std::vector<storage::TimingRow> rows;     // rank 0: what no part has, of all ranks
+  double ttft_seconds = 0;               // first microbatch: tokens in memory to last score
+  double wall_seconds = 0;               // first microbatch's start to the last commit
+  double startup_seconds = 0;            // process start to the first microbatch's start
+  std::int64_t extra_rounds = 0;         // exchange rounds beyond one per layer, all microbatches
+  double part_imbalance = 1;             // largest over mean attention cost of EP ranks
+  std::vector<storage::TimingRow> rows;  // rank 0: what no part has, of all ranks
 };
 
 /// Collective over the world. What is committed stays, whatever happens.

@@ -41,8 +41,7 @@ class ShardReader {
   std::optional<Problem> problem_;
 };
 
-std::int64_t slice_bytes(const plan::TensorSpec& tensor, std::int64_t expert,
-                         plan::Range slices) {
+std::int64_t slice_bytes(const plan::TensorSpec& tensor, std::int64_t expert, plan::Range slices) {
   std::int64_t bytes = 0;
   for (std::int64_t slice = slices.begin; slice < slices.end; ++slice)
     bytes += tensor.unit_bytes(expert * tensor.num_slices + slice);

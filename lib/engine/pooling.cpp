@@ -6,8 +6,7 @@
 
 namespace tetrarch::engine {
 
-void Pooler::begin(plan::Pooling pooling, std::vector<std::int64_t> lengths,
-                   std::int64_t columns) {
+void Pooler::begin(plan::Pooling pooling, std::vector<std::int64_t> lengths, std::int64_t columns) {
   pooling_ = pooling;
   lengths_ = std::move(lengths);
   sequence_ = 0;
@@ -18,7 +17,8 @@ void Pooler::begin(plan::Pooling pooling, std::vector<std::int64_t> lengths,
 }
 
 void Pooler::close_block() {
-  for (std::size_t i = 0; i < sum_.size(); ++i) sum_[i] += block_[i];
+  for (std::size_t i = 0; i < sum_.size(); ++i)
+    sum_[i] += block_[i];
   std::fill(block_.begin(), block_.end(), 0.0f);
 }
 
@@ -31,14 +31,16 @@ void Pooler::add(const backend::Tensor& rows, std::vector<float>& finished) {
       std::copy_n(row.as<float>(), row_.size(), row_.begin());
     }
     if (pooling_ == plan::Pooling::mean) {
-      for (std::size_t i = 0; i < row_.size(); ++i) block_[i] += row_[i];
+      for (std::size_t i = 0; i < row_.size(); ++i)
+        block_[i] += row_[i];
       if ((position_ + 1) % block_positions == 0) close_block();
     }
     if (++position_ < lengths_.at(sequence_)) continue;
     if (pooling_ == plan::Pooling::mean) {
       if (position_ % block_positions != 0) close_block();
       const auto count = static_cast<float>(position_);
-      for (const float value : sum_) finished.push_back(value / count);
+      for (const float value : sum_)
+        finished.push_back(value / count);
       std::fill(sum_.begin(), sum_.end(), 0.0f);
     } else {
       finished.insert(finished.end(), row_.begin(), row_.end());

@@ -18,7 +18,8 @@ class Pooler {
 
   /// `lengths`: tokens of the sequences whose rows come, in order.
   void begin(plan::Pooling pooling, std::vector<std::int64_t> lengths, std::int64_t columns);
-  /// The next rows, host memory. Appends each sequence that is now whole to `finished` [.., columns].
+  /// The next rows, host memory. Appends each sequence that is now whole to `finished` [..,
+  /// columns].
   void add(const backend::Tensor& rows, std::vector<float>& finished);
 
  private:

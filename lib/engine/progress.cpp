@@ -27,11 +27,12 @@ void Progress::update(std::int64_t sequences, std::int64_t tokens) {
   const double recent = static_cast<double>(tokens - last_tokens_) / since_last;
   const double left = static_cast<double>(num_tokens_ - tokens) / rate;
   const std::time_t clock = std::time(nullptr);
-  log_.say("[{:%H:%M:%S}] {:3.0f} %  {}/{} sequences, {:.1f} tokens/s (last {:.0f} s: {:.1f}), "
-           "{} left, done at {:%H:%M:%S}",
-           fmt::localtime(clock), 100.0 * static_cast<double>(tokens) / static_cast<double>(num_tokens_),
-           base::count_text(sequences), base::count_text(num_sequences_), rate, since_last, recent,
-           base::duration_text(left), fmt::localtime(clock + static_cast<std::time_t>(left)));
+  log_.say(
+      "[{:%H:%M:%S}] {:3.0f} %  {}/{} sequences, {:.1f} tokens/s (last {:.0f} s: {:.1f}), "
+      "{} left, done at {:%H:%M:%S}",
+      fmt::localtime(clock), 100.0 * static_cast<double>(tokens) / static_cast<double>(num_tokens_),
+      base::count_text(sequences), base::count_text(num_sequences_), rate, since_last, recent,
+      base::duration_text(left), fmt::localtime(clock + static_cast<std::time_t>(left)));
   last_ = now;
   last_tokens_ = tokens;
 }

@@ -24,7 +24,8 @@ std::vector<std::string> host_lines(const std::vector<std::string>& hosts) {
   std::vector<std::string> lines;
   for (std::size_t begin = 0; begin < hosts.size();) {
     std::size_t end = begin;
-    while (end < hosts.size() && hosts[end] == hosts[begin]) ++end;
+    while (end < hosts.size() && hosts[end] == hosts[begin])
+      ++end;
     lines.push_back(end - begin == 1 ? fmt::format("{} rank {}", hosts[begin], begin)
                                      : fmt::format("{} ranks {}-{}", hosts[begin], begin, end - 1));
     begin = end;
@@ -80,29 +81,31 @@ void say_notes(const Job& job, const Machine& machine, const LoopReport& loop,
   base::Log& log = job.log;
   const int wanted = machine.threads_per_rank * machine.ranks_on_node;
   if (wanted > machine.cores)
-    log.note(fmt::format("{} ranks x {} threads share {} cores of this node: times are those of an "
-                         "oversubscribed machine. Start fewer ranks, or set OMP_NUM_THREADS.",
-                         machine.ranks_on_node, machine.threads_per_rank, machine.cores));
+    log.note(
+        fmt::format("{} ranks x {} threads share {} cores of this node: times are those of an "
+                    "oversubscribed machine. Start fewer ranks, or set OMP_NUM_THREADS.",
+                    machine.ranks_on_node, machine.threads_per_rank, machine.cores));
   if (loop.part_imbalance > 1.05 && job.topology.grid.ep > 1)
-    log.note(fmt::format("the busiest EP rank had up to {:.2f}x the mean attention work of its "
-                         "microbatch (a sequence stays on one EP rank). A larger "
-                         "--tokens-per-microbatch spreads it better.",
-                         loop.part_imbalance));
+    log.note(
+        fmt::format("the busiest EP rank had up to {:.2f}x the mean attention work of its "
+                    "microbatch (a sequence stays on one EP rank). A larger "
+                    "--tokens-per-microbatch spreads it better.",
+                    loop.part_imbalance));
   if (loop.extra_rounds > 0)
-    log.note(fmt::format("routing was skewed: {} extra exchange rounds over {} layers and {} "
-                         "microbatches (more than twice the mean went to one EP rank).",
-                         count_text(loop.extra_rounds), job.plan.model.num_layers,
-                         job.plan.microbatches.size()));
+    log.note(fmt::format(
+        "routing was skewed: {} extra exchange rounds over {} layers and {} "
+        "microbatches (more than twice the mean went to one EP rank).",
+        count_text(loop.extra_rounds), job.plan.model.num_layers, job.plan.microbatches.size()));
   for (const Row& row : rows)
     if ((row.phase == base::Phase::experts || row.phase == base::Phase::attention) &&
         row.max - row.average > 0.05 * wall)
-      log.note(fmt::format("{}: the slowest rank took {:.1f} s more than the average, {:.0f} % of "
-                           "the wall time. {}",
-                           base::name_of(row.phase), row.max - row.average,
-                           100 * (row.max - row.average) / wall,
-                           row.phase == base::Phase::experts
-                               ? "Some experts get more tokens; a smaller --ep evens them out."
-                               : "Prompts differ in length; a larger --tokens-per-microbatch helps."));
+      log.note(fmt::format(
+          "{}: the slowest rank took {:.1f} s more than the average, {:.0f} % of "
+          "the wall time. {}",
+          base::name_of(row.phase), row.max - row.average, 100 * (row.max - row.average) / wall,
+          row.phase == base::Phase::experts
+              ? "Some experts get more tokens; a smaller --ep evens them out."
+              : "Prompts differ in length; a larger --tokens-per-microbatch helps."));
 }
 
 }  // namespace
@@ -130,7 +133,8 @@ void say_program(base::Log& log, const Machine& machine, const std::string& comm
   log.say("ranks    {} by {}, {} thread{} each; {} cores in this rank's mask", machine.hosts.size(),
           machine.launcher.name == "none" ? "no launcher" : machine.launcher.name,
           machine.threads_per_rank, machine.threads_per_rank == 1 ? "" : "s", machine.cores);
-  for (const std::string& line : host_lines(machine.hosts)) log.say("host     {}", line);
+  for (const std::string& line : host_lines(machine.hosts))
+    log.say("host     {}", line);
   log.say("backend  {}", backend.description());
 }
 
@@ -139,11 +143,12 @@ void say_plan(base::Log& log, const plan::Plan& plan, const storage::WeightsFile
               std::int64_t memory_limit_bytes) {
   const plan::ModelSpec& spec = plan.model;
   log.say("layout   {}", plan.grid_reason);
-  log.say("model    {}: {} layers, hidden {}, {} heads ({} kv) of {}, {} experts top-{} of {}, "
-          "vocabulary {}, {:.3f} B parameters, {}",
-          spec.family, spec.num_layers, spec.hidden_size, spec.num_heads, spec.num_kv_heads,
-          spec.head_size, spec.num_experts, spec.top_k, spec.expert_ffn, spec.vocab_size,
-          static_cast<double>(spec.num_parameters()) / 1e9, base::name_of(spec.dtype));
+  log.say(
+      "model    {}: {} layers, hidden {}, {} heads ({} kv) of {}, {} experts top-{} of {}, "
+      "vocabulary {}, {:.3f} B parameters, {}",
+      spec.family, spec.num_layers, spec.hidden_size, spec.num_heads, spec.num_kv_heads,
+      spec.head_size, spec.num_experts, spec.top_k, spec.expert_ffn, spec.vocab_size,
+      static_cast<double>(spec.num_parameters()) / 1e9, base::name_of(spec.dtype));
   log.say("weights  {}  {}, {} reduction shards, xxh3 {}", weights.path(),
           bytes_text(weights.total_bytes()), plan.reduction_shards, weights.identity());
   std::int64_t to_do = 0, tokens = 0;
@@ -161,10 +166,10 @@ void say_plan(base::Log& log, const plan::Plan& plan, const storage::WeightsFile
   if (bad > 0) log.note(fmt::format("{} bad sequences become error records.", count_text(bad)));
   log.say("plan     {} microbatches, the largest of {} tokens ({} on one EP rank)",
           count_text(static_cast<std::int64_t>(plan.microbatches.size())),
-          count_text(plan.extents.max_microbatch_tokens),
-          count_text(plan.extents.max_part_tokens));
-  log.say("memory   {} per rank: weights {}, workspace {}; {}", bytes_text(plan.memory.total_bytes()),
-          bytes_text(plan.memory.weight_bytes), bytes_text(plan.memory.workspace_bytes()),
+          count_text(plan.extents.max_microbatch_tokens), count_text(plan.extents.max_part_tokens));
+  log.say("memory   {} per rank: weights {}, workspace {}; {}",
+          bytes_text(plan.memory.total_bytes()), bytes_text(plan.memory.weight_bytes),
+          bytes_text(plan.memory.workspace_bytes()),
           memory_limit_bytes == 0 ? "the system names no limit"
                                   : bytes_text(memory_limit_bytes) + " available to each");
 }
@@ -182,21 +187,22 @@ void say_end(const Job& job, const Machine& machine, const LoopReport& loop) {
   base::Log& log = job.log;
   double wall = 0;
   const std::vector<Row> rows = phase_rows(job.world, job.timeline, wall);
-  const auto flops = static_cast<double>(
-      job.world.sum(static_cast<std::int64_t>(job.timeline.total_flops())));
+  const auto flops =
+      static_cast<double>(job.world.sum(static_cast<std::int64_t>(job.timeline.total_flops())));
   const auto resident = job.world.max(peak_resident_bytes());
   say_table(log, rows, wall);
   log.say("");
   const double rate = static_cast<double>(loop.num_tokens) / loop.wall_seconds;
-  log.say("{} sequences, {} tokens in {}: {:.1f} tokens/s, {:.2f} tokens/s per rank; first scores "
-          "after {:.3f} s",
-          count_text(loop.num_sequences), count_text(loop.num_tokens),
-          base::duration_text(loop.wall_seconds), rate, rate / job.world.size(),
-          loop.ttft_seconds);
-  log.say("{:.2f} GFLOP/s of useful work ({} GFLOP: products, visible attention pairs, router, "
-          "wanted rows of the head); largest resident memory of a rank {}",
-          flops / loop.wall_seconds / 1e9, count_text(static_cast<std::int64_t>(flops / 1e9)),
-          bytes_text(resident));
+  log.say(
+      "{} sequences, {} tokens in {}: {:.1f} tokens/s, {:.2f} tokens/s per rank; first scores "
+      "after {:.3f} s",
+      count_text(loop.num_sequences), count_text(loop.num_tokens),
+      base::duration_text(loop.wall_seconds), rate, rate / job.world.size(), loop.ttft_seconds);
+  log.say(
+      "{:.2f} GFLOP/s of useful work ({} GFLOP: products, visible attention pairs, router, "
+      "wanted rows of the head); largest resident memory of a rank {}",
+      flops / loop.wall_seconds / 1e9, count_text(static_cast<std::int64_t>(flops / 1e9)),
+      bytes_text(resident));
   say_notes(job, machine, loop, rows, wall);
 }
 

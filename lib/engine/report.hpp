@@ -17,7 +17,7 @@ struct Machine {
   mpi::Launcher launcher;
   std::vector<std::string> hosts;  // of each world rank
   int threads_per_rank = 1;
-  int cores = 1;                   // in this rank's CPU mask
+  int cores = 1;  // in this rank's CPU mask
   int ranks_on_node = 1;
 };
 /// Collective.

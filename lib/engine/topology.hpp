@@ -13,7 +13,7 @@ namespace tetrarch::engine {
 struct Topology {
   plan::Grid grid;
   plan::Place place;
-  mpi::Cart cart;  // host data: counts, outputs, weights
+  mpi::Cart cart;                                        // host data: counts, outputs, weights
   std::unique_ptr<backend::Communicator> tp, ep, stage;  // rows of tensors
   bool is_writer() const { return place.tp == 0; }
 };

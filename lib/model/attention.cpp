@@ -52,9 +52,8 @@ void upload_positions(const Context& context, const Workspace& workspace) {
   for (const SequenceRows& rows : workspace.batch().rows)
     for (std::int64_t i = 0; i < rows.count; ++i)
       positions.push_back(static_cast<std::int32_t>(rows.first_position + i));
-  context.compute.upload(positions.data(),
-                         workspace.tensor(BufferName::positions, base::DType::i32, 1,
-                                          workspace.batch().num_tokens(), 1));
+  context.compute.upload(positions.data(), workspace.tensor(BufferName::positions, base::DType::i32,
+                                                            1, workspace.batch().num_tokens(), 1));
 }
 
 void attention_step(const Context& context, const LayerWeights& weights, const RopeTable& rope,

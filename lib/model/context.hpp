@@ -10,12 +10,12 @@ namespace tetrarch::model {
 
 struct Context {
   const plan::ModelSpec& spec;
-  std::int64_t reduction_shards;   // V
+  std::int64_t reduction_shards;  // V
   plan::LocalSizes local;
   backend::Compute& compute;
-  backend::Communicator& tp;       // the ranks that share this rank's tokens
-  backend::Communicator& ep;       // the ranks that share this rank's FFN slices
-  backend::Communicator& stage;    // all ep x tp ranks of the instance's stage; tp varies fastest
+  backend::Communicator& tp;     // the ranks that share this rank's tokens
+  backend::Communicator& ep;     // the ranks that share this rank's FFN slices
+  backend::Communicator& stage;  // all ep x tp ranks of the instance's stage; tp varies fastest
   base::Timeline& timeline;
 };
 

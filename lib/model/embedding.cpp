@@ -36,7 +36,7 @@ void embed_tokens(const Context& context, const ModelShard& shard, Workspace& wo
   }
 
   // All ranks know all ids of the part, so that nobody has to tell how many rows come.
-  std::vector<std::int32_t> mine;                 // rows of my table, home by home
+  std::vector<std::int32_t> mine;  // rows of my table, home by home
   std::vector<std::int64_t> send_count(tp, 0), send_offset(tp, 0);
   std::vector<std::int64_t> receive_count(tp, 0), receive_offset(tp, 0);
   std::vector<std::vector<std::int32_t>> from_owner(tp);  // my home rows, by owner
@@ -48,8 +48,7 @@ void embed_tokens(const Context& context, const ModelShard& shard, Workspace& wo
       if (owner == tp_rank)
         mine.push_back(batch.token[row] -
                        static_cast<std::int32_t>(context.local.vocab.front().begin));
-      if (home == tp_rank)
-        from_owner[owner].push_back(static_cast<std::int32_t>(row - rows.begin));
+      if (home == tp_rank) from_owner[owner].push_back(static_cast<std::int32_t>(row - rows.begin));
     }
     send_count[home] = static_cast<std::int64_t>(mine.size()) - send_offset[home];
   }
@@ -58,7 +57,8 @@ void embed_tokens(const Context& context, const ModelShard& shard, Workspace& wo
   for (int owner = 0; owner < tp; ++owner) {
     receive_offset[owner] = received;
     receive_count[owner] = static_cast<std::int64_t>(from_owner[owner].size());
-    for (const std::int32_t row : from_owner[owner]) place[row] = received++;
+    for (const std::int32_t row : from_owner[owner])
+      place[row] = received++;
   }
 
   const base::DType dtype = context.spec.dtype;

@@ -9,9 +9,12 @@ namespace {
 
 backend::ActivationKind kind_of(plan::Activation activation) {
   switch (activation) {
-    case plan::Activation::silu: return backend::ActivationKind::silu;
-    case plan::Activation::gelu: return backend::ActivationKind::gelu;
-    case plan::Activation::gelu_tanh: return backend::ActivationKind::gelu_tanh;
+    case plan::Activation::silu:
+      return backend::ActivationKind::silu;
+    case plan::Activation::gelu:
+      return backend::ActivationKind::gelu;
+    case plan::Activation::gelu_tanh:
+      return backend::ActivationKind::gelu_tanh;
   }
   throw base::InternalError("a known activation");
 }
@@ -19,7 +22,8 @@ backend::ActivationKind kind_of(plan::Activation activation) {
 void grouped(const Context& context, const backend::Tensor& x, const Matrices& weights,
              std::span<const std::int64_t> offset, const backend::Tensor& y) {
   std::vector<const backend::Matrix*> pointers;
-  for (const auto& matrix : weights) pointers.push_back(matrix.get());
+  for (const auto& matrix : weights)
+    pointers.push_back(matrix.get());
   context.compute.grouped_gemm(x, pointers, offset, y);
   context.timeline.add_flops(2ull * x.rows * x.columns * y.columns);
 }

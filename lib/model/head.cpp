@@ -24,12 +24,11 @@ backend::Tensor logits_of(const Context& context, const ModelShard& shard,
                           const backend::Tensor& part, std::span<const std::int32_t> rows,
                           Workspace& workspace) {
   const auto count = static_cast<std::int64_t>(rows.size());
-  const backend::Tensor index =
-      workspace.tensor(BufferName::token_ids, DType::i32, 1, count, 1);
+  const backend::Tensor index = workspace.tensor(BufferName::token_ids, DType::i32, 1, count, 1);
   const backend::Tensor selected =
       workspace.tensor(BufferName::head_normed, part.dtype, 1, count, part.columns);
-  const backend::Tensor logits = workspace.tensor(BufferName::head_logits, DType::f32, 1, count,
-                                                  shard.head->outputs());
+  const backend::Tensor logits =
+      workspace.tensor(BufferName::head_logits, DType::f32, 1, count, shard.head->outputs());
   context.compute.upload(rows.data(), index);
   context.compute.permute_rows(part, index, selected);
   product(context, selected, *shard.head, logits);
@@ -50,12 +49,12 @@ std::vector<SliceStats> gather_stats(const Context& context, const backend::Tens
   const std::int64_t count = logits.rows, local = context.local.slices.size();
   const int tp = context.tp.size();
   std::vector<std::int64_t> slice_size;
-  for (const plan::Range& range : context.local.vocab) slice_size.push_back(range.size());
-  const backend::Tensor targets =
-      workspace.tensor(BufferName::token_ids, DType::i32, 1, count, 1);
+  for (const plan::Range& range : context.local.vocab)
+    slice_size.push_back(range.size());
+  const backend::Tensor targets = workspace.tensor(BufferName::token_ids, DType::i32, 1, count, 1);
   context.compute.upload(target.data(), targets);
-  backend::Tensor stats = workspace.tensor(BufferName::head_stats, DType::i32, 1, count,
-                                           stats_columns * local);
+  backend::Tensor stats =
+      workspace.tensor(BufferName::head_stats, DType::i32, 1, count, stats_columns * local);
   context.compute.vocabulary_stats(logits, slice_size, context.local.vocab.front().begin, targets,
                                    stats);
   backend::Tensor all = stats;
@@ -102,15 +101,15 @@ void score_rows(const Context& context, const ModelShard& shard, const backend::
     std::vector<std::int32_t> target(count);
     for (std::int64_t i = 0; i < count; ++i)
       target[i] = batch.token[predictions.target_row[begin + i]];
-    const backend::Tensor logits =
-        logits_of(context, shard, part, std::span(predictions.row).subspan(begin, count), workspace);
+    const backend::Tensor logits = logits_of(
+        context, shard, part, std::span(predictions.row).subspan(begin, count), workspace);
     const std::vector<SliceStats> stats = gather_stats(context, logits, target, workspace);
     for (std::int64_t i = 0; i < count; ++i) {
       const std::span<const SliceStats> slices =
           std::span(stats).subspan(i * num_slices, num_slices);
-      const auto best = std::max_element(
-          slices.begin(), slices.end(),
-          [](const SliceStats& a, const SliceStats& b) { return a.max < b.max; });
+      const auto best =
+          std::max_element(slices.begin(), slices.end(),
+                           [](const SliceStats& a, const SliceStats& b) { return a.max < b.max; });
       const std::int32_t row = predictions.target_row[begin + i];
       scores.logprob[row] = log_probability(slices, slice_of(context, target[i]));
       scores.is_greedy[row] = best->best_id == target[i] ? 1 : 0;
@@ -129,8 +128,8 @@ void send_last_logits(const Context& context, const ModelShard& shard, const bac
   const auto total = static_cast<std::int64_t>(rows.size());
   for (std::int64_t begin = 0; begin < total; begin += workspace.head_chunk()) {
     const std::int64_t count = std::min(workspace.head_chunk(), total - begin);
-    last_logits(begin, logits_of(context, shard, part, std::span(rows).subspan(begin, count),
-                                 workspace));
+    last_logits(begin,
+                logits_of(context, shard, part, std::span(rows).subspan(begin, count), workspace));
   }
 }
 
@@ -138,22 +137,23 @@ void send_last_logits(const Context& context, const ModelShard& shard, const bac
 
 float log_probability(std::span<const SliceStats> slices, std::int64_t owner) {
   double max = -std::numeric_limits<double>::infinity();
-  for (const SliceStats& slice : slices) max = std::max(max, static_cast<double>(slice.max));
+  for (const SliceStats& slice : slices)
+    max = std::max(max, static_cast<double>(slice.max));
   std::array<double, 8> sum{};
   base::expects(slices.size() <= sum.size(), "at most 8 vocabulary slices");
   for (std::size_t i = 0; i < slices.size(); ++i)
     sum[i] = slices[i].sum_exp * std::exp(static_cast<double>(slices[i].max) - max);
   for (std::size_t step = 1; step < slices.size(); step *= 2)
-    for (std::size_t i = 0; i + step < slices.size(); i += 2 * step) sum[i] += sum[i + step];
+    for (std::size_t i = 0; i + step < slices.size(); i += 2 * step)
+      sum[i] += sum[i + step];
   return static_cast<float>(static_cast<double>(slices[owner].target) - max - std::log(sum[0]));
 }
 
 backend::Tensor final_norm_step(const Context& context, const ModelShard& shard,
                                 Workspace& workspace) {
   context.timeline.enter(Phase::norm);
-  const backend::Tensor normed =
-      workspace.tensor(BufferName::normed, context.spec.dtype, 1, workspace.home().size(),
-                       context.spec.hidden_size);
+  const backend::Tensor normed = workspace.tensor(
+      BufferName::normed, context.spec.dtype, 1, workspace.home().size(), context.spec.hidden_size);
   context.compute.rms_norm(workspace.residual(), shard.final_norm.tensor,
                            static_cast<float>(context.spec.norm_eps), normed);
   return normed;

@@ -18,7 +18,7 @@ struct SequenceRows {
 
 /// Rows stand one run after another. Between layers row t lives on the tp rank that `home` names.
 struct MicroBatch {
-  std::int32_t index = 0;           // in the plan's list
+  std::int32_t index = 0;  // in the plan's list
   std::vector<SequenceRows> rows;
   std::vector<std::int32_t> token;  // [num_tokens] token ids, the same on all tp ranks
 

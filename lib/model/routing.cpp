@@ -85,8 +85,10 @@ void plan_round(const ExchangeCounts& counts, int ep_rank, int tp_rank, std::int
   for (int destination = 0; destination < ep; ++destination) {
     std::int64_t first = 0;  // number of my first row among the destination's
     for (int t = 0; t < tp_rank; ++t)
-      for (int e = 0; e < ep; ++e) first += counts.copies_to(e, t, destination);
-    for (int e = 0; e < ep_rank; ++e) first += counts.copies_to(e, tp_rank, destination);
+      for (int e = 0; e < ep; ++e)
+        first += counts.copies_to(e, t, destination);
+    for (int e = 0; e < ep_rank; ++e)
+      first += counts.copies_to(e, tp_rank, destination);
     const std::int64_t mine = counts.copies_to(ep_rank, tp_rank, destination);
     const plan::Range covered = intersect({first, first + mine}, window);
     round.send_count[destination] = covered.size();
@@ -96,7 +98,9 @@ void plan_round(const ExchangeCounts& counts, int ep_rank, int tp_rank, std::int
 
   // What my EP rank receives, source by source, and in it the rows of each local expert.
   const plan::Range experts = counts.experts_of(ep_rank);
-  struct Piece { std::int64_t expert, row, count; };
+  struct Piece {
+    std::int64_t expert, row, count;
+  };
   std::vector<Piece> pieces;
   std::int64_t number = 0, received = 0, exchanged = 0;
   for (int t = 0; t < tp; ++t) {
@@ -120,7 +124,8 @@ void plan_round(const ExchangeCounts& counts, int ep_rank, int tp_rank, std::int
   }
 
   round.expert_offset.assign(experts.size() + 1, 0);
-  for (const Piece& piece : pieces) round.expert_offset[piece.expert + 1] += piece.count;
+  for (const Piece& piece : pieces)
+    round.expert_offset[piece.expert + 1] += piece.count;
   for (std::int64_t expert = 0; expert < experts.size(); ++expert)
     round.expert_offset[expert + 1] += round.expert_offset[expert];
   std::vector<std::int64_t> next(round.expert_offset.begin(), round.expert_offset.end() - 1);

@@ -15,16 +15,16 @@ namespace tetrarch::model {
 struct Routing {
   backend::Tensor expert_id;    // [home, k] i32, most likely first
   backend::Tensor gate_weight;  // [home, k] f32
-  backend::Tensor order;        // [home * k, 1] i32: the token of each copy, by (expert, slot, token)
-  backend::Tensor position;     // [home, k] i32: where each copy stands in that order
-  backend::Tensor count;        // [1, E * k] i32: copies per (expert, slot)
+  backend::Tensor order;     // [home * k, 1] i32: the token of each copy, by (expert, slot, token)
+  backend::Tensor position;  // [home, k] i32: where each copy stands in that order
+  backend::Tensor count;     // [1, E * k] i32: copies per (expert, slot)
 };
 
 /// Who sends how many copies to which expert, of all (ep, tp) ranks of the instance.
 ///
 /// The rows that the experts of one EP rank receive are numbered by (source's tp rank, source's ep
-/// rank, expert, slot, token). Round i takes the rows [i * R, (i + 1) * R) of every EP rank, so that
-/// no buffer is larger than R rows however skewed the routing is. With R = 4, and EP rank 0
+/// rank, expert, slot, token). Round i takes the rows [i * R, (i + 1) * R) of every EP rank, so
+/// that no buffer is larger than R rows however skewed the routing is. With R = 4, and EP rank 0
 /// receiving 3, 2 and 4 rows from three sources:
 ///   round 0:  a a a b | round 1:  b c c c | round 2:  c
 class ExchangeCounts {

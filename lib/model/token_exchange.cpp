@@ -15,24 +15,24 @@ DispatchRecord begin_dispatch(const Context& context, const backend::Tensor& nor
   const std::int64_t columns = spec.num_experts * spec.top_k;
 
   context.timeline.enter(Phase::dispatch);
-  const backend::Tensor counts = workspace.tensor(BufferName::counts, DType::i32, 1,
-                                                  context.stage.size(), columns);
+  const backend::Tensor counts =
+      workspace.tensor(BufferName::counts, DType::i32, 1, context.stage.size(), columns);
   if (context.stage.size() > 1)
-    context.stage.all_gather_v(routing.count,
-                               std::vector<std::int64_t>(context.stage.size(), 1), counts);
+    context.stage.all_gather_v(routing.count, std::vector<std::int64_t>(context.stage.size(), 1),
+                               counts);
   DispatchRecord record;
   record.sent_ = workspace.tensor(BufferName::sent, spec.dtype, 1, copies, spec.hidden_size);
   context.compute.permute_rows(normed, routing.order, record.sent_);
 
   std::vector<std::int32_t> host(counts.elements());
   context.compute.download(counts, host.data());  // the layer's one wait
-  workspace.exchange.counts = ExchangeCounts(host, context.ep.size(), context.tp.size(),
-                                             spec.num_experts, spec.top_k);
+  workspace.exchange.counts =
+      ExchangeCounts(host, context.ep.size(), context.tp.size(), spec.num_experts, spec.top_k);
   record.num_rounds_ = workspace.exchange.counts.num_rounds(workspace.round_rows());
   // With one ep rank all copies fit in one round, and the answers are at home already.
-  record.returned_ = workspace.tensor(
-      context.ep.size() > 1 ? BufferName::returned : BufferName::expert_reduced, spec.dtype, 1,
-      copies, spec.hidden_size);
+  record.returned_ =
+      workspace.tensor(context.ep.size() > 1 ? BufferName::returned : BufferName::expert_reduced,
+                       spec.dtype, 1, copies, spec.hidden_size);
   return record;
 }
 
@@ -87,8 +87,7 @@ void return_round(const Context& context, DispatchRecord& record, const backend:
   reduce.row_count = round.peer_count;
   reduce.out = rows(BufferName::expert_reduced, 1, round.num_received());
   if (context.stage.size() > 1) {
-    reduce.index =
-        workspace.tensor(BufferName::exchange_order, DType::i32, 1, round.num_rows(), 1);
+    reduce.index = workspace.tensor(BufferName::exchange_order, DType::i32, 1, round.num_rows(), 1);
     context.compute.upload(round.exchange_order.data(), reduce.index);
   }
   if (context.tp.size() > 1) {

@@ -26,8 +26,7 @@ std::int64_t Transformer::run_layers(plan::Range layers, Workspace& workspace,
   std::int64_t extra_rounds = 0;
   for (std::int64_t layer = layers.begin; layer < layers.end; ++layer) {
     context_.timeline.begin_layer(static_cast<std::int32_t>(layer));
-    extra_rounds +=
-        run_layer(context_, shard_.layers[layer], rope_, layer, workspace).extra_rounds;
+    extra_rounds += run_layer(context_, shard_.layers[layer], rope_, layer, workspace).extra_rounds;
     observer.experts(layer, workspace.routing.expert_id);
     observer.hidden(layer, workspace.residual());
   }
@@ -39,8 +38,8 @@ TokenScores Transformer::finish(const HeadRequest& request, Workspace& workspace
                                 Observer& observer) const {
   const backend::Tensor normed = final_norm_step(context_, shard_, workspace);
   observer.hidden(context_.spec.num_layers, normed);
-  const backend::Tensor flag = workspace.tensor(plan::BufferName::finite_flags, base::DType::i32,
-                                                1, workspace.home().size(), 1);
+  const backend::Tensor flag = workspace.tensor(plan::BufferName::finite_flags, base::DType::i32, 1,
+                                                workspace.home().size(), 1);
   context_.compute.row_is_finite(workspace.residual(), flag);
   observer.finite(flag);
   return head_step(

@@ -14,7 +14,8 @@ ShardBuilder::ShardBuilder(const plan::ModelSpec& spec, const plan::LocalSizes& 
     layer.up.resize(local.experts.size());
     layer.o.resize(local.slices.size());
     layer.down.resize(local.slices.size());
-    for (Matrices& slice : layer.down) slice.resize(local.experts.size());
+    for (Matrices& slice : layer.down)
+      slice.resize(local.experts.size());
   }
 }
 
@@ -69,15 +70,33 @@ void ShardBuilder::add(const plan::TensorSpec& tensor, std::int64_t expert,
   LayerWeights& layer = shard_.layers.at(tensor.layer);
   const std::int64_t local_expert = expert - local_.experts.begin;
   switch (tensor.role) {
-    case Role::attn_norm: layer.attn_norm = make_vector(host, 1, hidden); break;
-    case Role::moe_norm: layer.moe_norm = make_vector(host, 1, hidden); break;
-    case Role::q: layer.q = pack_rows(host); break;
-    case Role::k: layer.k = pack_rows(host); break;
-    case Role::v: layer.v = pack_rows(host); break;
-    case Role::router: layer.router = pack_rows(host); break;
-    case Role::gate: layer.gate.at(local_expert) = pack_rows(host); break;
-    case Role::up: layer.up.at(local_expert) = pack_rows(host); break;
-    case Role::down: add_sliced(host, local_expert, local_.experts.size(), layer.down); break;
+    case Role::attn_norm:
+      layer.attn_norm = make_vector(host, 1, hidden);
+      break;
+    case Role::moe_norm:
+      layer.moe_norm = make_vector(host, 1, hidden);
+      break;
+    case Role::q:
+      layer.q = pack_rows(host);
+      break;
+    case Role::k:
+      layer.k = pack_rows(host);
+      break;
+    case Role::v:
+      layer.v = pack_rows(host);
+      break;
+    case Role::router:
+      layer.router = pack_rows(host);
+      break;
+    case Role::gate:
+      layer.gate.at(local_expert) = pack_rows(host);
+      break;
+    case Role::up:
+      layer.up.at(local_expert) = pack_rows(host);
+      break;
+    case Role::down:
+      add_sliced(host, local_expert, local_.experts.size(), layer.down);
+      break;
     case Role::o: {
       std::vector<Matrices> slices(local_.slices.size());
       add_sliced(host, 0, 1, slices);
@@ -87,7 +106,8 @@ void ShardBuilder::add(const plan::TensorSpec& tensor, std::int64_t expert,
     }
     case Role::embed:
     case Role::head:
-    case Role::final_norm: break;
+    case Role::final_norm:
+      break;
   }
 }
 
@@ -101,7 +121,8 @@ ModelShard ShardBuilder::take() {
   for (const LayerWeights& layer : shard_.layers) {
     complete = complete && layer.attn_norm.memory && layer.moe_norm.memory && layer.q && layer.k &&
                layer.v && layer.router && all(layer.o) && all(layer.gate) && all(layer.up);
-    for (const Matrices& slice : layer.down) complete = complete && all(slice);
+    for (const Matrices& slice : layer.down)
+      complete = complete && all(slice);
   }
   base::expects(complete, "every weight of the shard to be loaded");
   return std::move(shard_);

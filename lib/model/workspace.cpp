@@ -34,17 +34,18 @@ void Workspace::begin(const MicroBatch& batch, std::int64_t hidden_size, base::D
   dtype_ = dtype;
   home_ = batch.home(tp_size, tp_rank);
   home_count_.resize(tp_size);
-  for (int rank = 0; rank < tp_size; ++rank) home_count_[rank] = batch.home(tp_size, rank).size();
+  for (int rank = 0; rank < tp_size; ++rank)
+    home_count_[rank] = batch.home(tp_size, rank).size();
 }
 
 backend::Tensor Workspace::residual() const {
-  return tensor(is_odd_ ? BufferName::residual_next : BufferName::residual, dtype_, 1,
-                home_.size(), hidden_size_);
+  return tensor(is_odd_ ? BufferName::residual_next : BufferName::residual, dtype_, 1, home_.size(),
+                hidden_size_);
 }
 
 backend::Tensor Workspace::residual_next() const {
-  return tensor(is_odd_ ? BufferName::residual : BufferName::residual_next, dtype_, 1,
-                home_.size(), hidden_size_);
+  return tensor(is_odd_ ? BufferName::residual : BufferName::residual_next, dtype_, 1, home_.size(),
+                hidden_size_);
 }
 
 }  // namespace tetrarch::model

@@ -49,7 +49,9 @@ Communicator::Communicator(MPI_Comm comm) : comm_(comm) {
   check(MPI_Comm_size(comm, &size_), "MPI_Comm_size");
 }
 
-void Communicator::barrier() const { check(MPI_Barrier(get()), "MPI_Barrier"); }
+void Communicator::barrier() const {
+  check(MPI_Barrier(get()), "MPI_Barrier");
+}
 
 std::int64_t Communicator::sum(std::int64_t value) const {
   return reduce(get(), value, MPI_INT64_T, MPI_SUM);
@@ -150,8 +152,7 @@ Communicator Communicator::subset(std::span<const int> ranks) const {
   MPI_Group all = MPI_GROUP_NULL, some = MPI_GROUP_NULL;
   MPI_Comm comm = MPI_COMM_NULL;
   check(MPI_Comm_group(get(), &all), "MPI_Comm_group");
-  check(MPI_Group_incl(all, static_cast<int>(ranks.size()), ranks.data(), &some),
-        "MPI_Group_incl");
+  check(MPI_Group_incl(all, static_cast<int>(ranks.size()), ranks.data(), &some), "MPI_Group_incl");
   const int status = MPI_Comm_create_group(get(), some, 0, &comm);
   MPI_Group_free(&some);
   MPI_Group_free(&all);

@@ -4,10 +4,9 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include <fmt/format.h>
 #include <sched.h>
 #include <unistd.h>
-
-#include <fmt/format.h>
 
 #include "base/error.hpp"
 #include "mpi/session.hpp"
@@ -74,9 +73,10 @@ void check_start(const Communicator& world, const Launcher& launcher, const std:
   const int other = static_cast<int>(differing);
   throw base::UsageError(
       base::ExitCode::communication,
-      fmt::format("rank 0 runs \"{}\", rank {} runs \"{}\" (results of different builds do not mix). "
-                  "Start the same program on every rank.",
-                  first, other, world.broadcast(build, other)));
+      fmt::format(
+          "rank 0 runs \"{}\", rank {} runs \"{}\" (results of different builds do not mix). "
+          "Start the same program on every rank.",
+          first, other, world.broadcast(build, other)));
 }
 
 std::string host_name() {
@@ -90,7 +90,9 @@ int cores_in_mask() {
   return std::max(1, CPU_COUNT(&mask));
 }
 
-int requested_threads() { return number(variable("OMP_NUM_THREADS"), 0); }
+int requested_threads() {
+  return number(variable("OMP_NUM_THREADS"), 0);
+}
 
 int threads_per_rank(const Communicator& node) {
   const int requested = requested_threads();

@@ -14,9 +14,10 @@ Session::Session(int* argc, char*** argv) {
   int provided = 0;
   check(MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
   if (provided < MPI_THREAD_SERIALIZED)
-    throw base::SystemError(base::ExitCode::communication,
-                            "this MPI has no MPI_THREAD_SERIALIZED "
-                            "(calls come from more than one thread in turn). Use an MPI library built with threads.");
+    throw base::SystemError(
+        base::ExitCode::communication,
+        "this MPI has no MPI_THREAD_SERIALIZED "
+        "(calls come from more than one thread in turn). Use an MPI library built with threads.");
   MPI_Comm comm = MPI_COMM_NULL;
   check(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "MPI_Comm_dup");
   world_ = std::make_unique<Communicator>(comm);
@@ -42,6 +43,8 @@ void Session::abort(int code) {
   std::_Exit(code == 0 ? 1 : code);
 }
 
-bool Session::is_active() { return active; }
+bool Session::is_active() {
+  return active;
+}
 
 }  // namespace tetrarch::mpi

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "base/json.hpp"
 #include "plan/json_reader.hpp"
 #include "plan/shard.hpp"
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/json_fwd.hpp"
 #include "plan/model_spec.hpp"
 
 namespace tetrarch::plan {

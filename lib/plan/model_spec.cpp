@@ -7,6 +7,7 @@
 #include <cmath>
 #include <utility>
 
+#include "base/json.hpp"
 #include "plan/json_reader.hpp"
 
 namespace tetrarch::plan {

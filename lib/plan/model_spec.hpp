@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/dtype.hpp"
-#include "base/json.hpp"
+#include "base/error.hpp"
 
 namespace tetrarch::plan {
 

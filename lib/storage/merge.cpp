@@ -10,6 +10,7 @@
 
 #include "base/build_info.hpp"
 #include "base/error.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
 #include "storage/checksum.hpp"
 #include "storage/merge_copy.hpp"

@@ -1,11 +1,9 @@
-// Parts of results: written, committed, read back.
+// Parts of results: written and committed.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/part_file.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
-#include <filesystem>
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -284,73 +282,6 @@ void PartWriter::commit() {
   microbatch_begin_ = 0;
   num_tokens_ = pending_bytes_ = 0;
   ++number_;
-}
-
-std::string to_string(const PartName& name) {
-  return fmt::format("d{:03}-e{:03}-a{:03}-{:06}-{}.h5", name.dp, name.ep, name.attempt,
-                     name.number, name.xxh3);
-}
-
-std::optional<PartName> parse_part_name(std::string_view file_name) {
-  PartName name;
-  std::string_view rest = file_name;
-  const auto number = [&](std::string_view prefix, int& value) {
-    if (!rest.starts_with(prefix)) return false;
-    rest.remove_prefix(prefix.size());
-    const auto result = std::from_chars(rest.data(), rest.data() + rest.size(), value);
-    if (result.ec != std::errc() || value < 0) return false;
-    rest.remove_prefix(static_cast<std::size_t>(result.ptr - rest.data()));
-    return true;
-  };
-  if (!number("d", name.dp) || !number("-e", name.ep) || !number("-a", name.attempt) ||
-      !number("-", name.number) || rest.size() != 1 + 16 + 3)
-    return std::nullopt;
-  name.xxh3 = rest.substr(1, 16);
-  if (to_string(name) != file_name) return std::nullopt;
-  return name;
-}
-
-std::vector<PartEntry> read_part(const std::string& path, const std::string& run_uuid) {
-  const auto refuse = [&](const std::string& problem) {
-    return base::UsageError(
-        base::ExitCode::input,
-        fmt::format("{}: {}. Its sequences have to be done again.", path, problem));
-  };
-  const auto name = parse_part_name(std::filesystem::path(path).filename().string());
-  if (!name) throw refuse("not a part by its name");
-  if (const std::string found = file_xxh3(path); found != name->xxh3)
-    throw refuse(fmt::format("its checksum is {}, its name says {}", found, name->xxh3));
-  const h5::File file = h5::File::open_to_read(path, base::ExitCode::input);
-  if (file.text_attribute("format") != "tetrarch-part") throw refuse("not a tetrarch-part");
-  if (const auto found = file.text_attribute("run_uuid"); found != run_uuid)
-    throw refuse(fmt::format("it belongs to run {}, not {}", found.value_or("?"), run_uuid));
-
-  const h5::Dataset index = file.dataset("/sequences/index");
-  const h5::Info info = index.info();
-  if (info.shape.size() != 1 || info.stored_bytes != info.shape[0] * 8)
-    throw refuse("its list of sequences has a wrong shape");
-  const auto count = static_cast<std::size_t>(info.shape[0]);
-  const h5::Dataset lengths = file.dataset("/sequences/length");
-  const h5::Dataset states = file.dataset("/sequences/status");
-  if (lengths.info().shape != info.shape || states.info().shape != info.shape)
-    throw refuse("its lists of sequences differ in length");
-  std::vector<std::uint64_t> sequence(count), length(count);
-  std::vector<std::uint8_t> status(count);
-  index.read_all(DType::u64, sequence.data());
-  lengths.read_all(DType::u64, length.data());
-  states.read_all(DType::u8, status.data());
-  const std::vector<std::string> errors =
-      file.dataset("/sequences/error").read_texts(0, info.shape[0]);
-
-  std::vector<PartEntry> entries(count);
-  std::int64_t token_row = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    entries[i] = {static_cast<std::int64_t>(sequence[i]), static_cast<std::int64_t>(length[i]),
-                  static_cast<std::int64_t>(i),           token_row,
-                  static_cast<SequenceStatus>(status[i]), errors[i]};
-    token_row += entries[i].length;
-  }
-  return entries;
 }
 
 }  // namespace tetrarch::storage

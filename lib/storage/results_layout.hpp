@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/dtype.hpp"
-#include "base/json.hpp"
+#include "base/json_fwd.hpp"
 #include "base/shape.hpp"
 #include "plan/run_config.hpp"
 

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "base/json.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
 #include "storage/inputs_file.hpp"

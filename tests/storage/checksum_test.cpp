@@ -10,7 +10,8 @@ namespace {
 
 std::vector<std::byte> counted_bytes(std::size_t count) {
   std::vector<std::byte> bytes(count);
-  for (std::size_t i = 0; i < count; ++i) bytes[i] = static_cast<std::byte>(i * 7 + i / 251);
+  for (std::size_t i = 0; i < count; ++i)
+    bytes[i] = static_cast<std::byte>(i * 7 + i / 251);
   return bytes;
 }
 

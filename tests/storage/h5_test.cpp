@@ -22,7 +22,9 @@ std::vector<float> counted(std::size_t count) {
   return values;
 }
 
-File open(const std::string& path) { return File::open_to_read(path, ExitCode::weights); }
+File open(const std::string& path) {
+  return File::open_to_read(path, ExitCode::weights);
+}
 
 TEST(H5, ReadsBackWhatItWrote) {
   const Scratch scratch;
@@ -257,7 +259,8 @@ TEST(H5, RefusesWhatIsNoHdf5) {
   test::write_file(scratch / "empty", "");
   ASSERT_EQ(::mkfifo((scratch / "pipe").c_str(), 0600), 0);
 
-  EXPECT_TRUE(is_refused(ExitCode::weights, {"text", "signature"}, [&] { open(scratch / "text"); }));
+  EXPECT_TRUE(
+      is_refused(ExitCode::weights, {"text", "signature"}, [&] { open(scratch / "text"); }));
   EXPECT_TRUE(is_refused(ExitCode::weights, {"empty"}, [&] { open(scratch / "empty"); }));
   EXPECT_TRUE(is_refused(ExitCode::weights, {"regular"}, [&] { open(scratch / "pipe"); }));
   EXPECT_TRUE(is_refused(ExitCode::weights, {"No such file"}, [&] { open(scratch / "none"); }));
@@ -321,8 +324,9 @@ TEST(H5, RefusesSlabsOutsideTheDataset) {
   const File file = open(scratch / "a.h5");
   float to[4];
 
-  EXPECT_TRUE(is_refused(ExitCode::weights, {"/x", "[2]", "[3]"},
-                         [&] { file.dataset("/x").read({{3}, {2}}, DType::f32, to); }));
+  EXPECT_TRUE(is_refused(ExitCode::weights, {"/x", "[2]", "[3]"}, [&] {
+    file.dataset("/x").read({{3}, {2}}, DType::f32, to);
+  }));
 }
 
 TEST(H5, ReadsFilesThatNobodyMayWriteOrLock) {

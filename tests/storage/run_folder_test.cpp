@@ -302,5 +302,50 @@ TEST_F(PartsTest, AnUnfinishedPartDoesNotCount) {
   EXPECT_TRUE(again.committed(run.log).has(3));
 }
 
+/// Commits part after part and tells each sequence once its part is committed, until it is killed.
+pid_t write_for_ever(SmallRun& run, std::int64_t begin, int told) {
+  const pid_t child = ::fork();
+  if (child != 0) return child;
+  const RunFolder held = run.open();
+  PartWriter writer(run.options(held, 0), run.layout);
+  for (std::int64_t sequence = begin; sequence < run.inputs.count(); ++sequence) {
+    write_microbatch(writer, run.inputs, {sequence});
+    writer.commit();
+    if (::write(told, &sequence, sizeof sequence) != sizeof sequence) ::_exit(1);
+  }
+  for (;;)
+    ::pause();
+}
+
+TEST(KilledWriter, LosesNothingThatItHasCommitted) {
+  const TemporaryFolder folder;
+  SmallRun run(folder, {.lengths = std::vector<std::uint64_t>(2000, 5)});
+  std::int64_t next = 0;
+
+  for (int trial = 0; trial < 10; ++trial) {
+    int pipe[2];
+    ASSERT_EQ(::pipe(pipe), 0);
+    const pid_t child = write_for_ever(run, next, pipe[1]);
+    ::close(pipe[1]);
+    std::int64_t last = -1;
+    ASSERT_EQ(::read(pipe[0], &last, sizeof last), static_cast<ssize_t>(sizeof last));
+    ::usleep(static_cast<useconds_t>(3000 + 1700 * trial));
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    while (::read(pipe[0], &last, sizeof last) == static_cast<ssize_t>(sizeof last))
+      continue;
+    ::close(pipe[0]);
+
+    const Committed committed = run.open().committed(run.log);
+
+    for (std::int64_t sequence = 0; sequence <= last; ++sequence)
+      ASSERT_TRUE(committed.has(sequence)) << "trial " << trial << ", sequence " << sequence;
+    next = std::ssize(committed.sequences);
+    ASSERT_LE(next, last + 2) << "at most one part was committed and not told";
+    for (const std::string& name : names_in(run.path + "/parts"))
+      EXPECT_TRUE(parse_part_name(name).has_value()) << name;
+  }
+}
+
 }  // namespace
 }  // namespace tetrarch::storage

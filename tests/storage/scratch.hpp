@@ -59,8 +59,8 @@ testing::AssertionResult is_refused(base::ExitCode code, const std::vector<std::
   } catch (const base::UsageError& error) {
     const std::string message = error.what();
     if (error.code() != code)
-      return testing::AssertionFailure() << "exit code " << static_cast<int>(error.code()) << ": "
-                                         << message;
+      return testing::AssertionFailure()
+             << "exit code " << static_cast<int>(error.code()) << ": " << message;
     for (const std::string& word : words)
       if (message.find(word) == std::string::npos)
         return testing::AssertionFailure() << "no \"" << word << "\" in: " << message;

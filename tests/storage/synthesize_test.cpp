@@ -16,7 +16,9 @@ namespace {
 
 using test::Scratch;
 
-base::Log quiet() { return base::Log(base::Log::Sink::none); }
+base::Log quiet() {
+  return base::Log(base::Log::Sink::none);
+}
 
 /// Every dataset's bytes by path, checksums verified.
 std::map<std::string, std::vector<std::byte>> contents(const std::string& path) {
@@ -96,7 +98,8 @@ TEST(Synthesize, HasTheStatedMeansAndDeviations) {
     const double n = static_cast<double>(values.size());
     const double mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
     double square = 0;
-    for (const float value : values) square += (value - mean) * (value - mean);
+    for (const float value : values)
+      square += (value - mean) * (value - mean);
     const auto [centre, deviation] = expected.at(tensor.role);
 
     EXPECT_NEAR(mean, centre, 4 * deviation / std::sqrt(n)) << tensor.path;
@@ -130,7 +133,8 @@ TEST(Synthesize, WritesInputsWithinTheirBounds) {
   file.dataset("/tokens").read_all(base::DType::u32, tokens.data());
 
   std::map<std::uint64_t, int> lengths;
-  for (std::size_t i = 0; i < 200; ++i) ++lengths[offsets[i + 1] - offsets[i]];
+  for (std::size_t i = 0; i < 200; ++i)
+    ++lengths[offsets[i + 1] - offsets[i]];
   EXPECT_EQ(file.text_attribute("format"), "tetrarch-inputs");
   EXPECT_EQ(file.integer_attribute("format_version"), (std::vector<std::int64_t>{1, 0}));
   EXPECT_EQ(lengths.begin()->first, 3u);

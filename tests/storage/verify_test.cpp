@@ -1,5 +1,6 @@
 // Verification: passes what is sound, and finds every kind of harm.
 // SPDX-License-Identifier: Apache-2.0
+#include "base/json.hpp"
 #include "storage/verify.hpp"
 
 #include <random>

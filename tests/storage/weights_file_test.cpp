@@ -37,7 +37,8 @@ plan::ModelSpec small_spec(std::int64_t hidden_size = 16, std::int64_t vocab_siz
 std::vector<std::byte> unit_bytes(const plan::TensorSpec& tensor, std::int64_t unit) {
   std::mt19937_64 random(std::hash<std::string>{}(tensor.path) + static_cast<std::uint64_t>(unit));
   std::vector<std::byte> bytes(static_cast<std::size_t>(tensor.unit_bytes(unit)));
-  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+  for (std::byte& byte : bytes)
+    byte = static_cast<std::byte>(random());
   return bytes;
 }
 
@@ -104,10 +105,12 @@ TEST(WeightsFile, HasAUnitsBytesInOneRowOfPlainHdf5) {
 
   python(scratch, scratch / "w.h5",
          "d = h5py.File(path)['/layers/00/up']\n"
-         "assert d.shape == (4, 8, 16) and d.dtype == np.uint16 and d.attrs['dtype'] == 'bf16'\n"
-         "assert d[2, 2:4].ravel().tolist() == [" + numbers + "]\n"
-         "sums = h5py.File(path)['/layers/00/up.xxh3']\n"
-         "assert sums.shape == (16, 1) and sums[9, 0] == " +
+         "assert d.shape == (4, 8, 16) and d.dtype == np.uint16 and d.attrs['dtype'] == b'bf16'\n"
+         "assert d[2, 2:4].ravel().tolist() == [" +
+             numbers +
+             "]\n"
+             "sums = h5py.File(path)['/layers/00/up.xxh3']\n"
+             "assert sums.shape == (16, 1) and sums[9, 0] == " +
              std::to_string(xxh3(bytes)) + "\n");
 }
 
@@ -153,8 +156,8 @@ TEST(WeightsFile, FindsAndNamesEveryFlippedBit) {
     const plan::TensorSpec& tensor = tensors[random() % tensors.size()];
     const auto unit = static_cast<std::int64_t>(random() % tensor.num_units());
     const std::int64_t within = static_cast<std::int64_t>(random() % tensor.unit_bytes(unit));
-    const std::int64_t start = h5::File::open_to_read(path, ExitCode::weights)
-                                   .dataset(tensor.path).info().file_offset;
+    const std::int64_t start =
+        h5::File::open_to_read(path, ExitCode::weights).dataset(tensor.path).info().file_offset;
     std::string bad = good;
     bad[static_cast<std::size_t>(start + tensor.unit_offset(unit) + within)] ^=
         static_cast<char>(1 << random() % 8);
@@ -165,7 +168,8 @@ TEST(WeightsFile, FindsAndNamesEveryFlippedBit) {
     std::vector<std::string> words{
         path, tensor.path + ":", "block 0", "damaged",
         fmt::format("slice {} of {}", unit % tensor.num_slices, tensor.num_slices)};
-    if (tensor.shape.size() == 3) words.push_back(fmt::format("expert {},", unit / tensor.num_slices));
+    if (tensor.shape.size() == 3)
+      words.push_back(fmt::format("expert {},", unit / tensor.num_slices));
 
     EXPECT_TRUE(is_refused(ExitCode::weights, words,
                            [&] { file.read_unit(tensor, unit, to.data(), true); }));
@@ -228,9 +232,10 @@ class ForgedWeights : public testing::Test {
 };
 
 TEST_F(ForgedWeights, WrongShape) {
-  EXPECT_TRUE(refused_after("del f['/head']; f['/head'] = np.zeros((16, 30), 'u2')\n"
-                            "f['/head'].attrs['dtype'] = 'bf16'",
-                            {"/head", "[16, 30]", "[30, 16]", "transposed?"}));
+  EXPECT_TRUE(
+      refused_after("del f['/head']; f['/head'] = np.zeros((16, 30), 'u2')\n"
+                    "f['/head'].attrs['dtype'] = 'bf16'",
+                    {"/head", "[16, 30]", "[30, 16]", "transposed?"}));
 }
 
 TEST_F(ForgedWeights, WrongType) {
@@ -253,10 +258,11 @@ TEST_F(ForgedWeights, ExtraDataset) {
 }
 
 TEST_F(ForgedWeights, Chunked) {
-  EXPECT_TRUE(refused_after("x = f['/head'][...]; del f['/head']\n"
-                            "f.create_dataset('/head', data=x, chunks=(1, 16))\n"
-                            "f['/head'].attrs['dtype'] = 'bf16'",
-                            {"/head", "chunks"}));
+  EXPECT_TRUE(
+      refused_after("x = f['/head'][...]; del f['/head']\n"
+                    "f.create_dataset('/head', data=x, chunks=(1, 16))\n"
+                    "f['/head'].attrs['dtype'] = 'bf16'",
+                    {"/head", "chunks"}));
 }
 
 TEST_F(ForgedWeights, ExternalLink) {
@@ -270,63 +276,70 @@ TEST_F(ForgedWeights, SoftLink) {
 }
 
 TEST_F(ForgedWeights, VirtualDataset) {
-  EXPECT_TRUE(refused_after("del f['/head']\n"
-                            "layout = h5py.VirtualLayout((30, 16), 'u2')\n"
-                            "layout[:] = h5py.VirtualSource('other.h5', 'head', (30, 16))\n"
-                            "f.create_virtual_dataset('/head', layout)",
-                            {"/head", "virtual dataset"}));
+  EXPECT_TRUE(
+      refused_after("del f['/head']\n"
+                    "layout = h5py.VirtualLayout((30, 16), 'u2')\n"
+                    "layout[:] = h5py.VirtualSource('other.h5', 'head', (30, 16))\n"
+                    "f.create_virtual_dataset('/head', layout)",
+                    {"/head", "virtual dataset"}));
 }
 
 TEST_F(ForgedWeights, ExternalStorage) {
-  EXPECT_TRUE(refused_after("del f['/head']\n"
-                            "f.create_dataset('/head', (30, 16), 'u2',"
-                            " external=[('/etc/passwd', 0, 960)])",
-                            {"/head", "external storage"}));
+  EXPECT_TRUE(
+      refused_after("del f['/head']\n"
+                    "f.create_dataset('/head', (30, 16), 'u2',"
+                    " external=[('/etc/passwd', 0, 960)])",
+                    {"/head", "external storage"}));
 }
 
 TEST_F(ForgedWeights, ShapeBomb) {
-  EXPECT_TRUE(refused_after("del f['/head']\n"
-                            "d = h5py.h5p.create(h5py.h5p.DATASET_CREATE)\n"
-                            "d.set_layout(h5py.h5d.CONTIGUOUS)\n"
-                            "d.set_alloc_time(h5py.h5d.ALLOC_TIME_LATE)\n"
-                            "s = h5py.h5s.create_simple((1 << 31, 1 << 21))\n"
-                            "h5py.h5d.create(f.id, b'head', h5py.h5t.STD_U16LE, s, d)\n"
-                            "f['/head'].attrs['dtype'] = 'bf16'",
-                            {"/head", "[2147483648, 2097152]", "[30, 16]"}));
+  EXPECT_TRUE(
+      refused_after("del f['/head']\n"
+                    "d = h5py.h5p.create(h5py.h5p.DATASET_CREATE)\n"
+                    "d.set_layout(h5py.h5d.CONTIGUOUS)\n"
+                    "d.set_alloc_time(h5py.h5d.ALLOC_TIME_LATE)\n"
+                    "s = h5py.h5s.create_simple((1 << 31, 1 << 21))\n"
+                    "h5py.h5d.create(f.id, b'head', h5py.h5t.STD_U16LE, s, d)\n"
+                    "f['/head'].attrs['dtype'] = 'bf16'",
+                    {"/head", "[2147483648, 2097152]", "[30, 16]"}));
 }
 
 TEST_F(ForgedWeights, RightShapeWithNothingStored) {
-  EXPECT_TRUE(refused_after("del f['/head']\n"
-                            "d = h5py.h5p.create(h5py.h5p.DATASET_CREATE)\n"
-                            "d.set_layout(h5py.h5d.CONTIGUOUS)\n"
-                            "d.set_alloc_time(h5py.h5d.ALLOC_TIME_LATE)\n"
-                            "s = h5py.h5s.create_simple((30, 16))\n"
-                            "h5py.h5d.create(f.id, b'head', h5py.h5t.STD_U16LE, s, d)\n"
-                            "f['/head'].attrs['dtype'] = 'bf16'",
-                            {"/head", "0 bytes are stored", "960"}));
+  EXPECT_TRUE(
+      refused_after("del f['/head']\n"
+                    "d = h5py.h5p.create(h5py.h5p.DATASET_CREATE)\n"
+                    "d.set_layout(h5py.h5d.CONTIGUOUS)\n"
+                    "d.set_alloc_time(h5py.h5d.ALLOC_TIME_LATE)\n"
+                    "s = h5py.h5s.create_simple((30, 16))\n"
+                    "h5py.h5d.create(f.id, b'head', h5py.h5t.STD_U16LE, s, d)\n"
+                    "f['/head'].attrs['dtype'] = 'bf16'",
+                    {"/head", "0 bytes are stored", "960"}));
 }
 
 TEST_F(ForgedWeights, ConfigThatAsksForAnotherModel) {
-  EXPECT_TRUE(refused_after("c = f.attrs['config_json'].decode().replace('\"expert_ffn\":8', "
-                            "'\"expert_ffn\":80000')\n"
-                            "f.attrs['config_json'] = c; del f.attrs['config_xxh3']",
-                            {"/layers/00/gate", "[4, 8, 16]", "[4, 80000, 16]"}));
+  EXPECT_TRUE(
+      refused_after("c = f.attrs['config_json'].decode().replace('\"expert_ffn\":8', "
+                    "'\"expert_ffn\":80000')\n"
+                    "f.attrs['config_json'] = c; del f.attrs['config_xxh3']",
+                    {"/layers/00/gate", "[4, 8, 16]", "[4, 80000, 16]"}));
 }
 
 TEST_F(ForgedWeights, ConfigThatItsChecksumContradicts) {
-  EXPECT_TRUE(refused_after("f.attrs['config_json'] = f.attrs['config_json'].decode().replace('10000', "
-                            "'10001')",
-                            {"config_json", "checksum"}));
+  EXPECT_TRUE(
+      refused_after("f.attrs['config_json'] = f.attrs['config_json'].decode().replace('10000', "
+                    "'10001')",
+                    {"config_json", "checksum"}));
 }
 
 TEST_F(ForgedWeights, AnotherFormatVersionOrDtype) {
   EXPECT_TRUE(refused_after("f.attrs['format_version'] = np.array([2, 0], 'u4')",
                             {"format_version", "[2, 0]", "[1, 0]"}));
-  EXPECT_TRUE(refused_after("f.attrs['format_version'] = np.array([1, 0], 'u4')\n"
-                            "f.attrs['dtype'] = 'f32'",
-                            {"dtype", "f32", "bf16"}));
-  EXPECT_TRUE(refused_after("f.attrs['dtype'] = 'bf16'; f.attrs['reduction_shards'] = 3",
-                            {"reduction"}));
+  EXPECT_TRUE(
+      refused_after("f.attrs['format_version'] = np.array([1, 0], 'u4')\n"
+                    "f.attrs['dtype'] = 'f32'",
+                    {"dtype", "f32", "bf16"}));
+  EXPECT_TRUE(
+      refused_after("f.attrs['dtype'] = 'bf16'; f.attrs['reduction_shards'] = 3", {"reduction"}));
   EXPECT_TRUE(refused_after("f.attrs['format'] = 'something'", {"something", "tetrarch-weights"}));
 }
 

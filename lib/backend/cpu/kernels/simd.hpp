@@ -165,8 +165,8 @@ TETRARCH_INLINE F32<Width> max(F32<Width> a, F32<Width> b) {
 
 template <int Width>
 TETRARCH_INLINE F32<Width> load(const float* from) {
-  F32<Width> to;
-  std::memcpy(&to, from, sizeof to);
+  F32<Width> to;  // by parts: a copy of the whole would go through smaller registers
+  TETRARCH_EACH_PART(i) std::memcpy(&to.part[i], from + i * Width, sizeof to.part[i]);
   return to;
 }
 template <int Width>
@@ -183,16 +183,16 @@ TETRARCH_INLINE F32<Width> load(const base::bf16* from) {
 template <int Width>
 TETRARCH_INLINE I32<Width> load(const std::int32_t* from) {
   I32<Width> to;
-  std::memcpy(&to, from, sizeof to);
+  TETRARCH_EACH_PART(i) std::memcpy(&to.part[i], from + i * Width, sizeof to.part[i]);
   return to;
 }
 template <int Width>
 TETRARCH_INLINE void store(F32<Width> from, float* to) {
-  std::memcpy(to, &from, sizeof from);
+  TETRARCH_EACH_PART(i) std::memcpy(to + i * Width, &from.part[i], sizeof from.part[i]);
 }
 template <int Width>
 TETRARCH_INLINE void store(I32<Width> from, std::int32_t* to) {
-  std::memcpy(to, &from, sizeof from);
+  TETRARCH_EACH_PART(i) std::memcpy(to + i * Width, &from.part[i], sizeof from.part[i]);
 }
 /// The upper halves of f32 rounded to nearest, ties to even; as base::to_bf16.
 template <int Width>

@@ -1,0 +1,83 @@
+// Lines to the terminal and to a file, and silence.
+// SPDX-License-Identifier: Apache-2.0
+#include "base/log.hpp"
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include <gtest/gtest.h>
+
+#include "base/error.hpp"
+
+namespace tetrarch::base {
+namespace {
+
+struct LogTest : ::testing::Test {
+  LogTest() {
+    std::string name = (std::filesystem::temp_directory_path() / "tetrarch-XXXXXX").string();
+    folder = ::mkdtemp(name.data());
+  }
+  ~LogTest() override { std::filesystem::remove_all(folder); }
+  std::string file() const { return folder + "/log.txt"; }
+  std::string in_file() const {
+    std::ifstream stream(file());
+    return {std::istreambuf_iterator<char>(stream), {}};
+  }
+
+  std::string folder;
+};
+
+TEST_F(LogTest, EveryLineIsInTheFileAtOnce) {
+  Log log(Log::Sink::terminal);
+  testing::internal::CaptureStdout();
+
+  log.line("before");
+  log.also_to(file());
+  log.say("{} of {}", 1, 2);
+  log.note("mind this");
+
+  EXPECT_EQ(in_file(), "1 of 2\nNOTE  mind this\n");
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), "before\n1 of 2\nNOTE  mind this\n");
+}
+
+TEST_F(LogTest, ASecondAttemptAppends) {
+  testing::internal::CaptureStdout();
+  for (const char* attempt : {"first", "second"}) {
+    Log log(Log::Sink::terminal);
+    log.also_to(file());
+    log.line(attempt);
+  }
+  testing::internal::GetCapturedStdout();
+
+  EXPECT_EQ(in_file(), "first\nsecond\n");
+}
+
+TEST_F(LogTest, ASilentOneSaysNothingAndMakesNoFile) {
+  Log log(Log::Sink::none);
+  testing::internal::CaptureStdout();
+
+  log.also_to(file());
+  log.line("a");
+  log.say("{}", "b");
+  log.note("c");
+
+  EXPECT_TRUE(log.is_silent());
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), "");
+  EXPECT_FALSE(std::filesystem::exists(file()));
+}
+
+TEST_F(LogTest, AFileThatCannotBeOpenedIsRefusedByName) {
+  Log log(Log::Sink::terminal);
+  try {
+    log.also_to(folder + "/none/log.txt");
+    ADD_FAILURE() << "nothing was refused";
+  } catch (const SystemError& error) {
+    EXPECT_EQ(error.code(), ExitCode::resources);
+    EXPECT_NE(std::string(error.what()).find(folder + "/none/log.txt"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace tetrarch::base

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/safetensors.hpp"
+
+#include <cstring>
+
+#include "scratch.hpp"
+
+namespace tetrarch::storage {
+namespace {
+
+using base::ExitCode;
+using test::is_refused;
+using test::Scratch;
+
+std::string file_of(const std::string& header, std::size_t data_bytes) {
+  const std::uint64_t length = header.size();
+  std::string bytes(reinterpret_cast<const char*>(&length), 8);
+  bytes += header;
+  for (std::size_t i = 0; i < data_bytes; ++i)
+    bytes += static_cast<char>(i);
+  return bytes;
+}
+
+std::string entry(const std::string& name, const std::string& dtype, const std::string& shape,
+                  const std::string& offsets) {
+  return "\"" + name + "\":{\"dtype\":\"" + dtype + "\",\"shape\":" + shape +
+         ",\"data_offsets\":" + offsets + "}";
+}
+
+TEST(Safetensors, ReadsTensorsInAnyOrderOfTheHeader) {
+  const Scratch scratch;
+  test::write_file(
+      scratch / "m.safetensors",
+      file_of("{\"__metadata__\":{\"format\":\"pt\"}," + entry("b", "BF16", "[2,2]", "[8,16]") +
+                  "," + entry("a", "F32", "[2]", "[0,8]") + "," +
+                  entry("none", "F16", "[0,3]", "[8,8]") + "}   ",
+              16));
+
+  const SafetensorsFile file(scratch / "m.safetensors");
+  const StoredTensor& b = file.tensors().at(0);
+  std::vector<std::byte> found(4);
+  file.read(b, 2, found);
+
+  EXPECT_EQ(file.tensors().size(), 3u);
+  EXPECT_EQ(b.name, "b");
+  EXPECT_EQ(b.dtype, CheckpointDType::bf16);
+  EXPECT_EQ(b.shape, (base::Shape{2, 2}));
+  EXPECT_EQ(found,
+            (std::vector<std::byte>{std::byte{10}, std::byte{11}, std::byte{12}, std::byte{13}}));
+  EXPECT_THROW(file.read(b, 6, found), base::InternalError);
+}
+
+struct BadFile {
+  const char* name;
+  std::string bytes;
+  std::vector<std::string> words;
+};
+
+std::vector<BadFile> bad_files() {
+  const auto one = [](const std::string& text) { return file_of("{" + text + "}", 16); };
+  const std::string good = entry("a", "F32", "[4]", "[0,16]");
+  std::string lying = one(good), endless = one(good);
+  const std::uint64_t too_long = 1'000, beyond = std::uint64_t{1} << 63;
+  std::memcpy(lying.data(), &too_long, 8);
+  std::memcpy(endless.data(), &beyond, 8);
+  std::string deep;
+  for (int i = 0; i < 100'000; ++i)
+    deep += "{\"a\":";
+  return {
+      {"too short", "1234567", {"7 bytes", "too few"}},
+      {"length beyond the file", lying, {"claims 1000 bytes", "cut off"}},
+      {"length of 2^63", endless, {"9223372036854775808", "limit of 100000000"}},
+      {"no object", file_of("[]", 16), {"does not begin with '{'"}},
+      {"empty header", file_of("", 0), {"does not begin with '{'"}},
+      {"leading space", file_of(" {" + good + "}", 16), {"does not begin with '{'"}},
+      {"no JSON", file_of("{\"a\":", 16), {"not valid JSON"}},
+      {"nested deeply", file_of(deep, 16), {"nested deeper"}},
+      {"name twice", one(good + "," + good), {"\"a\"", "twice"}},
+      {"entry no object", one("\"a\":3"), {"tensor \"a\"", "no object"}},
+      {"no dtype", one("\"a\":{\"shape\":[4],\"data_offsets\":[0,16]}"), {"dtype is missing"}},
+      {"no shape", one("\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,16]}"), {"shape is missing"}},
+      {"no offsets", one("\"a\":{\"dtype\":\"F32\",\"shape\":[4]}"), {"data_offsets is missing"}},
+      {"another key",
+       one("\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16],\"x\":1}"),
+       {"other keys"}},
+      {"dtype no text",
+       one("\"a\":{\"dtype\":4,\"shape\":[4],\"data_offsets\":[0,16]}"),
+       {"dtype is no text"}},
+      {"integers", one(entry("a", "I64", "[2]", "[0,16]")), {"I64", "F32, BF16 and F16"}},
+      {"negative extent", one(entry("a", "F32", "[-4]", "[0,16]")), {"shape is no list"}},
+      {"fraction", one(entry("a", "F32", "[4.0]", "[0,16]")), {"shape is no list"}},
+      {"shape no list", one(entry("a", "F32", "4", "[0,16]")), {"shape is no list"}},
+      {"extent of 2^63",
+       one(entry("a", "F32", "[9223372036854775808]", "[0,16]")),
+       {"shape is no list"}},
+      {"product overflows",
+       one(entry("a", "F32", "[4294967296,4294967296]", "[0,16]")),
+       {"overflows"}},
+      {"product wraps to fit",
+       one(entry("a", "F32", "[4611686018427387908]", "[0,16]")),
+       {"overflows"}},
+      {"one offset", one(entry("a", "F32", "[4]", "[16]")), {"two whole numbers"}},
+      {"offsets reversed", one(entry("a", "F32", "[4]", "[16,0]")), {"the first at most"}},
+      {"negative offset", one(entry("a", "F32", "[4]", "[-16,0]")), {"two whole numbers"}},
+      {"beyond the data", one(entry("a", "F32", "[5]", "[0,20]")), {"byte 20 of 16", "cut off"}},
+      {"far beyond",
+       one(entry("a", "F32", "[4]", "[9223372036854775791,9223372036854775807]")),
+       {"cut off"}},
+      {"size differs", one(entry("a", "F32", "[3]", "[0,16]")), {"16 bytes", "[3]", "12"}},
+      {"overlap",
+       one(entry("a", "F32", "[3]", "[0,12]") + "," + entry("b", "F32", "[2]", "[8,16]")),
+       {"\"b\"", "overlap"}},
+      {"the same place twice", one(good + "," + entry("b", "F32", "[4]", "[0,16]")), {"overlap"}},
+      {"hole",
+       one(entry("a", "F32", "[1]", "[0,4]") + "," + entry("b", "F32", "[2]", "[8,16]")),
+       {"\"b\"", "hole of 4 bytes"}},
+      {"hole at the start", one(entry("a", "F32", "[3]", "[4,16]")), {"hole of 4 bytes"}},
+      {"bytes at the end", one(entry("a", "F32", "[3]", "[0,12]")), {"4 bytes at its end"}},
+      {"data without tensors", one(""), {"16 bytes at its end"}},
+  };
+}
+
+TEST(Safetensors, RefusesEveryKindOfBadHeaderByItsOwnMessage) {
+  const Scratch scratch;
+  const std::string path = scratch / "m.safetensors";
+  for (const BadFile& bad : bad_files()) {
+    test::write_file(path, bad.bytes);
+    std::vector<std::string> words = bad.words;
+    words.push_back(path);
+
+    EXPECT_TRUE(is_refused(ExitCode::weights, words, [&] { SafetensorsFile file(path); }))
+        << bad.name;
+  }
+  EXPECT_TRUE(is_refused(ExitCode::weights, {"No such file"},
+                         [&] { SafetensorsFile file(scratch / "absent"); }));
+  EXPECT_TRUE(
+      is_refused(ExitCode::weights, {"regular"}, [&] { SafetensorsFile file(scratch.folder()); }));
+}
+
+class CheckpointFolder : public testing::Test {
+ protected:
+  void SetUp() override {
+    test::write_file(scratch_ / "config.json", "{\"model_type\":\"mixtral\"}");
+    shard("one.safetensors", "a");
+    shard("two.safetensors", "b");
+  }
+  void shard(const std::string& name, const std::string& tensor) {
+    test::write_file(scratch_ / name,
+                     file_of("{" + entry(tensor, "F32", "[4]", "[0,16]") + "}", 16));
+  }
+  void index(const std::string& map) {
+    test::write_file(scratch_ / "model.safetensors.index.json", "{\"weight_map\":" + map + "}");
+  }
+  testing::AssertionResult refused(const std::vector<std::string>& words) {
+    return is_refused(ExitCode::weights, words,
+                      [&] { const Checkpoint checkpoint(scratch_.folder()); });
+  }
+
+  const Scratch scratch_;
+};
+
+TEST_F(CheckpointFolder, FindsTensorsOverItsShards) {
+  index("{\"b\":\"two.safetensors\",\"a\":\"one.safetensors\"}");
+
+  const Checkpoint checkpoint(scratch_.folder());
+  std::vector<std::byte> found(1);
+  checkpoint.read(*checkpoint.find("b"), 3, found);
+
+  EXPECT_EQ(checkpoint.names(), (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(found[0], std::byte{3});
+  EXPECT_EQ(checkpoint.find("c"), nullptr);
+  EXPECT_EQ(checkpoint.config().at("model_type"), "mixtral");
+}
+
+TEST_F(CheckpointFolder, PrefersASingleFile) {
+  index("{\"a\":\"absent.safetensors\"}");
+  shard("model.safetensors", "only");
+
+  EXPECT_EQ(Checkpoint(scratch_.folder()).names(), std::vector<std::string>{"only"});
+}
+
+TEST_F(CheckpointFolder, RefusesAnIndexThatItsShardsContradict) {
+  index("{\"a\":\"one.safetensors\",\"c\":\"two.safetensors\",\"d\":\"two.safetensors\"}");
+  EXPECT_TRUE(refused({"2 problems", "\"c\"", "two.safetensors", "none of that name", "\"d\""}));
+
+  index("{\"a\":\"absent.safetensors\"}");
+  EXPECT_TRUE(refused({"absent.safetensors", "No such file"}));
+
+  index("[]");
+  EXPECT_TRUE(refused({"weight_map"}));
+}
+
+TEST_F(CheckpointFolder, RefusesShardsOutsideTheFolder) {
+  for (const char* name : {"../one.safetensors", "/etc/passwd", "sub/one.safetensors",
+                           ".hidden.safetensors", "one.bin", ""}) {
+    index(std::string("{\"a\":\"") + name + "\"}");
+    EXPECT_TRUE(refused({"\"a\"", "same folder"})) << name;
+  }
+  index("{\"a\":3}");
+  EXPECT_TRUE(refused({"\"a\"", "same folder"}));
+}
+
+TEST_F(CheckpointFolder, RefusesFoldersThatAreNoCheckpoint) {
+  EXPECT_TRUE(refused({"neither model.safetensors nor"}));
+
+  std::filesystem::remove(scratch_ / "config.json");
+  EXPECT_TRUE(refused({"config.json", "No such file"}));
+}
+
+}  // namespace
+}  // namespace tetrarch::storage
