@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 
 #include "base/build_info.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
 #include "engine/agree.hpp"
 #include "engine/backends.hpp"
@@ -157,14 +158,23 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   const plan::Outputs outputs = plan::resolve_outputs(config, spec);
   const auto layout = storage::results_layout(outputs, spec);
   const std::int64_t limit = engine::memory_limit_bytes(world, node);
-  plan::make_plan(config, spec, weights.reduction_shards(), inputs.lengths_ok(), world.size(),
-                  limit);  // refuses before a folder is made
+  // Refuses what cannot work before a folder is made.
+  const plan::Plan whole = plan::make_plan(config, spec, weights.reduction_shards(),
+                                           inputs.lengths_ok(), world.size(), limit);
 
   const auto backend = engine::make_backend(config.backend, world, machine.threads_per_rank);
   backend->prepare(spec.dtype, engine::whole_weights(spec, weights.reduction_shards()));
   check_same_kernels(world, *backend, config.allow_mixed);
 
   // The run folder: rank 0 holds it, all know what of it is done.
+  const storage::ResultsHeader header{.command_line = joined(argc, argv),
+                                      .config_json = weights.config_json(),
+                                      .options_json = options.json().dump(),
+                                      .weights_xxh3 = weights.identity(),
+                                      .inputs_xxh3 = inputs.identity(),
+                                      .grid = whole.grid,
+                                      .backend = backend->name(),
+                                      .dtype = std::string(base::name_of(spec.dtype))};
   std::optional<storage::RunFolder> folder;
   storage::Committed committed;
   std::int64_t state[2] = {0, 0};  // attempt, is complete
@@ -182,7 +192,7 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
     });
   world.broadcast(std::as_writable_bytes(std::span(state)), 0);
   run_uuid = world.broadcast(run_uuid, 0);
-  engine::say_program(log, machine, joined(argc, argv), *backend);
+  engine::say_program(log, machine, header.command_line, *backend);
   for (const std::string& line : options.lines())
     log.say("option   {}", line);
   if (state[1] != 0) {
@@ -197,14 +207,6 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
                    static_cast<std::int64_t>(committed.sequences.size()), limit);
   for (const std::string& note : backend->notes())
     log.note(note);
-  const storage::ResultsHeader header{joined(argc, argv),
-                                      weights.config_json(),
-                                      weights.identity(),
-                                      inputs.identity(),
-                                      plan.grid,
-                                      backend->name(),
-                                      std::string(base::name_of(spec.dtype)),
-                                      true};
   if (config.dry_run) {
     log.say("dry run  everything above holds; nothing was loaded or written.");
     return static_cast<int>(ExitCode::done);

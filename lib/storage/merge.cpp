@@ -130,6 +130,7 @@ void write_root(h5::File& file, const RunFolder& folder, const ResultsHeader& he
   text("created_utc", base::utc_now());
   text("command_line", header.command_line);
   text("config_json", header.config_json);
+  text("options_json", header.options_json);
   text("weights_xxh3", header.weights_xxh3);
   text("inputs_xxh3", header.inputs_xxh3);
   text("status", is_complete ? "complete" : "incomplete");
@@ -213,6 +214,7 @@ struct Temporary {
 Json to_json(const ResultsHeader& header) {
   return {{"command_line", header.command_line},
           {"config_json", header.config_json},
+          {"options_json", header.options_json},
           {"weights_xxh3", header.weights_xxh3},
           {"inputs_xxh3", header.inputs_xxh3},
           {"dp", header.grid.dp},
@@ -228,6 +230,7 @@ ResultsHeader header_from(const Json& json) {
   ResultsHeader header;
   header.command_line = json.at("command_line");
   header.config_json = json.at("config_json");
+  header.options_json = json.at("options_json");
   header.weights_xxh3 = json.at("weights_xxh3");
   header.inputs_xxh3 = json.at("inputs_xxh3");
   header.grid = {json.at("dp"), json.at("pp"), json.at("ep"), json.at("tp")};

@@ -19,7 +19,8 @@ namespace tetrarch::storage {
 /// Root attributes of results.h5 that the run knows; the others come from folder and build.
 struct ResultsHeader {
   std::string command_line;
-  std::string config_json;
+  std::string config_json;   // of the model, as in weights.h5
+  std::string options_json;  // every option: value and origin
   std::string weights_xxh3, inputs_xxh3;  // 16 hex digits
   plan::Grid grid;
   std::string backend;  // "cpu"

@@ -26,8 +26,9 @@ const PhaseRecord* find(const std::vector<PhaseRecord>& records, Phase phase, in
   return nullptr;
 }
 
-TEST(Timeline, PhasesSumToTheTimeSinceZero) {
+TEST(Timeline, PhasesSumToTheTimeSinceItWasMade) {
   Timeline timeline;
+  const double made = timeline.now();
   for (int turn = 0; turn < 5; ++turn) {
     timeline.enter(Phase::qkv);
     wait_ms(2);
@@ -43,7 +44,7 @@ TEST(Timeline, PhasesSumToTheTimeSinceZero) {
   const double after = timeline.now();
 
   const double sum = std::accumulate(totals.begin(), totals.end(), 0.0);
-  EXPECT_GE(sum, before - 1e-9);  // the clock's own rounding
+  EXPECT_GE(sum, before - made - 1e-9);  // the clock's own rounding
   EXPECT_LE(sum, after + 1e-9);
   EXPECT_GE(totals[static_cast<int>(Phase::qkv)], 0.010);
   EXPECT_GE(totals[static_cast<int>(Phase::attention)], 0.005);
@@ -63,11 +64,11 @@ TEST(Timeline, CutsShareTheTimeWithoutGaps) {
 
   EXPECT_LE(seconds_of(first), between);
   EXPECT_LE(seconds_of(first) + seconds_of(second), end);
-  EXPECT_GE(seconds_of(first) + seconds_of(second), between + 0.001);
+  EXPECT_GE(seconds_of(second), 0.001);
   ASSERT_EQ(second.size(), 1u);  // the current phase goes on
   EXPECT_EQ(second[0].phase, Phase::norm);
   EXPECT_EQ(second[0].microbatch, 1);
-  EXPECT_NEAR(second[0].start_s, seconds_of(first), 1e-9);
+  EXPECT_NEAR(second[0].start_s, first.front().start_s + seconds_of(first), 1e-9);
 }
 
 TEST(Timeline, APhaseEnteredTwiceIsOneRecord) {

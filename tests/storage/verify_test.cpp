@@ -1,10 +1,10 @@
 // Verification: passes what is sound, and finds every kind of harm.
 // SPDX-License-Identifier: Apache-2.0
-#include "base/json.hpp"
 #include "storage/verify.hpp"
 
 #include <random>
 
+#include "base/json.hpp"
 #include "run_fixture.hpp"
 #include "storage/checksum.hpp"
 
@@ -49,12 +49,12 @@ struct VerifyTest : ::testing::Test {
   }
   /// The attribute's object header has a checksum of its own, so h5py rewrites it.
   void replace_text(const std::string& from, const std::string& to) {
-    std::ofstream(folder / "edit.py")
-        << "import sys, h5py, numpy as np\n"
-           "f = h5py.File(sys.argv[1], 'r+')\n"
-           "def visit(n, d):\n"
-           "    if d.attrs.get('xxh3') == sys.argv[2]: d.attrs['xxh3'] = np.string_(sys.argv[3])\n"
-           "f.visititems(visit)\n";
+    std::ofstream(folder / "edit.py") << "import sys, h5py, numpy as np\n"
+                                         "f = h5py.File(sys.argv[1], 'r+')\n"
+                                         "def visit(n, d):\n"
+                                         "    if d.attrs.get('xxh3') == sys.argv[2].encode():\n"
+                                         "        d.attrs['xxh3'] = np.string_(sys.argv[3])\n"
+                                         "f.visititems(visit)\n";
     python("edit.py", from + " " + to);
   }
   void python(const std::string& script, const std::string& arguments) {

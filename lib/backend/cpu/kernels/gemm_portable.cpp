@@ -42,6 +42,27 @@ class PanelMatrix final : public Matrix {
   HostMemory memory_;
 };
 
+/// One panel from [outputs][inputs]: 64 inputs of each output at a time, so that whole cache lines
+/// are read and the written block stays in the first level.
+template <class T>
+void pack_panel_nk(const T* from, std::int64_t width, std::int64_t K, T* to) {
+  constexpr std::int64_t block = 64;
+  for (std::int64_t k0 = 0; k0 < K; k0 += block) {
+    const std::int64_t depth = std::min(block, K - k0);
+    for (std::int64_t n = 0; n < width; ++n) {
+      const T* row = from + n * K + k0;
+      T* out = to + k0 * lanes + n;
+      for (std::int64_t k = 0; k < depth; ++k) out[k * lanes] = row[k];
+    }
+  }
+}
+
+/// One panel from [inputs][outputs].
+template <class T>
+void pack_panel_kn(const T* from, std::int64_t width, std::int64_t N, std::int64_t K, T* to) {
+  for (std::int64_t k = 0; k < K; ++k) std::copy_n(from + k * N, width, to + k * lanes);
+}
+
 template <class T>
 void pack_panels(const T* host, WeightOrder order, const PanelMatrix& to) {
   const std::int64_t N = to.outputs(), K = to.inputs();
@@ -49,9 +70,10 @@ void pack_panels(const T* host, WeightOrder order, const PanelMatrix& to) {
     for (std::int64_t panel = begin; panel < end; ++panel) {
       const std::int64_t n0 = panel * lanes, width = std::min<std::int64_t>(lanes, N - n0);
       T* out = static_cast<T*>(to.data()) + n0 * K;
-      for (std::int64_t k = 0; k < K; ++k, out += lanes)
-        for (std::int64_t n = 0; n < width; ++n)
-          out[n] = order == WeightOrder::kn ? host[k * N + n0 + n] : host[(n0 + n) * K + k];
+      if (order == WeightOrder::kn)
+        pack_panel_kn(host + n0, width, N, K, out);
+      else
+        pack_panel_nk(host + n0 * K, width, K, out);
     }
   });
 }

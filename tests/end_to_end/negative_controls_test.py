@@ -1,0 +1,30 @@
+"""A fault that makes bits depend on the number of ranks is found by the comparison of results."""
+# SPDX-License-Identifier: Apache-2.0
+
+import support
+
+LENGTHS = (1, 257, 3, 129, 131, 64)
+GRIDS = {"attention-blocks": ((2, 1), (1, 2)), "plain-reduction": ((1, 2), (1, 4), (2, 2))}
+
+
+def body(test):
+    for dtype in ("f32", "bf16"):
+        model = test.synth(dtype, "--preset", "tiny", "--layers", 2, "--dtype", dtype)
+        support.write_inputs(model / "inputs.h5", support.random_sequences(LENGTHS, 512))
+        whole = model / "whole"
+        test.run(1, model, whole, *support.EVERYTHING)
+        for fault, grids in GRIDS.items():
+            for ep, tp in grids:
+                grid = ("--ep", ep, "--tp", tp)
+                right, wrong = (model / f"{name} {fault} {ep} {tp}" for name in ("right", "wrong"))
+                faulty = test.options.faulty
+                test.run(ep * tp, model, right, *grid, *support.EVERYTHING,
+                         program=[faulty, "none"])
+                test.run(ep * tp, model, wrong, *grid, *support.EVERYTHING,
+                         program=[faulty, fault])
+                test.same(whole, right, f"{dtype} ep {ep} x tp {tp}, no fault")
+                test.differ(whole, wrong, f"{dtype} ep {ep} x tp {tp}, {fault}")
+
+
+if __name__ == "__main__":
+    support.main(body, lambda parser: parser.add_argument("--faulty", required=True))

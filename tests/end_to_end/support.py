@@ -1,0 +1,262 @@
+"""What the end-to-end tests share: ranks are launched, files made, results compared.
+
+A test is a script `NAME_test.py PROGRAM [its own options]` whose body(test) runs in a scratch
+folder. It ends with exit code 1 on the first difference, and also when it compared nothing.
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import numpy
+
+SOURCE = Path(__file__).resolve().parents[2]
+TOOLS = SOURCE / "tools"
+sys.path.insert(0, str(TOOLS))
+LAUNCHERS = ("OMPI_", "PMIX_", "PMI_", "SLURM_")
+CRASH = re.compile(r"terminate called|Traceback|egmentation|core dumped|received signal|Assert|"
+                   r"Backtrace|AddressSanitizer|runtime error|internal defect")
+EVERYTHING = ("--outputs", "logprobs,last_logits,hidden,experts", "--hidden-layers", "all")
+
+
+class Failed(Exception):
+    """A test's finding."""
+
+
+class Result:
+    """What a command gave: code, text (both streams), seconds."""
+
+    def __init__(self, command, code, text, seconds):
+        self.command, self.code, self.text, self.seconds = command, code, text, seconds
+
+    def messages(self):
+        """The program's own error lines, each with the lines that belong to it."""
+        return [line for line in self.text.splitlines() if line.startswith("tetrarch:")]
+
+
+def environment(threads):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)}
+    return {**kept, "OMP_NUM_THREADS": str(threads)}
+
+
+def descendants(pid):
+    """Processes below pid; ranks have process groups of their own, so a group would miss them."""
+    children = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, left = [], [pid]
+    while left:
+        below = children.get(left.pop(), [])
+        found += below
+        left += below
+    return found
+
+
+def kill(pids):
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+class Job:
+    """A command that is running; ranks() are the processes of the program itself."""
+
+    def __init__(self, command, threads, output, prefix=()):
+        self.command, self.output, self.started = command, output, time.monotonic()
+        with open(output, "wb") as stream:
+            self.process = subprocess.Popen([*prefix, *map(str, command)], stdout=stream,
+                                            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                            env=environment(threads), cwd="/")
+
+    def ranks(self, program):
+        return [pid for pid in descendants(self.process.pid) if is_program(pid, program)]
+
+    def kill(self):
+        """Kills launcher and ranks alike, as a lost node would."""
+        kill([self.process.pid, *descendants(self.process.pid)])
+
+    def wait(self, seconds):
+        """The result; a command that takes longer is killed, and a failure."""
+        try:
+            code = self.process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.process.wait()
+            raise Failed(f"not ended after {seconds:.0f} s: {self.shown()}\n{self.text()}") from None
+        return Result(self.command, code, self.text(), time.monotonic() - self.started)
+
+    def text(self):
+        return Path(self.output).read_text(errors="replace")
+
+    def shown(self):
+        return " ".join(map(str, self.command))
+
+
+def is_program(pid, program):
+    try:
+        return os.path.samefile(f"/proc/{pid}/exe", program)
+    except OSError:
+        return False
+
+
+class Test:
+    """The program under test, a scratch folder, and the count of what was compared."""
+
+    def __init__(self, options, folder):
+        self.options, self.folder = options, Path(folder)
+        self.program = Path(options.program).resolve()
+        self.launcher = TOOLS / "launch.sh"
+        self.num_compared = self.num_commands = 0
+
+    # -- running ------------------------------------------------------------------------------
+
+    def start(self, command, threads=1, prefix=()):
+        self.num_commands += 1
+        return Job(command, threads, self.folder / f"output-{self.num_commands}.txt", prefix)
+
+    def start_ranks(self, num_ranks, *arguments, threads=1, program=None, prefix=()):
+        command = ["bash", self.launcher, num_ranks, program or self.program, *arguments]
+        return self.start(command, threads, prefix)
+
+    def expect(self, result, code, what):
+        if result.code != code:
+            command = " ".join(map(str, result.command))
+            raise Failed(f"{what}: exit code {result.code}, expected {code}\n  {command}\n"
+                         f"{result.text[-4000:]}")
+        if crash := CRASH.search(result.text):
+            raise Failed(f"{what}: \"{crash[0]}\" in the output\n{result.text[-4000:]}")
+        return result
+
+    def tetrarch(self, *arguments, code=0):
+        """A subcommand that needs no ranks."""
+        result = self.start([self.program, *arguments]).wait(120)
+        return self.expect(result, code, arguments[0])
+
+    def run(self, num_ranks, model, out, *arguments, threads=1, code=0, program=None, seconds=240,
+            prefix=()):
+        """`tetrarch run` on a folder with weights.h5 and inputs.h5, or on (weights, inputs)."""
+        weights, inputs = model if isinstance(model, tuple) else (model / "weights.h5",
+                                                                 model / "inputs.h5")
+        words = program if isinstance(program, list) else [program or self.program]
+        job = self.start_ranks(num_ranks, *words[1:], "run", "--weights", weights, "--inputs",
+                               inputs, "--out", out, *arguments, threads=threads,
+                               program=words[0], prefix=prefix)
+        result = self.expect(job.wait(seconds), code, f"run on {num_ranks} ranks")
+        shown = " ".join(map(str, arguments))
+        print(f"ran  {num_ranks:>2} ranks x {threads} threads  {result.seconds:5.1f} s  "
+              f"exit {result.code}  {shown}", flush=True)
+        return result
+
+    def tool(self, name, *arguments, code=0):
+        result = self.start([sys.executable, TOOLS / name, *arguments]).wait(240)
+        self.expect(result, code, name)
+        self.num_compared += 1
+        return result
+
+    # -- files --------------------------------------------------------------------------------
+
+    def synth(self, name, *arguments):
+        """A folder with a random model of these sizes and 4 sequences."""
+        folder = self.folder / name
+        self.tetrarch("synth", "--out", folder, "--sequences", 4, "--tokens", 16, *arguments)
+        return folder
+
+    def copy(self, folder, name):
+        return Path(shutil.copytree(folder, self.folder / name))
+
+    # -- comparing ----------------------------------------------------------------------------
+
+    def same(self, left, right, what):
+        """Two run folders, bit for bit."""
+        result = self.tool("same_results.py", left / "results.h5", right / "results.h5",
+                           code=0)
+        print(f"same {what}: {result.text.strip()}", flush=True)
+
+    def differ(self, left, right, what):
+        """The comparison must find a difference, and say so with exit code 1."""
+        result = self.tool("same_results.py", left / "results.h5", right / "results.h5", code=1)
+        self.check("elements differ" in result.text, f"{what}: {result.text}")
+        print(f"diff {what}: {result.text.strip().splitlines()[-1]}", flush=True)
+
+    def check(self, holds, what):
+        self.num_compared += 1
+        if not holds:
+            raise Failed(what)
+
+    def equal(self, found, expected, what):
+        self.check(found == expected, f"{what}: {found}, expected {expected}")
+
+
+def write_inputs(path, sequences, ids=None, score_from=None):
+    """inputs.h5 with these sequences (lists of token ids); ids are 0, 1, ... when not given."""
+    offsets = numpy.cumsum([0, *map(len, sequences)]).astype(numpy.uint64)
+    tokens = numpy.concatenate([numpy.zeros(0), *map(numpy.asarray, sequences)])
+    with h5py.File(path, "w") as file:
+        file.attrs["format"] = "tetrarch-inputs"
+        file.attrs["format_version"] = numpy.array([1, 0], numpy.uint32)
+        file["tokens"] = tokens.astype(numpy.uint32)
+        file["offsets"] = offsets
+        file["ids"] = numpy.arange(len(sequences), dtype=numpy.uint64) if ids is None else ids
+        if score_from is not None:
+            file["score_from"] = numpy.asarray(score_from, numpy.uint32)
+    return path
+
+
+def random_sequences(lengths, vocab_size, seed=1):
+    random = numpy.random.default_rng(seed)
+    return [random.integers(0, vocab_size, length).tolist() for length in lengths]
+
+
+def by_id(run_folder):
+    """id -> {dataset: bits}: everything the results say of one sequence, wherever it stands."""
+    found = {}
+    with h5py.File(run_folder / "results.h5", "r") as file:
+        ids, offsets = file["sequences/id"][()].tolist(), file["sequences/offsets"][()].astype(int)
+        datasets = []
+        file.visititems(lambda path, thing: datasets.append(path)
+                        if isinstance(thing, h5py.Dataset) else None)
+        for path in datasets:
+            if path.split("/")[0] in ("timing", "inputs") or path == "sequences/offsets":
+                continue
+            data = file[path][()]
+            per_token = len(data) == offsets[-1]
+            for number, name in enumerate(ids):
+                rows = slice(offsets[number], offsets[number + 1]) if per_token else number
+                found.setdefault(name, {})[path] = numpy.asarray(data[rows]).tobytes()
+    return found
+
+
+def main(body, add_options=lambda parser: None):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("program", help="the tetrarch to be tested")
+    add_options(parser)
+    options = parser.parse_args()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="tetrarch-") as folder:
+        test = Test(options, folder)
+        try:
+            body(test)
+        except Failed as finding:
+            print(f"FAILED {finding}")
+            sys.exit(1)
+    if test.num_compared == 0:
+        print("FAILED nothing was compared")
+        sys.exit(1)
+    print(f"held {test.num_compared} comparisons after {test.num_commands} commands, "
+          f"{time.monotonic() - started:.0f} s")

@@ -1,0 +1,236 @@
+// Rows of all tp ranks in a part file, in order, as they would be from one rank.
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/collector.hpp"
+
+#include <cmath>
+#include <limits>
+
+#include <gtest/gtest.h>
+
+#include "engine/shared_folder.hpp"
+#include "model/stage.hpp"
+#include "storage/run_fixture.hpp"
+
+namespace tetrarch::engine {
+namespace {
+
+constexpr const char* uuid = "00000000-0000-4000-8000-000000000000";
+
+/// The writer's part holds the sequences 2, 0 and 3 of lengths 4, 3 and 1.
+struct CollectorTest : ::testing::Test {
+  CollectorTest() {
+    folder.on_root([&] {
+      std::filesystem::create_directories(folder / "parts");
+      storage::Inputs given;
+      given.lengths = {3, 5, 4, 1};
+      given.score_from = {0, 0, 2, 0};
+      given.tokens = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};
+      storage::write_inputs(folder / "inputs.h5", given);
+    });
+    inputs.emplace(storage::InputSet::open({folder / "inputs.h5"}, 37, 64));
+    batch = model::batch_of({4, 3, 1}, std::vector<std::int32_t>(8));
+    const std::int64_t sequences[] = {2, 0, 3};
+    for (std::size_t i = 0; i < 3; ++i)
+      batch.rows[i].sequence = sequences[i];
+    home = batch.home(world.size(), world.rank());
+    for (std::int64_t row = 0; row < 8; ++row)
+      scores.logprob.push_back(-0.5f * static_cast<float>(row));
+    scores.logprob[0] = scores.logprob[4] = scores.logprob[7] = base::failed_value();
+    scores.is_greedy = {1, 0, 1, 1, 1, 1, 0, 1};
+    outputs.last_logits = outputs.hidden = outputs.experts = true;
+    outputs.hidden_layers = {-1, 1};
+  }
+
+  static float hidden_value(std::int64_t layer, std::int64_t row, std::int64_t column) {
+    return static_cast<float>(100 * layer + 16 * row + column);
+  }
+  std::vector<float> hidden_rows(std::int64_t layer, plan::Range rows) const {
+    std::vector<float> values;
+    for (std::int64_t row = rows.begin; row < rows.end; ++row)
+      for (std::int64_t column = 0; column < 16; ++column)
+        values.push_back(hidden_value(layer, row, column));
+    return values;
+  }
+  static float logit(std::int64_t run, std::int64_t token) {
+    return static_cast<float>(50 * run + token);
+  }
+
+  /// Feeds the collector as the forward pass would, and commits.
+  void collect() {
+    std::optional<storage::PartWriter> writer;
+    if (topology.is_writer())
+      writer.emplace(storage::PartOptions{folder.path(), uuid, 1, 0, 0},
+                     storage::results_layout(outputs, spec));
+    Collector collector(spec, outputs, topology, stage.context.compute, stage.timeline,
+                        writer ? &*writer : nullptr);
+    collector.begin(batch, *inputs);
+    for (const std::int64_t layer : {-1, 0, 1}) {
+      if (layer == 0) feed_experts(collector);
+      std::vector<float> rows = hidden_rows(layer, home);
+      collector.hidden(layer, {rows.data(), base::DType::f32, 1, home.size(), 16});
+    }
+    std::vector<std::int32_t> flags(static_cast<std::size_t>(home.size()), 1);
+    if (home.contains(bad_row)) flags[static_cast<std::size_t>(bad_row - home.begin)] = 0;
+    collector.finite({flags.data(), base::DType::i32, 1, home.size(), 1});
+    collector.scores(scores);
+    feed_logits(collector, 0, 2);  // in two calls, as chunks come
+    feed_logits(collector, 2, 1);
+    storage::TimingRow timing;
+    timing.rank = world.rank();
+    timing.set_phase("head");
+    collector.end(std::span(&timing, 1));
+    if (writer) writer->close();
+    world.barrier();
+  }
+  void feed_experts(Collector& collector) {
+    std::vector<std::int32_t> ids;
+    for (std::int64_t row = home.begin; row < home.end; ++row)
+      ids.insert(ids.end(), {static_cast<std::int32_t>(row % 8), static_cast<std::int32_t>(7 - row % 8)});
+    collector.experts(0, {ids.data(), base::DType::i32, 1, home.size(), 2});
+  }
+  void feed_logits(Collector& collector, std::int64_t first, std::int64_t count) {
+    const std::int64_t begin = stage.context.local.vocab.front().begin,
+                       columns = stage.context.local.vocab_count();
+    std::vector<float> values;
+    for (std::int64_t run = first; run < first + count; ++run)
+      for (std::int64_t i = 0; i < columns; ++i)
+        values.push_back(logit(run, begin + i));
+    collector.last_logits(first, {values.data(), base::DType::f32, 1, count, columns});
+  }
+
+  std::string part() const { return folder / ("parts/" + storage::names_in(folder / "parts").at(0)); }
+  template <class T>
+  std::vector<T> read(const std::string& dataset, base::DType dtype, std::size_t count) const {
+    const storage::h5::File file = storage::h5::File::open_to_read(part(), base::ExitCode::input);
+    EXPECT_EQ(base::checked_elements(file.dataset(dataset).info().shape),
+              static_cast<std::int64_t>(count));
+    std::vector<T> values(count);
+    file.dataset(dataset).read_all(dtype, values.data());
+    return values;
+  }
+
+  mpi::Communicator world = mpi::everyone();
+  SharedFolder folder{world};
+  plan::ModelSpec spec = model::small_spec();
+  plan::Grid grid{1, 1, 1, world.size()};
+  model::Stage stage{spec, grid};
+  Topology topology = make_topology(grid, world, *stage.backend);
+  std::optional<storage::InputSet> inputs;
+  plan::Outputs outputs;
+  model::MicroBatch batch;
+  plan::Range home;
+  model::TokenScores scores;
+  std::int64_t bad_row = -1;
+};
+
+TEST_F(CollectorTest, RowsOfAllRanksStandInOrder) {
+  collect();
+
+  if (!topology.is_writer()) return;
+  EXPECT_EQ(read<float>("/hidden/embed", base::DType::f32, 128), hidden_rows(-1, {0, 8}));
+  EXPECT_EQ(read<float>("/hidden/final", base::DType::f32, 128), hidden_rows(1, {0, 8}));
+  EXPECT_EQ(read<std::uint16_t>("/experts/00", base::DType::u16, 16),
+            (std::vector<std::uint16_t>{0, 7, 1, 6, 2, 5, 3, 4, 4, 3, 5, 2, 6, 1, 7, 0}));
+}
+
+TEST_F(CollectorTest, LogitsOfAllRanksStandSideBySide) {
+  collect();
+
+  if (!topology.is_writer()) return;
+  std::vector<float> expected;
+  for (std::int64_t run = 0; run < 3; ++run)
+    for (std::int64_t token = 0; token < 37; ++token)
+      expected.push_back(logit(run, token));
+  EXPECT_EQ(read<float>("/last_logits", base::DType::f32, 111), expected);
+}
+
+TEST_F(CollectorTest, SumsBeginWhereTheInputsSay) {
+  collect();
+
+  if (!topology.is_writer()) return;
+  // sequence 2 from position 2: rows 2, 3; sequence 0 from 1 (nothing predicts 0): rows 5, 6
+  EXPECT_EQ(read<double>("/logprobs/sum", base::DType::f64, 3), (std::vector<double>{-2.5, -5.5, 0}));
+  EXPECT_EQ(read<std::uint64_t>("/logprobs/count", base::DType::u64, 3),
+            (std::vector<std::uint64_t>{2, 2, 0}));
+  EXPECT_EQ(read<std::uint8_t>("/logprobs/is_greedy", base::DType::u8, 3),
+            (std::vector<std::uint8_t>{1, 0, 1}));
+  const std::vector<float> token = read<float>("/logprobs/token", base::DType::f32, 8);
+  for (std::size_t row = 0; row < 8; ++row)
+    EXPECT_EQ(std::bit_cast<std::uint32_t>(token[row]),
+              std::bit_cast<std::uint32_t>(scores.logprob[row]));
+}
+
+TEST_F(CollectorTest, EverySequenceIsListedWithItsStatus) {
+  collect();
+
+  if (!topology.is_writer()) return;
+  const std::vector<storage::PartEntry> entries = storage::read_part(part(), uuid);
+  ASSERT_EQ(entries.size(), 3u);
+  EXPECT_EQ(entries[0].sequence, 2);
+  EXPECT_EQ(entries[0].length, 4);
+  EXPECT_EQ(entries[1].sequence, 0);
+  EXPECT_EQ(entries[2].token_row, 7);
+  for (const storage::PartEntry& entry : entries)
+    EXPECT_EQ(entry.status, storage::SequenceStatus::ok);
+}
+
+TEST_F(CollectorTest, ARowThatIsNotFiniteMarksItsSequenceAlone) {
+  bad_row = 6;
+
+  collect();
+
+  if (!topology.is_writer()) return;
+  const std::vector<storage::PartEntry> entries = storage::read_part(part(), uuid);
+  ASSERT_EQ(entries.size(), 3u);
+  EXPECT_EQ(entries[0].status, storage::SequenceStatus::ok);
+  EXPECT_EQ(entries[1].status, storage::SequenceStatus::not_finite);
+  EXPECT_NE(entries[1].error.find("hidden state"), std::string::npos);
+  EXPECT_EQ(entries[2].status, storage::SequenceStatus::ok);
+}
+
+TEST_F(CollectorTest, AScoreThatIsNotFiniteMarksItsSequenceAlone) {
+  scores.logprob[1] = -std::numeric_limits<float>::infinity();  // before score_from: bad all the same
+
+  collect();
+
+  if (!topology.is_writer()) return;
+  const std::vector<storage::PartEntry> entries = storage::read_part(part(), uuid);
+  ASSERT_EQ(entries.size(), 3u);
+  EXPECT_EQ(entries[0].status, storage::SequenceStatus::not_finite);
+  EXPECT_EQ(entries[1].status, storage::SequenceStatus::ok);
+}
+
+TEST_F(CollectorTest, PooledRowsAreOneForEachSequence) {
+  outputs.pooling = plan::Pooling::mean;
+
+  collect();
+
+  if (!topology.is_writer()) return;
+  std::vector<float> expected;
+  for (const plan::Range rows : {plan::Range{0, 4}, plan::Range{4, 7}, plan::Range{7, 8}})
+    for (std::int64_t column = 0; column < 16; ++column) {
+      float sum = 0;
+      for (std::int64_t row = rows.begin; row < rows.end; ++row)
+        sum += hidden_value(1, row, column);
+      expected.push_back(sum / static_cast<float>(rows.size()));
+    }
+  EXPECT_EQ(read<float>("/hidden/final", base::DType::f32, 48), expected);
+}
+
+TEST_F(CollectorTest, TimingOfEveryRankIsInThePart) {
+  collect();
+
+  if (!topology.is_writer()) return;
+  const storage::h5::File file = storage::h5::File::open_to_read(part(), base::ExitCode::input);
+  std::vector<storage::TimingRow> rows(static_cast<std::size_t>(world.size()));
+  file.dataset("/timing/phases")
+      .read_records(0, world.size(), storage::timing_fields(), sizeof(storage::TimingRow),
+                    rows.data());
+  for (int rank = 0; rank < world.size(); ++rank) {
+    EXPECT_EQ(rows[static_cast<std::size_t>(rank)].rank, rank);
+    EXPECT_STREQ(rows[static_cast<std::size_t>(rank)].phase, "head");
+  }
+}
+
+}  // namespace
+}  // namespace tetrarch::engine

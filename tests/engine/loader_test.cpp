@@ -1,0 +1,159 @@
+// Each rank's shard from one file, every byte of which is read once by all ranks together.
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/loader.hpp"
+
+#include <algorithm>
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include "engine/shared_folder.hpp"
+#include "model/stage.hpp"
+#include "storage/synthesize.hpp"
+
+namespace tetrarch::engine {
+namespace {
+
+constexpr std::uint64_t seed = 7;
+
+/// As storage::synthesize_weights writes it.
+float written(const plan::TensorSpec& tensor, std::int64_t expert, std::int64_t row,
+              std::int64_t column) {
+  float value = 0;
+  storage::synthesize_values(tensor, seed, expert, row * tensor.columns() + column,
+                             std::span(&value, 1));
+  return value;
+}
+
+struct LoaderTest : ::testing::Test {
+  LoaderTest() {
+    base::Log log(base::Log::Sink::none);
+    folder.on_root([&] { storage::synthesize_weights(spec, 4, seed, path, log); });
+  }
+  model::ModelShard load(model::Stage& stage, plan::VerifyMode verify) {
+    const storage::WeightsFile weights = storage::WeightsFile::open(path);
+    const Topology topology = make_topology(stage.grid, stage.world, *stage.backend);
+    report = {};
+    return load_shard(weights, verify, stage.context.local, topology, stage.world, *stage.backend,
+                      stage.timeline, report);
+  }
+
+  mpi::Communicator world = mpi::everyone();
+  SharedFolder folder{world};
+  std::string path = folder / "weights.h5";
+  plan::ModelSpec spec = model::small_spec();
+  LoadReport report;
+};
+
+/// Products of one row with both matrices must have the same bits.
+void expect_same(model::Stage& stage, const backend::Matrix& found,
+                 const backend::Matrix& expected) {
+  ASSERT_EQ(found.outputs(), expected.outputs());
+  ASSERT_EQ(found.inputs(), expected.inputs());
+  std::vector<float> x, a(static_cast<std::size_t>(found.outputs())), b(a.size());
+  for (std::int64_t i = 0; i < found.inputs(); ++i)
+    x.push_back(0.1f * static_cast<float>(i % 7) + 0.3f);
+  const backend::Tensor in{x.data(), base::DType::f32, 1, 1, found.inputs()};
+  backend::Compute& compute = stage.context.compute;
+  compute.gemm(in, found, {a.data(), base::DType::f32, 1, 1, found.outputs()});
+  compute.gemm(in, expected, {b.data(), base::DType::f32, 1, 1, found.outputs()});
+  EXPECT_EQ(a, b);
+}
+
+void expect_same(model::Stage& stage, const model::Matrices& found,
+                 const model::Matrices& expected) {
+  ASSERT_EQ(found.size(), expected.size());
+  for (std::size_t i = 0; i < found.size(); ++i)
+    expect_same(stage, *found[i], *expected[i]);
+}
+
+void expect_same(model::Stage& stage, const model::Vector& found, const model::Vector& expected) {
+  EXPECT_EQ(model::floats_of(stage, found.tensor), model::floats_of(stage, expected.tensor));
+}
+
+void expect_same(model::Stage& stage, const model::ModelShard& found,
+                 const model::ModelShard& expected) {
+  expect_same(stage, found.embed, expected.embed);
+  expect_same(stage, found.final_norm, expected.final_norm);
+  expect_same(stage, *found.head, *expected.head);
+  const model::LayerWeights &a = found.layers.at(0), &b = expected.layers.at(0);
+  expect_same(stage, a.attn_norm, b.attn_norm);
+  expect_same(stage, a.moe_norm, b.moe_norm);
+  expect_same(stage, *a.q, *b.q);
+  expect_same(stage, *a.k, *b.k);
+  expect_same(stage, *a.v, *b.v);
+  expect_same(stage, *a.router, *b.router);
+  expect_same(stage, a.o, b.o);
+  expect_same(stage, a.gate, b.gate);
+  expect_same(stage, a.up, b.up);
+  ASSERT_EQ(a.down.size(), b.down.size());
+  for (std::size_t slice = 0; slice < a.down.size(); ++slice)
+    expect_same(stage, a.down[slice], b.down[slice]);
+}
+
+TEST_F(LoaderTest, EachRankHasItsShardWhoeverReadIt) {
+  for (const std::int64_t kv_heads : {4, 1}) {
+    spec.num_kv_heads = kv_heads;
+    base::Log log(base::Log::Sink::none);
+    path = folder / ("kv" + std::to_string(kv_heads) + ".h5");
+    folder.on_root([&] { storage::synthesize_weights(spec, 4, seed, path, log); });
+    for (const plan::Grid& grid : model::grids_of(world.size())) {
+      SCOPED_TRACE(plan::to_string(grid));
+      model::Stage stage(spec, grid);
+
+      const model::ModelShard shard = load(stage, plan::VerifyMode::fast);
+
+      expect_same(stage, shard, model::make_shard(stage, written));
+    }
+  }
+}
+
+TEST_F(LoaderTest, EveryByteIsReadByOneRankAlone) {
+  for (const plan::Grid& grid : model::grids_of(world.size())) {
+    SCOPED_TRACE(plan::to_string(grid));
+    model::Stage stage(spec, grid);
+
+    load(stage, plan::VerifyMode::fast);
+
+    EXPECT_EQ(world.sum(report.bytes_read), storage::WeightsFile::open(path).total_bytes());
+    EXPECT_EQ(report.bytes_read + report.bytes_received, stage.memory({1}, 2.0).weight_bytes);
+  }
+}
+
+TEST_F(LoaderTest, DamageIsToldByEveryRankInTheSameWords) {
+  // a norm that each rank holds and one of them reads
+  const plan::TensorSpec norm = plan::tensors_of(spec, 4).at(1);
+  ASSERT_EQ(norm.role, plan::Role::attn_norm);
+  folder.on_root([&] {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+    const float value = written(norm, 0, 0, 0), next = written(norm, 0, 0, 1);
+    std::string pattern(8, '\0');
+    std::copy_n(reinterpret_cast<const char*>(&value), 4, pattern.begin());
+    std::copy_n(reinterpret_cast<const char*>(&next), 4, pattern.begin() + 4);
+    const std::size_t at = bytes.find(pattern);
+    EXPECT_NE(at, std::string::npos);
+    file.clear();
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put(static_cast<char>(bytes[at] ^ 1));
+  });
+  for (const plan::Grid& grid : model::grids_of(world.size())) {
+    SCOPED_TRACE(plan::to_string(grid));
+    model::Stage stage(spec, grid);
+    std::string message;
+    try {
+      load(stage, plan::VerifyMode::fast);
+    } catch (const base::UsageError& error) {
+      EXPECT_EQ(error.code(), base::ExitCode::weights);
+      message = error.what();
+    }
+
+    EXPECT_NE(message.find("/layers/00/attn_norm"), std::string::npos) << message;
+    for (const std::string& other : world.all_gather(message))
+      EXPECT_EQ(other, message);
+    EXPECT_NO_THROW(load(stage, plan::VerifyMode::none));
+  }
+}
+
+}  // namespace
+}  // namespace tetrarch::engine

@@ -1,0 +1,275 @@
+// Log-probabilities against a double-precision log-softmax over the whole vocabulary.
+// SPDX-License-Identifier: Apache-2.0
+#include "model/head.hpp"
+
+#include <bit>
+#include <cmath>
+#include <map>
+#include <optional>
+
+#include <gtest/gtest.h>
+
+#include "model/stage.hpp"
+
+namespace tetrarch::model {
+namespace {
+
+double log_softmax(const std::vector<double>& logits, std::size_t target) {
+  const double max = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const double logit : logits)
+    sum += std::exp(logit - max);
+  return logits[target] - max - std::log(sum);
+}
+
+/// Statistics as the backend leaves them, of `logits` cut into as many slices as asked.
+std::vector<backend::SliceStats> stats_of(const std::vector<float>& logits, std::int64_t slices,
+                                          std::int64_t target) {
+  std::vector<backend::SliceStats> stats;
+  for (std::int64_t slice = 0; slice < slices; ++slice) {
+    const plan::Range range = plan::even_range(std::ssize(logits), slices, slice);
+    const auto begin = logits.begin() + range.begin, end = logits.begin() + range.end;
+    backend::SliceStats s{*std::max_element(begin, end), 0, 0, 0};
+    for (auto at = begin; at != end; ++at)
+      s.sum_exp += std::exp(*at - s.max);
+    if (range.contains(target)) s.target = logits[static_cast<std::size_t>(target)];
+    stats.push_back(s);
+  }
+  return stats;
+}
+
+void expect_log_softmax(const std::vector<float>& logits) {
+  const std::vector<double> wide(logits.begin(), logits.end());
+  for (const std::int64_t slices : {1, 2, 4, 8})
+    for (std::int64_t target = 0; target < std::ssize(logits); ++target) {
+      std::int64_t owner = 0;
+      while (!plan::even_range(std::ssize(logits), slices, owner).contains(target))
+        ++owner;
+      const double expected = log_softmax(wide, static_cast<std::size_t>(target));
+
+      const float found = log_probability(stats_of(logits, slices, target), owner);
+
+      EXPECT_NEAR(found, expected, 3e-7 * (1 + std::abs(expected))) << slices << " " << target;
+    }
+}
+
+TEST(LogProbability, IsTheLogSoftmaxOfModerateLogits) {
+  std::vector<float> logits;
+  for (int i = 0; i < 37; ++i)
+    logits.push_back(static_cast<float>((i * 29) % 37) / 8 - 2);
+
+  expect_log_softmax(logits);
+}
+
+TEST(LogProbability, NeitherOverflowsNorVanishes) {
+  std::vector<float> high(16, 88.0f), far(16, -10000.0f), near(16, 0.0f);
+  high[3] = 90;
+  far[9] = 10000;
+  near[0] = 1e-6f;
+  std::vector<float> low(16, -30000.0f);
+  low[5] = -30001;
+
+  expect_log_softmax(high);
+  expect_log_softmax(far);
+  expect_log_softmax(near);
+  expect_log_softmax(low);
+}
+
+TEST(LogProbability, CertaintyIsZero) {
+  std::vector<float> logits(8, -1e30f);
+  logits[6] = 5;
+
+  EXPECT_EQ(log_probability(stats_of(logits, 4, 6), 3), 0.0f);
+}
+
+TEST(LogProbability, SlicesAreSummedByTheTree) {
+  // (1 + 0) + (2^-53 + 2^-53) = 1 + 2^-52, of which a running sum would keep nothing
+  const float tiny = 0x1p-53f;
+  const std::vector<backend::SliceStats> stats{
+      {0, 1, 0, 0}, {0, 0, 0, 0}, {0, tiny, 0, 0}, {0, tiny, 0, 0}};
+
+  const float found = log_probability(stats, 0);
+
+  EXPECT_EQ(found, static_cast<float>(-std::log(1.0 + 0x1p-52)));
+  EXPECT_LT(found, 0.0f);
+}
+
+TEST(LogProbability, MoreThanEightSlicesAreADefect) {
+  EXPECT_THROW(log_probability(std::vector<backend::SliceStats>(9), 0), base::InternalError);
+}
+
+float logit_weight(std::int64_t token, std::int64_t column) {
+  return static_cast<float>((7 * token + 3 * column) % 11) - 5;
+}
+
+struct HeadStep {
+  explicit HeadStep(const std::vector<std::int64_t>& lengths, std::int64_t head_chunk = 0)
+      : stage(small_spec(), {1, 1, 1, mpi::everyone().size()}),
+        shard(make_shard(stage,
+                         [](const plan::TensorSpec& tensor, std::int64_t, std::int64_t row,
+                            std::int64_t column) {
+                           return tensor.role == plan::Role::head ? logit_weight(row, column) : 1.0f;
+                         })) {
+    const std::int64_t count = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
+    std::vector<std::int32_t> tokens;
+    for (std::int64_t i = 0; i < count; ++i)
+      tokens.push_back(static_cast<std::int32_t>((i * 17 + 3) % 37));
+    batch = batch_of(lengths, tokens);
+    plan::MemoryPlan memory = stage.memory({std::max<std::int64_t>(1, count)}, 2.0);
+    if (head_chunk > 0) memory.head_chunk = head_chunk;
+    workspace.emplace(memory, *stage.backend);
+    begin(stage, batch, *workspace);
+  }
+
+  /// Row t of the part: half of a small whole number per column.
+  static float row_value(std::int64_t row, std::int64_t column) {
+    return static_cast<float>((row * 5 + column * (row + 1)) % 7 - 3) / 2;
+  }
+  std::vector<double> logits(std::int64_t row, double size = 1) const {
+    std::vector<double> all(37, 0.0);
+    for (std::int64_t token = 0; token < 37; ++token)
+      for (std::int64_t column = 0; column < 16; ++column)
+        all[static_cast<std::size_t>(token)] +=
+            size * double{row_value(row, column)} * double{logit_weight(token, column)};
+    return all;
+  }
+
+  TokenScores run(const HeadRequest& request, float size = 1) {
+    const backend::Tensor normed = workspace->tensor(
+        plan::BufferName::normed, stage.spec.dtype, 1, workspace->home().size(), 16);
+    std::vector<float> rows;
+    for (std::int64_t row = workspace->home().begin; row < workspace->home().end; ++row)
+      for (std::int64_t column = 0; column < 16; ++column)
+        rows.push_back(size * row_value(row, column));
+    put(stage, rows, normed);
+    return head_step(
+        stage.context, shard, normed, request,
+        [&](std::int64_t first_run, const backend::Tensor& logits) {
+          const std::vector<float> values = floats_of(stage, logits);
+          for (std::int64_t i = 0; i < logits.rows; ++i)
+            last[first_run + i].assign(values.begin() + i * logits.columns,
+                                       values.begin() + (i + 1) * logits.columns);
+        },
+        *workspace);
+  }
+
+  Stage stage;
+  ModelShard shard;
+  MicroBatch batch;
+  std::optional<Workspace> workspace;
+  std::map<std::int64_t, std::vector<float>> last;  // local columns, by run
+};
+
+void expect_scores(HeadStep& step, const TokenScores& scores, double size = 1) {
+  ASSERT_EQ(std::ssize(scores.logprob), step.batch.num_tokens());
+  std::int64_t row = 0;
+  for (const SequenceRows& run : step.batch.rows)
+    for (std::int64_t i = 0; i < run.count; ++i, ++row) {
+      const auto at = static_cast<std::size_t>(row);
+      if (i == 0) {
+        EXPECT_TRUE(std::isnan(scores.logprob[at]));
+        EXPECT_EQ(scores.is_greedy[at], 1);
+        continue;
+      }
+      const std::vector<double> logits = step.logits(row - 1, size);
+      const auto target = static_cast<std::size_t>(step.batch.token[at]);
+      const double expected = log_softmax(logits, target);
+      EXPECT_NEAR(scores.logprob[at], expected, 1e-6 * (1 + std::abs(expected))) << row;
+      const auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
+      EXPECT_EQ(scores.is_greedy[at], best == step.batch.token[at]) << row;
+    }
+}
+
+TEST(Head, ScoresAreTheLogSoftmaxOfTheRowBefore) {
+  HeadStep step({5, 1, 9, 2});
+
+  const TokenScores scores = step.run({.logprobs = true});
+
+  expect_scores(step, scores);
+  EXPECT_TRUE(step.last.empty());
+}
+
+TEST(Head, LargeLogitsKeepTheirPrecision) {
+  HeadStep step({11});
+
+  const TokenScores scores = step.run({.logprobs = true}, 1024);
+
+  expect_scores(step, scores, 1024);
+}
+
+TEST(Head, ChunksOfAnySizeGiveTheSameBits) {
+  HeadStep whole({5, 1, 9, 2});
+  const TokenScores expected = whole.run({.logprobs = true, .last_logits = true});
+  for (const std::int64_t chunk : {1, 2, 5}) {
+    HeadStep step({5, 1, 9, 2}, chunk);
+
+    const TokenScores found = step.run({.logprobs = true, .last_logits = true});
+
+    for (std::size_t i = 0; i < expected.logprob.size(); ++i)
+      EXPECT_EQ(std::bit_cast<std::uint32_t>(found.logprob[i]),
+                std::bit_cast<std::uint32_t>(expected.logprob[i]));
+    EXPECT_EQ(found.is_greedy, expected.is_greedy);
+    EXPECT_EQ(step.last, whole.last);
+  }
+}
+
+TEST(Head, LastLogitsAreThoseAfterEachSequencesEnd) {
+  HeadStep step({5, 1, 9});
+
+  const TokenScores scores = step.run({.last_logits = true});
+
+  EXPECT_TRUE(scores.logprob.empty());
+  ASSERT_EQ(step.last.size(), 3u);
+  const std::int64_t first = step.stage.context.local.vocab.front().begin;
+  std::int64_t end = 0;
+  for (std::int64_t run = 0; run < 3; ++run) {
+    end += step.batch.rows[static_cast<std::size_t>(run)].count;
+    const std::vector<double> logits = step.logits(end - 1);
+    ASSERT_EQ(std::ssize(step.last[run]), step.stage.context.local.vocab_count());
+    for (std::size_t i = 0; i < step.last[run].size(); ++i)
+      EXPECT_EQ(step.last[run][i], static_cast<float>(logits[static_cast<std::size_t>(first) + i]));
+  }
+}
+
+TEST(Head, EqualLogitsAreGreedyForTheLowestIdAlone) {
+  HeadStep step({4});
+  step.batch.token = {5, 0, 1, 36};  // rows of zeros predict every token alike
+
+  const TokenScores scores = step.run({.logprobs = true}, 0);
+
+  EXPECT_EQ(scores.is_greedy, (std::vector<std::uint8_t>{1, 1, 0, 0}));
+  for (std::size_t i = 1; i < 4; ++i)
+    EXPECT_FLOAT_EQ(scores.logprob[i], static_cast<float>(-std::log(37.0)));
+}
+
+TEST(Head, NothingWantedIsNothingDone) {
+  HeadStep step({4});
+
+  const TokenScores scores = step.run({});
+
+  EXPECT_TRUE(scores.logprob.empty() && scores.is_greedy.empty() && step.last.empty());
+}
+
+TEST(Head, NoTokensAreNoScores) {
+  HeadStep step({});
+
+  const TokenScores scores = step.run({.logprobs = true, .last_logits = true});
+
+  EXPECT_TRUE(scores.logprob.empty() && step.last.empty());
+}
+
+TEST(Head, TheFinalNormDividesByTheRootMeanSquare) {
+  HeadStep step({6});
+  put(step.stage,
+      std::vector<float>(static_cast<std::size_t>(step.workspace->residual().elements()), -3.0f),
+      step.workspace->residual());
+
+  const backend::Tensor normed = final_norm_step(step.stage.context, step.shard, *step.workspace);
+
+  EXPECT_EQ(normed.rows, step.workspace->home().size());
+  for (const float value : floats_of(step.stage, normed))
+    EXPECT_NEAR(value, -1.0, 1e-5);
+}
+
+}  // namespace
+}  // namespace tetrarch::model

@@ -1,0 +1,218 @@
+// One layer that adds nothing: what passes by must be the embedding, on every grid.
+// SPDX-License-Identifier: Apache-2.0
+#include "model/transformer.hpp"
+
+#include <cmath>
+#include <limits>
+#include <optional>
+
+#include <gtest/gtest.h>
+
+#include "model/stage.hpp"
+
+namespace tetrarch::model {
+namespace {
+
+float embedding(std::int64_t token, std::int64_t column) {
+  return static_cast<float>((token * 5 + column * 3) % 13 + 1) / 4;
+}
+
+/// Everything but o and down is at work; those two are zero.
+float silent_layer(const plan::TensorSpec& tensor, std::int64_t expert, std::int64_t row,
+                   std::int64_t column) {
+  if (tensor.role == plan::Role::embed) return embedding(row, column);
+  if (tensor.role == plan::Role::o || tensor.role == plan::Role::down) return 0.0f;
+  return static_cast<float>((expert + 3 * row + 5 * column + static_cast<int>(tensor.role)) % 9 - 4) / 8;
+}
+
+/// Keeps what passed by on this rank, in order.
+struct Witness final : Observer {
+  explicit Witness(const Stage& at) : stage(at) {}
+  void hidden(std::int64_t layer, const backend::Tensor& home) override {
+    seen.push_back("hidden " + std::to_string(layer));
+    rows.push_back(floats_of(stage, home));
+  }
+  void experts(std::int64_t layer, const backend::Tensor& expert_id) override {
+    seen.push_back("experts " + std::to_string(layer));
+    expert_ids = integers_of(stage, expert_id);
+  }
+  void last_logits(std::int64_t, const backend::Tensor& logits) override {
+    num_last += logits.rows;
+  }
+  void finite(const backend::Tensor& flag) override {
+    seen.emplace_back("finite");
+    flags = integers_of(stage, flag);
+  }
+
+  const Stage& stage;
+  std::vector<std::string> seen;
+  std::vector<std::vector<float>> rows;
+  std::vector<std::int32_t> expert_ids, flags;
+  std::int64_t num_last = 0;
+};
+
+/// EP rank e has two sequences of 3 + e and 4 tokens.
+struct Forward {
+  explicit Forward(const plan::Grid& grid, const WeightValue& value = silent_layer)
+      : stage(small_spec(), grid), shard(make_shard(stage, value)), witness(stage) {
+    std::vector<std::int64_t> parts;
+    for (int ep = 0; ep < grid.ep; ++ep)
+      parts.push_back(7 + ep);
+    std::vector<std::int32_t> tokens;
+    for (int i = 0; i < 7 + stage.place.ep; ++i)
+      tokens.push_back((11 * i + 5 * stage.place.ep) % 37);
+    batch = batch_of({3 + stage.place.ep, 4}, tokens);
+    workspace.emplace(stage.memory(parts, 2.0), *stage.backend);
+    begin(stage, batch, *workspace);
+  }
+  void run() {
+    const Transformer transformer(stage.context, shard, 16, *stage.backend);
+    transformer.embed(*workspace, witness);
+    extra_rounds = transformer.run_layers({0, 1}, *workspace, witness);
+    scores = transformer.finish({.logprobs = true, .last_logits = true}, *workspace, witness);
+  }
+  std::int32_t token(std::int64_t home_row) const {
+    return batch.token[static_cast<std::size_t>(workspace->home().begin + home_row)];
+  }
+
+  Stage stage;
+  ModelShard shard;
+  Witness witness;
+  MicroBatch batch;
+  std::optional<Workspace> workspace;
+  std::int64_t extra_rounds = 0;
+  TokenScores scores;
+};
+
+template <class Test>
+void on_every_grid(const Test& test) {
+  for (const plan::Grid& grid : grids_of(mpi::everyone().size())) {
+    SCOPED_TRACE(plan::to_string(grid));
+    test(grid);
+  }
+}
+
+TEST(Transformer, AnEmptyLayerLeavesTheEmbedding) {
+  on_every_grid([](const plan::Grid& grid) {
+    Forward forward(grid);
+
+    forward.run();
+
+    const std::int64_t home = forward.workspace->home().size();
+    ASSERT_EQ(forward.witness.rows.size(), 3u);
+    ASSERT_EQ(std::ssize(forward.witness.rows[0]), home * 16);
+    for (std::int64_t i = 0; i < home * 16; ++i)
+      EXPECT_EQ(forward.witness.rows[0][static_cast<std::size_t>(i)],
+                embedding(forward.token(i / 16), i % 16));
+    EXPECT_EQ(forward.witness.rows[1], forward.witness.rows[0]);
+  });
+}
+
+TEST(Transformer, TheObserverSeesEachStepInOrder) {
+  on_every_grid([](const plan::Grid& grid) {
+    Forward forward(grid);
+
+    forward.run();
+
+    EXPECT_EQ(forward.witness.seen, (std::vector<std::string>{"hidden -1", "experts 0", "hidden 0",
+                                                              "hidden 1", "finite"}));
+    EXPECT_EQ(forward.witness.num_last, 2);
+  });
+}
+
+TEST(Transformer, EachTokenHasTwoDifferentExperts) {
+  on_every_grid([](const plan::Grid& grid) {
+    Forward forward(grid);
+
+    forward.run();
+
+    const std::vector<std::int32_t>& ids = forward.witness.expert_ids;
+    ASSERT_EQ(std::ssize(ids), forward.workspace->home().size() * 2);
+    for (std::size_t i = 0; i < ids.size(); i += 2) {
+      EXPECT_NE(ids[i], ids[i + 1]);
+      EXPECT_TRUE(ids[i] >= 0 && ids[i] < 8 && ids[i + 1] >= 0 && ids[i + 1] < 8);
+    }
+  });
+}
+
+TEST(Transformer, TheFinalStreamIsNormed) {
+  on_every_grid([](const plan::Grid& grid) {
+    Forward forward(grid);
+
+    forward.run();
+
+    const plan::TensorSpec norm = plan::tensors_of(forward.stage.spec, 4).at(
+        plan::tensors_of(forward.stage.spec, 4).size() - 2);
+    ASSERT_EQ(norm.role, plan::Role::final_norm);
+    for (std::int64_t row = 0; row < forward.workspace->home().size(); ++row) {
+      double squares = 0;
+      for (std::int64_t column = 0; column < 16; ++column)
+        squares += std::pow(double{embedding(forward.token(row), column)}, 2);
+      for (std::int64_t column = 0; column < 16; ++column)
+        EXPECT_NEAR(forward.witness.rows[2][static_cast<std::size_t>(row * 16 + column)],
+                    double{silent_layer(norm, 0, 0, column)} *
+                        double{embedding(forward.token(row), column)} /
+                        std::sqrt(squares / 16 + 1e-5),
+                    1e-6);
+    }
+  });
+}
+
+TEST(Transformer, ScoresBeginAtTheSecondTokenOfASequence) {
+  on_every_grid([](const plan::Grid& grid) {
+    Forward forward(grid);
+
+    forward.run();
+
+    const auto second = static_cast<std::size_t>(3 + forward.stage.place.ep);
+    ASSERT_EQ(forward.scores.logprob.size(), second + 4);
+    for (std::size_t i = 0; i < second + 4; ++i)
+      EXPECT_EQ(std::isnan(forward.scores.logprob[i]), i == 0 || i == second) << i;
+  });
+}
+
+TEST(Transformer, ATokenThatIsNotFiniteHarmsItsOwnSequenceAlone) {
+  on_every_grid([](const plan::Grid& grid) {
+    const WeightValue value = [](const plan::TensorSpec& tensor, std::int64_t expert,
+                                 std::int64_t row, std::int64_t column) {
+      const bool is_bad = tensor.role == plan::Role::embed && row == 11 && column == 2;
+      return is_bad ? std::numeric_limits<float>::infinity()
+                    : silent_layer(tensor, expert, row, column);
+    };
+    Forward forward(grid, value);
+
+    forward.run();
+
+    // token 11 is the second of EP rank 0's first sequence
+    const std::int64_t first = forward.workspace->home().begin;
+    ASSERT_EQ(std::ssize(forward.witness.flags), forward.workspace->home().size());
+    for (std::int64_t i = 0; i < forward.workspace->home().size(); ++i) {
+      if (forward.token(i) == 11) {
+        EXPECT_EQ(forward.witness.flags[static_cast<std::size_t>(i)], 0);
+      }
+      if (forward.stage.place.ep == 0 && first + i >= 3) {
+        EXPECT_EQ(forward.witness.flags[static_cast<std::size_t>(i)], 1) << first + i;
+      }
+    }
+  });
+}
+
+TEST(Transformer, WorkIsBookedToItsPhases) {
+  Forward forward({1, 1, mpi::everyone().size(), 1});
+
+  forward.run();
+
+  std::uint64_t experts = 0, head = 0;
+  for (const base::PhaseRecord& record : forward.stage.timeline.cut(0)) {
+    if (record.phase == base::Phase::experts) experts += record.flops;
+    if (record.phase == base::Phase::head) head += record.flops;
+  }
+  const std::int64_t tokens = forward.batch.num_tokens();
+  const std::int64_t all_tokens = forward.stage.world.sum(tokens);
+  EXPECT_EQ(forward.stage.world.sum(static_cast<std::int64_t>(experts)),
+            2 * all_tokens * 2 * 3 * 16 * 24);  // two experts, three products each
+  EXPECT_EQ(head, static_cast<std::uint64_t>(2 * tokens * 16 * 37));  // 2 logits of last tokens too
+}
+
+}  // namespace
+}  // namespace tetrarch::model

@@ -1,0 +1,147 @@
+// A shard from host bytes: complete, in the shapes that the forward pass takes.
+// SPDX-License-Identifier: Apache-2.0
+#include "model/weights.hpp"
+
+#include <gtest/gtest.h>
+
+#include "model/stage.hpp"
+
+namespace tetrarch::model {
+namespace {
+
+float place_of_element(const plan::TensorSpec& tensor, std::int64_t expert, std::int64_t row,
+                       std::int64_t column) {
+  return static_cast<float>(static_cast<int>(tensor.role) + 3 * expert + 5 * row + column) / 64;
+}
+
+/// The shard of one place of a grid, whatever rank builds it.
+ModelShard shard_at(const plan::ModelSpec& spec, const plan::Grid& grid, const plan::Place& place,
+                    backend::Backend& backend, const std::string& without = "") {
+  const plan::LocalSizes local = plan::local_sizes(spec, 4, grid, place);
+  ShardBuilder builder(spec, local, backend);
+  std::vector<plan::TensorSpec> tensors = plan::tensors_of(spec, 4);
+  std::ranges::reverse(tensors);  // any order will do
+  for (const plan::TensorSpec& tensor : tensors) {
+    if (tensor.path == without) continue;
+    const plan::Shard shard = plan::shard_of(tensor, grid, place);
+    for (std::int64_t expert = shard.experts.begin; expert < shard.experts.end; ++expert)
+      builder.add(tensor, expert, local_bytes(tensor, shard, expert, place_of_element));
+  }
+  return builder.take();
+}
+
+struct WeightsTest : ::testing::Test {
+  Stage stage{small_spec(), {}};
+};
+
+void expect_shape(const backend::Matrix& matrix, std::int64_t outputs, std::int64_t inputs) {
+  EXPECT_EQ(matrix.outputs(), outputs);
+  EXPECT_EQ(matrix.inputs(), inputs);
+}
+
+TEST_F(WeightsTest, ShapesAreThoseOfTheRanksPart) {
+  const plan::Grid grid{1, 1, 4, 2};
+  const ModelShard shard = shard_at(stage.spec, grid, {0, 0, 1, 1}, *stage.backend);
+  const LayerWeights& layer = shard.layers.at(0);
+
+  EXPECT_EQ(shard.embed.tensor.rows, 19);  // 9 + 10 of 37
+  expect_shape(*shard.head, 19, 16);
+  EXPECT_EQ(shard.final_norm.tensor.columns, 16);
+  expect_shape(*layer.q, 16, 16);
+  expect_shape(*layer.k, 8, 16);
+  expect_shape(*layer.v, 8, 16);
+  ASSERT_EQ(layer.o.size(), 2u);
+  expect_shape(*layer.o[1], 16, 8);
+  expect_shape(*layer.router, 8, 16);
+  ASSERT_EQ(layer.gate.size(), 2u);
+  expect_shape(*layer.gate[0], 12, 16);
+  expect_shape(*layer.up[1], 12, 16);
+  ASSERT_EQ(layer.down.size(), 2u);
+  ASSERT_EQ(layer.down[0].size(), 2u);
+  expect_shape(*layer.down[1][1], 16, 6);
+}
+
+TEST_F(WeightsTest, ColumnParallelRowsAreTheRanksRows) {
+  const plan::Grid grid{1, 1, 4, 2};
+  const plan::Place place{0, 0, 1, 1};
+  const ModelShard shard = shard_at(stage.spec, grid, place, *stage.backend);
+  // a row of x that picks input 3: y[j] = w[j][3]
+  const backend::Buffer memory = stage.backend->allocate(2 * 16 * 4);
+  const backend::Tensor x{memory->data(), base::DType::f32, 1, 1, 16};
+  const backend::Tensor y{static_cast<float*>(memory->data()) + 16, base::DType::f32, 1, 1, 12};
+  std::vector<float> unit(16, 0.0f);
+  unit[3] = 1;
+  put(stage, unit, x);
+
+  stage.context.compute.gemm(x, *shard.layers[0].up[1], y);
+
+  plan::TensorSpec up;
+  up.role = plan::Role::up;
+  const std::vector<float> found = floats_of(stage, y);
+  for (std::int64_t row = 0; row < 12; ++row)  // expert 3, the second half of 24 rows
+    EXPECT_EQ(found[static_cast<std::size_t>(row)], place_of_element(up, 3, 12 + row, 3));
+}
+
+TEST_F(WeightsTest, RowParallelSlicesAreTheRanksInputs) {
+  const plan::Grid grid{1, 1, 4, 2};
+  const ModelShard shard = shard_at(stage.spec, grid, {0, 0, 1, 1}, *stage.backend);
+  const backend::Buffer memory = stage.backend->allocate(2 * 16 * 4);
+  const backend::Tensor x{memory->data(), base::DType::f32, 1, 1, 6};
+  const backend::Tensor y{static_cast<float*>(memory->data()) + 16, base::DType::f32, 1, 1, 16};
+  put(stage, {0, 0, 1, 0, 0, 0}, x);
+
+  stage.context.compute.gemm(x, *shard.layers[0].down[0][1], y);
+
+  plan::TensorSpec down;
+  down.role = plan::Role::down;
+  const std::vector<float> found = floats_of(stage, y);
+  for (std::int64_t column = 0; column < 16; ++column)  // slice 2 of 4: rows 12 .. 17
+    EXPECT_EQ(found[static_cast<std::size_t>(column)], place_of_element(down, 3, 14, column));
+}
+
+TEST_F(WeightsTest, TheEmbeddingIsKeptBitByBit) {
+  const ModelShard shard = shard_at(stage.spec, {}, {}, *stage.backend);
+
+  plan::TensorSpec embed;
+  embed.role = plan::Role::embed;
+  const std::vector<float> found = floats_of(stage, shard.embed.tensor);
+  ASSERT_EQ(found.size(), 37u * 16);
+  for (std::size_t i = 0; i < found.size(); ++i)
+    EXPECT_EQ(found[i], place_of_element(embed, 0, static_cast<std::int64_t>(i / 16),
+                                         static_cast<std::int64_t>(i % 16)));
+}
+
+TEST_F(WeightsTest, TiedEmbeddingsAreTheHeadToo) {
+  plan::ModelSpec spec = stage.spec;
+  spec.tied_embeddings = true;
+
+  const ModelShard shard = shard_at(spec, {}, {}, *stage.backend);
+
+  expect_shape(*shard.head, 37, 16);
+}
+
+TEST_F(WeightsTest, ExpertsOfTwoMatricesHaveNoGate) {
+  plan::ModelSpec spec = stage.spec;
+  spec.expert_kind = plan::ExpertKind::mlp;
+
+  const ModelShard shard = shard_at(spec, {}, {}, *stage.backend);
+
+  EXPECT_TRUE(shard.layers[0].gate.empty());
+  EXPECT_EQ(shard.layers[0].up.size(), 8u);
+}
+
+TEST_F(WeightsTest, AMissingTensorIsNoticed) {
+  for (const plan::TensorSpec& tensor : plan::tensors_of(stage.spec, 4))
+    EXPECT_THROW(shard_at(stage.spec, {}, {}, *stage.backend, tensor.path), base::InternalError)
+        << tensor.path;
+}
+
+TEST_F(WeightsTest, TooFewBytesAreRefused) {
+  ShardBuilder builder(stage.spec, stage.context.local, *stage.backend);
+  const plan::TensorSpec embed = plan::tensors_of(stage.spec, 4).front();
+
+  EXPECT_THROW(builder.add(embed, 0, std::vector<std::byte>(64)), base::InternalError);
+}
+
+}  // namespace
+}  // namespace tetrarch::model
