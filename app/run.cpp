@@ -113,30 +113,21 @@ std::vector<plan::SequenceLength> left_to_do(const storage::InputSet& inputs,
   return left;
 }
 
-storage::TimingSummary timing_of(const plan::RunConfig& config, const plan::Plan& plan,
-                                 const engine::LoopReport& loop, int num_ranks) {
+storage::TimingSummary timing_of(const plan::RunConfig& config, const plan::Plan& whole,
+                                 const engine::LoopReport& loop, int attempt, int num_ranks) {
   storage::TimingSummary timing;
+  timing.attempt = attempt;
   timing.ttft_seconds = loop.ttft_seconds;
   timing.wall_seconds = loop.wall_seconds;
   timing.startup_seconds = loop.startup_seconds;
-  double flops = 0;
-  std::int64_t left = loop.num_sequences;
-  for (const plan::Microbatch& microbatch : plan.microbatches)
-    for (const plan::SequenceLength& sequence : microbatch.sequences) {
-      if (left-- <= 0) break;
-      const std::int64_t rows = plan.outputs.logprobs ? sequence.length - 1 : 0;
-      flops += plan::sequence_flops(plan.model, sequence.length,
-                                    rows + (plan.outputs.last_logits ? 1 : 0));
-    }
-  timing.model_flops = flops;
-  if (loop.wall_seconds > 0) {
-    timing.tokens_per_second = static_cast<double>(loop.num_tokens) / loop.wall_seconds;
-    timing.tokens_per_ms_per_rank = timing.tokens_per_second / 1e3 / num_ranks;
-    if (config.peak_tflops > 0) {
-      timing.peak_tflops = config.peak_tflops;
-      timing.mfu = flops / loop.wall_seconds / num_ranks / (config.peak_tflops * 1e12);
-    }
-  }
+  timing.num_ranks = num_ranks;
+  if (config.peak_tflops > 0) timing.peak_tflops = config.peak_tflops;
+  timing.model_flops = 0;
+  for (const plan::Microbatch& microbatch : whole.microbatches)
+    for (const plan::SequenceLength& sequence : microbatch.sequences)
+      timing.model_flops += plan::sequence_flops(
+          whole.model, sequence.length,
+          (whole.outputs.logprobs ? sequence.length - 1 : 0) + (whole.outputs.last_logits ? 1 : 0));
   return timing;
 }
 
@@ -248,9 +239,10 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   std::int64_t num_failed = 0;
   if (!loop.is_stopped)
     on_root(world, [&] {
-      const storage::MergeReport merged = storage::merge(
-          *folder, inputs, layout, header, timing_of(config, plan, loop, world.size()), loop.rows,
-          storage::Missing::refused, log);
+      const storage::MergeReport merged =
+          storage::merge(*folder, inputs, layout, header,
+                         timing_of(config, whole, loop, static_cast<int>(state[0]), world.size()),
+                         loop.rows, storage::Missing::refused, log);
       if (!config.keep_parts) folder->remove_parts();
       num_failed = merged.num_failed;
     });

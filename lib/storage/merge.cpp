@@ -3,7 +3,9 @@
 #include "storage/merge.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
+#include <map>
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -144,12 +146,38 @@ void write_root(h5::File& file, const RunFolder& folder, const ResultsHeader& he
                      static_cast<std::uint8_t>(header.reproducible && !folder.is_mixed()));
 }
 
+/// From the first microbatch's start to the last record, of each attempt that parts know of.
+class AttemptWalls {
+ public:
+  void add(std::span<const TimingRow> rows) {
+    for (const TimingRow& row : rows) {
+      if (row.microbatch < 0) continue;
+      const auto [at, is_new] = spans_.try_emplace(row.attempt, row.start_s, row.start_s);
+      at->second.first = std::min(at->second.first, row.start_s);
+      at->second.second = std::max(at->second.second, row.start_s + row.seconds);
+    }
+  }
+  /// The sum, with what the attempt at hand says of itself in place of its own records.
+  double total(const TimingSummary& summary) const {
+    double seconds = std::isnan(summary.wall_seconds) ? 0 : summary.wall_seconds;
+    for (const auto& [attempt, span] : spans_)
+      if (attempt != summary.attempt || std::isnan(summary.wall_seconds))
+        seconds += span.second - span.first;
+    return seconds > 0 ? seconds : TimingSummary::unknown;
+  }
+
+ private:
+  std::map<int, std::pair<double, double>> spans_;
+};
+
 void write_timing(h5::File& file, const Committed& committed, std::span<const TimingRow> rows,
                   const TimingSummary& summary, std::int64_t ok_tokens) {
   h5::Dataset phases =
       file.create_records("/timing/phases", timing_fields(), sizeof(TimingRow), timing_description);
   Xxh3 hash;
+  AttemptWalls walls;
   const auto append = [&](std::span<const TimingRow> more) {
+    walls.add(more);
     phases.append_records(static_cast<std::int64_t>(more.size()), timing_fields(),
                           sizeof(TimingRow), more.data());
     hash.update(std::as_bytes(more));
@@ -173,13 +201,15 @@ void write_timing(h5::File& file, const Committed& committed, std::span<const Ti
     file.set_attribute(key, value, "/timing");
   };
   file.set_attribute("tokens", static_cast<std::uint64_t>(ok_tokens), "/timing");
+  const double wall = walls.total(summary);
+  const double rate = static_cast<double>(ok_tokens) / wall;
   number("ttft_seconds", summary.ttft_seconds);
-  number("wall_seconds", summary.wall_seconds);
+  number("wall_seconds", wall);
   number("startup_seconds", summary.startup_seconds);
-  number("tokens_per_second", summary.tokens_per_second);
-  number("tokens_per_ms_per_rank", summary.tokens_per_ms_per_rank);
+  number("tokens_per_second", rate);
+  number("tokens_per_ms_per_rank", rate / 1e3 / summary.num_ranks);
   number("model_flops", summary.model_flops);
-  number("mfu", summary.mfu);
+  number("mfu", summary.model_flops / wall / summary.num_ranks / (summary.peak_tflops * 1e12));
   number("peak_tflops", summary.peak_tflops);
   number("joules", summary.joules);
   for (const auto& [key, value] : summary.predicted)

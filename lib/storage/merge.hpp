@@ -19,8 +19,8 @@ namespace tetrarch::storage {
 /// Root attributes of results.h5 that the run knows; the others come from folder and build.
 struct ResultsHeader {
   std::string command_line;
-  std::string config_json;   // of the model, as in weights.h5
-  std::string options_json;  // every option: value and origin
+  std::string config_json;                // of the model, as in weights.h5
+  std::string options_json;               // every option: value and origin
   std::string weights_xxh3, inputs_xxh3;  // 16 hex digits
   plan::Grid grid;
   std::string backend;  // "cpu"
@@ -28,12 +28,17 @@ struct ResultsHeader {
   bool reproducible = true;
 };
 
-/// Attributes of /timing; what is not known stays NaN.
+/// What the finishing attempt knows of its time; what is not known stays NaN. The rates of /timing
+/// are derived from it: wall_seconds there sums over all attempts, those that were killed as far as
+/// their parts tell.
 struct TimingSummary {
   static constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
+  int attempt = 0;  // whose wall_seconds these are
   double ttft_seconds = unknown, wall_seconds = unknown, startup_seconds = unknown;
-  double tokens_per_second = unknown, tokens_per_ms_per_rank = unknown;
-  double model_flops = unknown, mfu = unknown, peak_tflops = unknown, joules = unknown;
+  double model_flops = unknown;  // of all ok sequences
+  double peak_tflops = unknown;  // of one rank
+  int num_ranks = 1;
+  double joules = unknown;
   std::vector<std::pair<std::string, double>> predicted;  // "predicted_..." and its value
 };
 

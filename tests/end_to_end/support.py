@@ -172,9 +172,11 @@ class Test:
     # -- files --------------------------------------------------------------------------------
 
     def synth(self, name, *arguments):
-        """A folder with a random model of these sizes and 4 sequences."""
+        """A folder with a random model of these sizes, and inputs that a test may replace."""
         folder = self.folder / name
-        self.tetrarch("synth", "--out", folder, "--sequences", 4, "--tokens", 16, *arguments)
+        if "--sequences" not in arguments:
+            arguments += ("--sequences", 4, "--tokens", 16)
+        self.tetrarch("synth", "--out", folder, *arguments)
         return folder
 
     def copy(self, folder, name):

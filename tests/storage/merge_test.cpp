@@ -158,6 +158,10 @@ TEST(Merge, TimingRowsOfPartsAndOfTheEndFollowEachOther) {
   TimingRow of_part, of_end;
   of_part.microbatch = 0;
   of_part.set_phase("attention");
+  of_part.attempt = 1;
+  of_part.microbatch = 0;
+  of_part.start_s = 10;
+  of_part.seconds = 2;
   of_end.set_phase("load");
   {
     PartWriter writer(run.options(opened, 0), run.layout);
@@ -167,6 +171,7 @@ TEST(Merge, TimingRowsOfPartsAndOfTheEndFollowEachOther) {
   }
 
   TimingSummary summary;
+  summary.attempt = 2;
   summary.wall_seconds = 2.5;
   summary.predicted = {{"predicted_ttft_seconds", 0.25}};
   const MergeReport report = merge(opened, run.inputs, run.layout, run.header, summary,
@@ -177,7 +182,8 @@ TEST(Merge, TimingRowsOfPartsAndOfTheEndFollowEachOther) {
   file.dataset("/timing/phases").read_records(0, 2, timing_fields(), sizeof(TimingRow), rows);
   EXPECT_STREQ(rows[0].phase, "attention");
   EXPECT_STREQ(rows[1].phase, "load");
-  EXPECT_EQ(file.number_attribute("wall_seconds", "/timing"), 2.5);
+  EXPECT_EQ(file.number_attribute("wall_seconds", "/timing"), 4.5);  // a killed attempt's 2 s too
+  EXPECT_EQ(file.number_attribute("tokens_per_second", "/timing"), 3 / 4.5);
   EXPECT_EQ(file.number_attribute("predicted_ttft_seconds", "/timing"), 0.25);
   EXPECT_EQ(file.integer_attribute("tokens", "/timing"), std::vector<std::int64_t>{3});
 }
