@@ -4,7 +4,8 @@
 /// Layout-invariant bits: each output row depends on its own input rows alone. Its bits are the
 /// same whatever other rows, however many of them, how many columns of the weight and how many
 /// threads are computed with it, and at whatever row index it stands.
-/// f32 accumulation everywhere; "model dtype" is f32 or bf16, rounded to nearest even where written.
+/// f32 accumulation everywhere; "model dtype" is f32 or bf16, rounded to nearest even where
+/// written.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -47,7 +48,7 @@ struct AttentionShape {
   std::int64_t num_kv_heads = 0;  // local
   std::int64_t head_size = 0;
   float scale = 1;
-  std::int64_t window = 0;        // 0: all keys j <= i; W: keys with i - W < j <= i
+  std::int64_t window = 0;  // 0: all keys j <= i; W: keys with i - W < j <= i
 };
 
 /// Statistics of one row of logits over one vocabulary slice.
@@ -82,7 +83,8 @@ class Compute {
   /// query [rows, num_heads * d]; key, value [key rows, num_kv_heads * d]; model dtype.
   /// out [slices][rows][num_heads / slices * d]: heads in order, so that a slice is dense.
   /// Key blocks count from position 0 of the sequence and are always processed at full size;
-  /// missing and masked keys count as zero rows of probability exactly 0.
+  /// missing and masked keys have probability exactly 0, missing ones as zero rows. (A NaN among a
+  /// sequence's own later values in a block reaches its earlier rows, and no other sequence.)
   virtual void attention(const AttentionShape& shape, const Tensor& query, const Tensor& key,
                          const Tensor& value, std::span<const Segment> segments,
                          const Tensor& out) = 0;
@@ -100,11 +102,12 @@ class Compute {
   /// Orders all copies by (expert, top-k slot, row).
   /// order [rows * k, 1] i32: row of each copy; position [rows, k] i32: where each copy went;
   /// count [1, experts * k] i32: copies per (expert, slot).
-  virtual void group_by_expert(const Tensor& expert_id, const Tensor& order,
-                               const Tensor& position, const Tensor& count) = 0;
+  virtual void group_by_expert(const Tensor& expert_id, const Tensor& order, const Tensor& position,
+                               const Tensor& count) = 0;
   /// to[i] = from[index[i]]; index [to.rows, 1] i32.
   virtual void permute_rows(const Tensor& from, const Tensor& index, const Tensor& to) = 0;
-  /// out[t] = round(residual[t] + sum over slots s, in order, of weight[t, s] * rows[position[t, s]]).
+  /// out[t] = round(residual[t] + sum over slots s, in order, of weight[t, s] * rows[position[t,
+  /// s]]).
   virtual void combine(const Tensor& rows, const Tensor& position, const Tensor& gate_weight,
                        const Tensor& residual, const Tensor& out) = 0;
 

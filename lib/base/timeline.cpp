@@ -13,9 +13,7 @@ std::string_view name_of(Phase phase) {
   return names[static_cast<int>(phase)];
 }
 
-Timeline::Timeline(Clock::time_point zero) : zero_(zero) {
-  entered_ = now();
-}
+Timeline::Timeline(Clock::time_point zero) : zero_(zero) {}
 
 double Timeline::now() const {
   return std::chrono::duration<double>(Clock::now() - zero_).count();

@@ -21,7 +21,7 @@ Progress::Progress(base::Log& log, double interval_s, std::int64_t num_sequences
 void Progress::update(std::int64_t sequences, std::int64_t tokens) {
   const Clock::time_point now = Clock::now();
   const double since_last = std::chrono::duration<double>(now - last_).count();
-  if (log_.is_silent() || since_last < interval_s_ || tokens >= num_tokens_) return;
+  if (log_.is_silent() || since_last < interval_s_ || tokens <= 0 || tokens >= num_tokens_) return;
   const double elapsed = std::chrono::duration<double>(now - started_).count();
   const double rate = static_cast<double>(tokens) / elapsed;
   const double recent = static_cast<double>(tokens - last_tokens_) / since_last;

@@ -359,6 +359,7 @@ std::string library_version() {
 }
 
 void be_quiet() {
+  H5dont_atexit();  // a file whose last write failed cannot be closed: HDF5 crashed trying at exit
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
 }
 

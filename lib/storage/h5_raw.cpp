@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/h5_raw.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -80,6 +81,7 @@ std::string reason() {
   if (frames.texts.empty()) return "no reason given";
   std::string text = frames.texts.front();  // the innermost says most; the call's own says what
   if (frames.texts.size() > 1) text += "; " + frames.texts.back();
+  std::ranges::replace(text, '\n', ' ');  // the time in HDF5's texts ends its line
   return text;
 }
 

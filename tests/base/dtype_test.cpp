@@ -4,7 +4,6 @@
 
 #include <array>
 #include <cmath>
-#include <limits>
 
 #include <gtest/gtest.h>
 
@@ -61,7 +60,8 @@ TEST(Dtype, InfinitiesAndZerosKeepTheirSigns) {
 
 TEST(Dtype, EveryNanStaysAQuietNan) {
   // 0x7f800001: its upper half alone would be infinity; 0xffffffff: adding would wrap to 0
-  for (const std::uint32_t bits : {0x7f800001u, 0x7fc00000u, 0x7fffffffu, 0xff800001u, 0xffffffffu}) {
+  for (const std::uint32_t bits :
+       {0x7f800001u, 0x7fc00000u, 0x7fffffffu, 0xff800001u, 0xffffffffu}) {
     const std::uint16_t half = rounded(bits);
     EXPECT_GT(half & 0x7fffu, 0x7f80u) << bits;
     EXPECT_NE(half & 0x40u, 0u) << bits;

@@ -59,16 +59,17 @@ TEST(Json, AKeyMayStandInSeveralObjects) {
 }
 
 TEST(Json, WhatIsNoNumberIsRefused) {
-  for (const char* text : {"NaN", "[NaN]", "Infinity", "-Infinity", "nan", "1e999", "01", "+1", ".5"})
+  for (const char* text :
+       {"NaN", "[NaN]", "Infinity", "-Infinity", "nan", "1e999", "01", "+1", ".5"})
     EXPECT_FALSE(refusal(text).empty()) << text;
 }
 
 TEST(Json, GarbageIsRefusedWithItsName) {
   const std::string bad_utf8 = "\"\xff\xfe\"", zeros(4, '\0');
-  for (const std::string& text : {std::string(), std::string("{"), std::string("{\"a\":1}x"),
-                                  std::string("[1,]"), std::string("{'a':1}"), bad_utf8, zeros,
-                                  std::string("// a remark\n1"), std::string("}{"),
-                                  std::string("\"\\")}) {
+  for (const std::string& text :
+       {std::string(), std::string("{"), std::string("{\"a\":1}x"), std::string("[1,]"),
+        std::string("{'a':1}"), bad_utf8, zeros, std::string("// a remark\n1"), std::string("}{"),
+        std::string("\"\\")}) {
     const std::string message = refusal(text);
     EXPECT_EQ(message.find("model.json: not valid JSON"), 0u) << message;
   }

@@ -16,10 +16,10 @@ def parts(run_folder, ep_rank="*"):
     return sorted((run_folder / "parts").glob(f"d000-e{ep_rank}-*.h5"))
 
 
-def sequences_in_parts(test, run_folder):
+def sequences_in(test, part_files):
     """How many sequences are committed; none of them twice."""
     found = []
-    for part in parts(run_folder):
+    for part in part_files:
         with h5py.File(part) as file:
             found += file["sequences/index"][()].tolist()
     test.equal(len(set(found)), len(found), "different sequences in parts")
@@ -54,15 +54,16 @@ def interrupt(test, model, out, num_ranks, *grid, strike):
     return result
 
 
-def finish(test, model, out, whole, num_ranks, *grid):
-    """The rest on other ranks; what was done is not done again."""
-    committed = sequences_in_parts(test, out)
+def finish(test, model, out, whole, num_ranks, *grid, damaged_part=None):
+    """The rest on other ranks; what was done is not done again. Returns the output."""
+    committed = sequences_in(test, [part for part in parts(out) if part != damaged_part])
     text = test.run(num_ranks, model, out, *grid, *COMMIT_ALL).text
     done = int(text.split(" done already")[0].split()[-1])
     test.equal(done, committed, "sequences that the log says were done already")
     test.check(0 < done < NUM_SEQUENCES, f"{done} of {NUM_SEQUENCES} sequences were done before")
-    test.check(not (out / "parts").exists(), "parts are still there")
+    test.equal(parts(out), [], "parts that are still there")
     test.same(whole, out, f"{out.name}, the rest on {num_ranks} ranks, {done} done before")
+    return text
 
 
 def killed(test, model, whole):
@@ -100,14 +101,45 @@ def damaged(test, model, whole):
     """A part with one bit turned is moved away, said, and its sequences are done again."""
     out = model / "damaged part"
     interrupt(test, model, out, 8, "--ep", 4, "--tp", 2, strike=lambda job: job.kill())
-    victim = parts(out)[1]
+    victim = parts(out, "000")[1]
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 4
     victim.write_bytes(content)
     (out / "parts" / ".tmp-left-behind.h5").write_bytes(b"half a file")
-    text = test.run(4, model, out, *COMMIT_ALL).text
-    test.check(victim.name in text and "damaged-" in text, f"{victim.name} is not named:\n{text}")
-    test.same(whole, out, "one part damaged")
+    text = finish(test, model, out, whole, 4, damaged_part=victim)
+    test.check(f"damaged-{victim.name}" in text, f"{victim.name} is not named:\n{text}")
+    left = [path.name for path in (out / "parts").iterdir()]
+    test.equal(left, [f"damaged-{victim.name}"], "what is left of the parts")
+
+
+def results_lost(test, model, whole):
+    """With the parts kept, damaged results are made again, and nothing is computed."""
+    out = model / "results lost"
+    arguments = ("--tokens-per-microbatch", 5000, "--keep-parts", *support.EVERYTHING)
+    test.run(2, model, out, *arguments)
+    results = out / "results.h5"
+    results.write_bytes(results.read_bytes()[:5000])
+    text = test.run(1, model, out, *arguments).text
+    test.check(f"{NUM_SEQUENCES} done already, 0 to do" in text, f"done again:\n{text}")
+    test.same(whole, out, "results made again from the parts")
+
+
+def no_space(test, model, whole):
+    """A full disk, played by a limit on the size of files: what is committed is not lost."""
+    out = model / "no space"
+    limited = ["env", "--ignore-signal=XFSZ", "prlimit", f"--fsize={12 << 20}", test.program]
+    arguments = ("--tokens-per-microbatch", 5000, *support.EVERYTHING)
+    for num_ranks, committed in ((1, 0), (8, NUM_SEQUENCES)):  # in a part; in results.h5
+        result = test.run(num_ranks, model, out, *arguments, "--ep", num_ranks, code=5,
+                          program=limited)
+        test.equal(len(result.messages()), 1, f"messages\n{result.text}\n")
+        test.check(str(out) in result.text, f"{out} is not named:\n{result.text}")
+        test.equal(sequences_in(test, parts(out)), committed, "committed sequences")
+        test.check(not (out / "results.h5").exists(), "there are results")
+        print(f"     {result.messages()[0]}")
+    text = test.run(2, model, out, *arguments).text
+    test.check(f"{NUM_SEQUENCES} done already, 0 to do" in text, f"done again:\n{text}")
+    test.same(whole, out, "results made again when there was space")
 
 
 def stopped(test, model, whole):
@@ -138,7 +170,7 @@ def body(test):
                        "--min-tokens", 1, "--max-tokens", 600)
     whole = model / "whole"
     test.run(2, model, whole, *support.EVERYTHING)
-    for case in (killed, killed_twice, damaged, stopped, complete):
+    for case in (killed, killed_twice, damaged, results_lost, no_space, stopped, complete):
         case(test, model, whole)
 
 

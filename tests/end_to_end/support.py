@@ -206,7 +206,7 @@ class Test:
 
 
 def write_inputs(path, sequences, ids=None, score_from=None):
-    """inputs.h5 with these sequences (lists of token ids); ids are 0, 1, ... when not given."""
+    """inputs.h5 with these sequences (lists of token ids); ids: numbers (0, 1, ...) or bytes."""
     offsets = numpy.cumsum([0, *map(len, sequences)]).astype(numpy.uint64)
     tokens = numpy.concatenate([numpy.zeros(0), *map(numpy.asarray, sequences)])
     with h5py.File(path, "w") as file:
@@ -214,7 +214,8 @@ def write_inputs(path, sequences, ids=None, score_from=None):
         file.attrs["format_version"] = numpy.array([1, 0], numpy.uint32)
         file["tokens"] = tokens.astype(numpy.uint32)
         file["offsets"] = offsets
-        file["ids"] = numpy.arange(len(sequences), dtype=numpy.uint64) if ids is None else ids
+        numbers = numpy.arange(len(sequences)) if ids is None else numpy.asarray(ids)
+        file["ids"] = numbers if numbers.dtype.kind == "S" else numbers.astype(numpy.uint64)
         if score_from is not None:
             file["score_from"] = numpy.asarray(score_from, numpy.uint32)
     return path

@@ -45,10 +45,11 @@ TEST_F(AgreeTest, TheLowestFailingRankSpeaksForAll) {
       ++lowest;
     const bool is_mine = (failing >> rank() & 1) != 0;
 
-    const auto thrown =
-        thrown_by([&] { agree(world, is_mine ? std::optional(problem_of(rank())) : std::nullopt); });
+    const auto thrown = thrown_by(
+        [&] { agree(world, is_mine ? std::optional(problem_of(rank())) : std::nullopt); });
 
-    ASSERT_TRUE(thrown.has_value()) << failing;
+    EXPECT_TRUE(thrown.has_value()) << failing;
+    if (!thrown) continue;  // to the next collective call
     EXPECT_EQ(thrown->code, problem_of(lowest).code);
     EXPECT_EQ(thrown->message, problem_of(lowest).message);
   }

@@ -26,16 +26,31 @@ float written(const plan::TensorSpec& tensor, std::int64_t expert, std::int64_t 
 }
 
 struct LoaderTest : ::testing::Test {
-  LoaderTest() {
-    base::Log log(base::Log::Sink::none);
-    folder.on_root([&] { storage::synthesize_weights(spec, 4, seed, path, log); });
-  }
   model::ModelShard load(model::Stage& stage, plan::VerifyMode verify) {
     const storage::WeightsFile weights = storage::WeightsFile::open(path);
     const Topology topology = make_topology(stage.grid, stage.world, *stage.backend);
     report = {};
     return load_shard(weights, verify, stage.context.local, topology, stage.world, *stage.backend,
                       stage.timeline, report);
+  }
+
+  /// Every grid of the ranks, of a model with a kv head per shard and of one whose ranks share it.
+  template <class Test>
+  void on_every_stage(const Test& test) {
+    for (const std::int64_t kv_heads : {4, 1}) {
+      spec.num_kv_heads = kv_heads;
+      path = folder / ("kv" + std::to_string(kv_heads) + ".h5");
+      write();
+      for (const plan::Grid& grid : model::grids_of(world.size())) {
+        SCOPED_TRACE(testing::Message() << plan::to_string(grid) << ", kv heads " << kv_heads);
+        model::Stage stage(spec, grid);
+        test(stage);
+      }
+    }
+  }
+  void write() {
+    base::Log log(base::Log::Sink::none);
+    folder.on_root([&] { storage::synthesize_weights(spec, 4, seed, path, log); });
   }
 
   mpi::Communicator world = mpi::everyone();
@@ -92,38 +107,27 @@ void expect_same(model::Stage& stage, const model::ModelShard& found,
 }
 
 TEST_F(LoaderTest, EachRankHasItsShardWhoeverReadIt) {
-  for (const std::int64_t kv_heads : {4, 1}) {
-    spec.num_kv_heads = kv_heads;
-    base::Log log(base::Log::Sink::none);
-    path = folder / ("kv" + std::to_string(kv_heads) + ".h5");
-    folder.on_root([&] { storage::synthesize_weights(spec, 4, seed, path, log); });
-    for (const plan::Grid& grid : model::grids_of(world.size())) {
-      SCOPED_TRACE(plan::to_string(grid));
-      model::Stage stage(spec, grid);
+  on_every_stage([&](model::Stage& stage) {
+    const model::ModelShard shard = load(stage, plan::VerifyMode::fast);
 
-      const model::ModelShard shard = load(stage, plan::VerifyMode::fast);
-
-      expect_same(stage, shard, model::make_shard(stage, written));
-    }
-  }
+    expect_same(stage, shard, model::make_shard(stage, written));
+  });
 }
 
 TEST_F(LoaderTest, EveryByteIsReadByOneRankAlone) {
-  for (const plan::Grid& grid : model::grids_of(world.size())) {
-    SCOPED_TRACE(plan::to_string(grid));
-    model::Stage stage(spec, grid);
-
+  on_every_stage([&](model::Stage& stage) {
     load(stage, plan::VerifyMode::fast);
 
     EXPECT_EQ(world.sum(report.bytes_read), storage::WeightsFile::open(path).total_bytes());
     EXPECT_EQ(report.bytes_read + report.bytes_received, stage.memory({1}, 2.0).weight_bytes);
-  }
+  });
 }
 
 TEST_F(LoaderTest, DamageIsToldByEveryRankInTheSameWords) {
   // a norm that each rank holds and one of them reads
   const plan::TensorSpec norm = plan::tensors_of(spec, 4).at(1);
   ASSERT_EQ(norm.role, plan::Role::attn_norm);
+  write();
   folder.on_root([&] {
     std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
     const std::string bytes{std::istreambuf_iterator<char>(file), {}};

@@ -34,8 +34,9 @@ std::vector<float> pool(Pooling pooling, const std::vector<std::int64_t>& of,
   std::vector<float> finished;
   const std::int64_t total = std::ssize(rows) / columns;
   for (std::int64_t begin = 0; begin < total; begin += piece)
-    pooler.add({rows.data() + begin * columns, DType::f32, 1, std::min(piece, total - begin), columns},
-               finished);
+    pooler.add(
+        {rows.data() + begin * columns, DType::f32, 1, std::min(piece, total - begin), columns},
+        finished);
   return finished;
 }
 
@@ -61,7 +62,8 @@ TEST(Pooling, ASequenceIsPooledAlikeInAnyCompany) {
 
   const std::vector<float> alone = pool(Pooling::mean, {300}, own, 64);
 
-  EXPECT_EQ(alone, std::vector<float>(together.begin() + 2 * columns, together.begin() + 3 * columns));
+  EXPECT_EQ(alone,
+            std::vector<float>(together.begin() + 2 * columns, together.begin() + 3 * columns));
 }
 
 TEST(Pooling, TheMeanIsThatOfTheRows) {
@@ -104,7 +106,8 @@ TEST(Pooling, LastIsTheLastRowOfEach) {
   for (std::size_t i = 0; i < lengths.size(); ++i) {
     end += lengths[i];
     for (std::size_t c = 0; c < columns; ++c)
-      EXPECT_EQ(pooled.at(i * columns + c), rows[static_cast<std::size_t>((end - 1) * columns) + c]);
+      EXPECT_EQ(pooled.at(i * columns + c),
+                rows[static_cast<std::size_t>((end - 1) * columns) + c]);
   }
 }
 

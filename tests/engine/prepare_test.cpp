@@ -3,7 +3,7 @@
 #include "engine/prepare.hpp"
 
 #include <set>
-#include <tuple>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -19,8 +19,8 @@ std::set<Sizes> products_of(const plan::ModelSpec& spec, std::int64_t reduction_
   std::set<Sizes> sizes;
   for (const plan::TensorSpec& tensor : plan::tensors_of(spec, reduction_shards)) {
     const bool is_row_parallel = tensor.role == plan::Role::o || tensor.role == plan::Role::down;
-    const bool is_product = tensor.shape.size() > 1 &&
-                            (tensor.role != plan::Role::embed || spec.tied_embeddings);
+    const bool is_product =
+        tensor.shape.size() > 1 && (tensor.role != plan::Role::embed || spec.tied_embeddings);
     if (is_row_parallel)
       sizes.insert({tensor.columns(), tensor.rows() / reduction_shards});
     else if (is_product)

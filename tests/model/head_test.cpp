@@ -105,11 +105,10 @@ float logit_weight(std::int64_t token, std::int64_t column) {
 struct HeadStep {
   explicit HeadStep(const std::vector<std::int64_t>& lengths, std::int64_t head_chunk = 0)
       : stage(small_spec(), {1, 1, 1, mpi::everyone().size()}),
-        shard(make_shard(stage,
-                         [](const plan::TensorSpec& tensor, std::int64_t, std::int64_t row,
-                            std::int64_t column) {
-                           return tensor.role == plan::Role::head ? logit_weight(row, column) : 1.0f;
-                         })) {
+        shard(make_shard(stage, [](const plan::TensorSpec& tensor, std::int64_t, std::int64_t row,
+                                   std::int64_t column) {
+          return tensor.role == plan::Role::head ? logit_weight(row, column) : 1.0f;
+        })) {
     const std::int64_t count = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
     std::vector<std::int32_t> tokens;
     for (std::int64_t i = 0; i < count; ++i)
@@ -135,8 +134,8 @@ struct HeadStep {
   }
 
   TokenScores run(const HeadRequest& request, float size = 1) {
-    const backend::Tensor normed = workspace->tensor(
-        plan::BufferName::normed, stage.spec.dtype, 1, workspace->home().size(), 16);
+    const backend::Tensor normed = workspace->tensor(plan::BufferName::normed, stage.spec.dtype, 1,
+                                                     workspace->home().size(), 16);
     std::vector<float> rows;
     for (std::int64_t row = workspace->home().begin; row < workspace->home().end; ++row)
       for (std::int64_t column = 0; column < 16; ++column)

@@ -23,8 +23,7 @@ struct Routed {
   explicit Routed(const plan::ModelSpec& spec, const std::vector<float>& rows)
       : stage(spec, {}),
         workspace(stage.memory({std::ssize(rows) / 16}, 2.0), *stage.backend),
-        batch(batch_of({std::ssize(rows) / 16},
-                       std::vector<std::int32_t>(rows.size() / 16))),
+        batch(batch_of({std::ssize(rows) / 16}, std::vector<std::int32_t>(rows.size() / 16))),
         shard(make_shard(stage, identity_router)) {
     begin(stage, batch, workspace);
     put(stage, rows, workspace.residual());
@@ -95,7 +94,8 @@ TEST(Router, CopiesAreOrderedByExpertSlotAndToken) {
   const Routing& routing = routed.workspace.routing;
 
   // (0, slot 0, token 2) (0, 1, 1) (3, 0, 0) (3, 1, 2) (6, 0, 1) (6, 1, 0)
-  EXPECT_EQ(integers_of(routed.stage, routing.order), (std::vector<std::int32_t>{2, 1, 0, 2, 1, 0}));
+  EXPECT_EQ(integers_of(routed.stage, routing.order),
+            (std::vector<std::int32_t>{2, 1, 0, 2, 1, 0}));
   EXPECT_EQ(integers_of(routed.stage, routing.position),
             (std::vector<std::int32_t>{2, 5, 4, 1, 0, 3}));
   std::vector<std::int32_t> count(16, 0);

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <numeric>
 #include <random>
-#include <tuple>
 
 #include <gtest/gtest.h>
 
@@ -16,7 +15,8 @@ struct StageSize {
   int ep, tp;
   int size() const { return ep * tp; }
 };
-constexpr StageSize stages[] = {{1, 1}, {2, 1}, {1, 2}, {2, 2}, {4, 2}, {2, 4}, {3, 1}, {1, 4}, {4, 1}};
+constexpr StageSize stages[] = {{1, 1}, {2, 1}, {1, 2}, {2, 2}, {4, 2},
+                                {2, 4}, {3, 1}, {1, 4}, {4, 1}};
 constexpr std::int64_t num_experts = 12, top_k = 2;
 
 /// [rank][expert * k + slot]; rank = ep_rank * tp + tp_rank
@@ -51,7 +51,8 @@ std::vector<std::vector<Copy>> send_orders(const StageSize& stage, const Counts&
   std::vector<std::vector<Copy>> orders(static_cast<std::size_t>(stage.size()));
   for (int rank = 0; rank < stage.size(); ++rank)
     for (std::int64_t i = 0; i < num_experts * top_k; ++i)
-      for (int copy = 0; copy < counts[static_cast<std::size_t>(rank * num_experts * top_k + i)]; ++copy) {
+      for (int copy = 0; copy < counts[static_cast<std::size_t>(rank * num_experts * top_k + i)];
+           ++copy) {
         auto& order = orders[static_cast<std::size_t>(rank)];
         order.push_back({rank, std::ssize(order), i / top_k});
       }
@@ -93,7 +94,9 @@ class Play {
   }
 
  private:
-  ExchangeRound& round(int ep, int tp) { return rounds_[static_cast<std::size_t>(ep * stage_.tp + tp)]; }
+  ExchangeRound& round(int ep, int tp) {
+    return rounds_[static_cast<std::size_t>(ep * stage_.tp + tp)];
+  }
 
   void plan(std::int64_t index) {
     for (int ep = 0; ep < stage_.ep; ++ep)
@@ -146,8 +149,10 @@ class Play {
     ASSERT_EQ(round.expert_order.size(), exchanged.size());
     ASSERT_EQ(round.exchange_order.size(), exchanged.size());
     for (std::int64_t expert = 0; expert < local; ++expert) {
-      const auto begin = static_cast<std::size_t>(round.expert_offset[static_cast<std::size_t>(expert)]);
-      const auto end = static_cast<std::size_t>(round.expert_offset[static_cast<std::size_t>(expert + 1)]);
+      const auto begin =
+          static_cast<std::size_t>(round.expert_offset[static_cast<std::size_t>(expert)]);
+      const auto end =
+          static_cast<std::size_t>(round.expert_offset[static_cast<std::size_t>(expert + 1)]);
       for (std::size_t row = begin; row < end; ++row) {
         const auto from = static_cast<std::size_t>(round.expert_order[row]);
         EXPECT_EQ(exchanged.at(from).expert, ep * local + expert);
@@ -208,8 +213,8 @@ TEST(Routing, CountsOfAnotherShapeAreRefused) {
 
 TEST(Routing, RoundsAreThoseOfTheFullestEpRank) {
   Counts counts(2 * num_experts * top_k, 0);
-  counts[0] = 3;                                        // rank 0 -> expert 0, on EP rank 0
-  counts[num_experts * top_k + 11 * top_k] = 9;         // rank 1 -> expert 11, on EP rank 1
+  counts[0] = 3;                                 // rank 0 -> expert 0, on EP rank 0
+  counts[num_experts * top_k + 11 * top_k] = 9;  // rank 1 -> expert 11, on EP rank 1
   const ExchangeCounts exchange = exchange_of({2, 1}, counts);
 
   EXPECT_EQ(exchange.num_rounds(9), 1);

@@ -85,8 +85,14 @@ struct Stage {
   plan::Place place;
   std::unique_ptr<backend::Communicator> tp, ep, all;
   base::Timeline timeline;
-  Context context{spec, reduction_shards, plan::local_sizes(spec, reduction_shards, grid, place),
-                  backend->compute(), *tp, *ep, *all, timeline};
+  Context context{spec,
+                  reduction_shards,
+                  plan::local_sizes(spec, reduction_shards, grid, place),
+                  backend->compute(),
+                  *tp,
+                  *ep,
+                  *all,
+                  timeline};
 };
 
 /// An element of a weight, by its place in the whole expert of the tensor.

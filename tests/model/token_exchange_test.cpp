@@ -263,8 +263,8 @@ TEST(TokenExchange, OneRankMayHaveAllTokens) {
 
 TEST(TokenExchange, NoTokensAnywhereIsNoRound) {
   on_every_stage([](const plan::ModelSpec& spec, const plan::Grid& grid) {
-    Exchanging exchanging(spec, grid, std::vector<std::int64_t>(static_cast<std::size_t>(grid.ep), 0),
-                          2.0);
+    Exchanging exchanging(spec, grid,
+                          std::vector<std::int64_t>(static_cast<std::size_t>(grid.ep), 0), 2.0);
 
     exchanging.run(spread);
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/transformer.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -22,7 +23,36 @@ float silent_layer(const plan::TensorSpec& tensor, std::int64_t expert, std::int
                    std::int64_t column) {
   if (tensor.role == plan::Role::embed) return embedding(row, column);
   if (tensor.role == plan::Role::o || tensor.role == plan::Role::down) return 0.0f;
-  return static_cast<float>((expert + 3 * row + 5 * column + static_cast<int>(tensor.role)) % 9 - 4) / 8;
+  return static_cast<float>((expert + 3 * row + 5 * column + static_cast<int>(tensor.role)) % 9 -
+                            4) /
+         8;
+}
+
+/// Attention still adds nothing, but the experts do.
+float busy_experts(const plan::TensorSpec& tensor, std::int64_t expert, std::int64_t row,
+                   std::int64_t column) {
+  if (tensor.role != plan::Role::down) return silent_layer(tensor, expert, row, column);
+  return static_cast<float>((2 * expert + row * row + 3 * column) % 7 - 3) / 16;
+}
+
+/// The row that router and experts see of a token, when attention adds nothing.
+std::vector<double> normed_embedding(const std::vector<plan::TensorSpec>& tensors,
+                                     std::int64_t token) {
+  const auto norm = std::ranges::find(tensors, plan::Role::moe_norm, &plan::TensorSpec::role);
+  double squares = 0;
+  for (std::int64_t c = 0; c < 16; ++c)
+    squares += std::pow(double{embedding(token, c)}, 2);
+  std::vector<double> x;
+  for (std::int64_t c = 0; c < 16; ++c)
+    x.push_back(double{silent_layer(*norm, 0, 0, c)} * double{embedding(token, c)} /
+                std::sqrt(squares / 16 + 1e-5));
+  return x;
+}
+
+double router_weight(const std::vector<plan::TensorSpec>& tensors, std::int64_t expert,
+                     std::int64_t column) {
+  const auto router = std::ranges::find(tensors, plan::Role::router, &plan::TensorSpec::role);
+  return double{silent_layer(*router, 0, expert, column)};
 }
 
 /// Keeps what passed by on this rank, in order.
@@ -75,6 +105,10 @@ struct Forward {
     return batch.token[static_cast<std::size_t>(workspace->home().begin + home_row)];
   }
 
+  std::int32_t expert(std::int64_t home_row, std::size_t slot) const {
+    return witness.expert_ids[static_cast<std::size_t>(home_row) * 2 + slot];
+  }
+
   Stage stage;
   ModelShard shard;
   Witness witness;
@@ -105,6 +139,54 @@ TEST(Transformer, AnEmptyLayerLeavesTheEmbedding) {
       EXPECT_EQ(forward.witness.rows[0][static_cast<std::size_t>(i)],
                 embedding(forward.token(i / 16), i % 16));
     EXPECT_EQ(forward.witness.rows[1], forward.witness.rows[0]);
+  });
+}
+
+/// The answer of one expert to a normed row, in double.
+std::vector<double> expert_answer(const std::vector<plan::TensorSpec>& tensors, std::int64_t expert,
+                                  const std::vector<double>& x) {
+  const auto weight = [&](plan::Role role, std::int64_t row, std::int64_t column) {
+    const auto at = std::ranges::find(tensors, role, &plan::TensorSpec::role);
+    return double{busy_experts(*at, expert, row, column)};
+  };
+  std::vector<double> answer(16, 0.0);
+  for (std::int64_t f = 0; f < 24; ++f) {
+    double gate = 0, up = 0;
+    for (std::int64_t c = 0; c < 16; ++c) {
+      gate += weight(plan::Role::gate, f, c) * x[static_cast<std::size_t>(c)];
+      up += weight(plan::Role::up, f, c) * x[static_cast<std::size_t>(c)];
+    }
+    const double activated = gate / (1 + std::exp(-gate)) * up;
+    for (std::int64_t c = 0; c < 16; ++c)
+      answer[static_cast<std::size_t>(c)] += weight(plan::Role::down, f, c) * activated;
+  }
+  return answer;
+}
+
+TEST(Transformer, ExpertsAddTheirWeightedAnswersToTheStream) {
+  on_every_grid([](const plan::Grid& grid) {
+    Forward forward(grid, busy_experts);
+    const std::vector<plan::TensorSpec> tensors = plan::tensors_of(forward.stage.spec, 4);
+
+    forward.run();
+
+    for (std::int64_t row = 0; row < forward.workspace->home().size(); ++row) {
+      const std::vector<double> x = normed_embedding(tensors, forward.token(row));
+      double logit[2] = {0, 0};
+      for (std::size_t slot = 0; slot < 2; ++slot)
+        for (std::int64_t c = 0; c < 16; ++c)
+          logit[slot] +=
+              router_weight(tensors, forward.expert(row, slot), c) * x[static_cast<std::size_t>(c)];
+      const double first = 1 / (1 + std::exp(logit[1] - logit[0]));
+      const auto a = expert_answer(tensors, forward.expert(row, 0), x),
+                 b = expert_answer(tensors, forward.expert(row, 1), x);
+      for (std::size_t c = 0; c < 16; ++c) {
+        const double expected = embedding(forward.token(row), static_cast<std::int64_t>(c)) +
+                                first * a[c] + (1 - first) * b[c];
+        EXPECT_NEAR(forward.witness.rows[1][static_cast<std::size_t>(row) * 16 + c], expected,
+                    1e-5 * (1 + std::abs(expected)));
+      }
+    }
   });
 }
 
@@ -141,8 +223,8 @@ TEST(Transformer, TheFinalStreamIsNormed) {
 
     forward.run();
 
-    const plan::TensorSpec norm = plan::tensors_of(forward.stage.spec, 4).at(
-        plan::tensors_of(forward.stage.spec, 4).size() - 2);
+    const plan::TensorSpec norm = plan::tensors_of(forward.stage.spec, 4)
+                                      .at(plan::tensors_of(forward.stage.spec, 4).size() - 2);
     ASSERT_EQ(norm.role, plan::Role::final_norm);
     for (std::int64_t row = 0; row < forward.workspace->home().size(); ++row) {
       double squares = 0;

@@ -29,8 +29,8 @@ int rank_at(const Extents& n, const Extents& at) {
 std::vector<std::int64_t> peers(const Extents& n, const Extents& at, std::array<bool, 4> free) {
   std::vector<std::int64_t> ranks;
   for (int rank = 0; rank < n[0] * n[1] * n[2] * n[3]; ++rank) {
-    const Extents other{rank / (n[1] * n[2] * n[3]), rank / (n[2] * n[3]) % n[1], rank / n[3] % n[2],
-                        rank % n[3]};
+    const Extents other{rank / (n[1] * n[2] * n[3]), rank / (n[2] * n[3]) % n[1],
+                        rank / n[3] % n[2], rank % n[3]};
     bool is_peer = true;
     for (std::size_t d = 0; d < 4; ++d)
       is_peer = is_peer && (free[d] || other[d] == at[d]);

@@ -39,7 +39,8 @@ TEST_F(CommunicatorTest, ReductionsSeeAllRanks) {
 
 TEST_F(CommunicatorTest, BytesComeFromTheRoot) {
   for (int root = 0; root < size(); ++root) {
-    std::vector<std::byte> bytes(1000, std::byte{rank() == root ? std::uint8_t(root + 1) : std::uint8_t(99)});
+    std::vector<std::byte> bytes(
+        1000, std::byte{rank() == root ? std::uint8_t(root + 1) : std::uint8_t(99)});
 
     world.broadcast(bytes, root);
 

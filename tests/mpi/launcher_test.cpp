@@ -18,9 +18,14 @@ namespace {
 /// The launcher's variables as given and no others; put back when the test ends.
 class LauncherTest : public ::testing::Test {
  protected:
-  static constexpr const char* names[] = {
-      "OMPI_COMM_WORLD_SIZE", "SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_STEP_NUM_TASKS",
-      "SLURM_PROCID",         "SLURM_NTASKS", "PMI_SIZE",            "OMP_NUM_THREADS"};
+  static constexpr const char* names[] = {"OMPI_COMM_WORLD_SIZE",
+                                          "SLURM_JOB_ID",
+                                          "SLURM_RESTART_COUNT",
+                                          "SLURM_STEP_NUM_TASKS",
+                                          "SLURM_PROCID",
+                                          "SLURM_NTASKS",
+                                          "PMI_SIZE",
+                                          "OMP_NUM_THREADS"};
   LauncherTest() {
     for (const char* name : names) {
       const char* value = std::getenv(name);
@@ -143,7 +148,8 @@ TEST_F(LauncherTest, RanksOfDifferentBuildsAreRefusedAlikeOnEveryRank) {
   const bool is_other = world.rank() >= (world.size() + 1) / 2;
 
   const std::string message =
-      refusal(world, launcher, is_other && world.size() > 1 ? "build " + std::to_string(world.rank()) : "A");
+      refusal(world, launcher,
+              is_other && world.size() > 1 ? "build " + std::to_string(world.rank()) : "A");
 
   const std::string lowest = std::to_string((world.size() + 1) / 2);
   if (world.size() == 1) {

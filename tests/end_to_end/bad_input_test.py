@@ -1,0 +1,250 @@
+"""Whatever is wrong with the input: one message that helps, the right exit code, and soon."""
+# SPDX-License-Identifier: Apache-2.0
+
+import os
+import shutil
+import signal
+import time
+
+import h5py
+import numpy
+
+import support
+
+import edit_weights  # of tools/
+
+SECONDS = 20
+LENGTHS = (5, 40, 1, 17, 130, 9)
+VOCAB = 512
+
+
+def refused(test, what, code, num_ranks, model, *arguments, words=(), out=None, **how):
+    """The run ends with this code and one message that has these words."""
+    out = out or test.folder / f"refused-{test.num_commands}"
+    result = test.run(num_ranks, model, out, *arguments, code=code, seconds=SECONDS, **how)
+    messages = result.messages()
+    test.equal(len(messages), 1, f"messages, {what}\n{result.text}\n")
+    for word in words:
+        test.check(str(word) in result.text, f"{what}: \"{word}\" is not in\n{result.text}")
+    print(f"     {what}: {messages[0]}", flush=True)
+
+
+def bad_weights(test, model):
+    def spoilt(name, spoil):
+        weights = shutil.copy(model / "weights.h5", test.folder / f"{name}.h5")
+        spoil(weights)
+        return weights, model / "inputs.h5"
+
+    def truncate(path):
+        os.truncate(path, os.path.getsize(path) * 2 // 3)
+
+    def flip(path):
+        """One bit of slice 1 of expert 13, which only one of ep 2 x tp 2 ranks reads."""
+        with h5py.File(path) as file:
+            data = file["layers/01/up"]
+            row_bytes = data.shape[2] * data.dtype.itemsize
+            place = data.id.get_offset() + (13 * data.shape[1] + 10) * row_bytes
+        with open(path, "r+b") as file:
+            file.seek(place)
+            byte = file.read(1)[0]
+            file.seek(place)
+            file.write(bytes([byte ^ 1]))
+
+    def transpose(path):
+        with h5py.File(path, "r+") as file:
+            stored, attributes = file["layers/00/k"][()], dict(file["layers/00/k"].attrs)
+            del file["layers/00/k"]
+            file["layers/00/k"] = stored.T.copy()
+            file["layers/00/k"].attrs.update(attributes)
+
+    def remove(path):
+        with h5py.File(path, "r+") as file:
+            del file["layers/01/moe_norm"]
+
+    cases = {
+        "truncated": (truncate, ("truncated.h5",)),
+        "bit-flipped": (flip, ("bit-flipped.h5", "/layers/01/up", "expert 13")),
+        "transposed": (transpose, ("transposed.h5", "/layers/00/k", "32", "64")),
+        "incomplete": (remove, ("incomplete.h5", "/layers/01/moe_norm")),
+        "no-hdf5": (lambda path: open(path, "wb").write(b"x" * 5000), ("no-hdf5.h5",)),
+    }
+    for name, (spoil, words) in cases.items():
+        pair = spoilt(name, spoil)
+        for num_ranks in (1, 4):
+            refused(test, f"{name} weights", 4, num_ranks, pair, words=words)
+    refused(test, "no weights", 4, 4, (test.folder / "none.h5", model / "inputs.h5"),
+            words=("none.h5",))
+
+
+def bad_inputs(test, model):
+    weights = model / "weights.h5"
+    sequences = support.random_sequences(LENGTHS, VOCAB)
+
+    doubled = support.write_inputs(test.folder / "doubled.h5", sequences, ids=[1, 2, 3, 4, 2, 6])
+    refused(test, "doubled ids", 3, 4, (weights, doubled), words=("doubled.h5", "2"))
+    doubled = support.write_inputs(test.folder / "doubled-names.h5", sequences,
+                                   ids=[b"a", b"b", b"b", b"d", b"e", b"f"])
+    refused(test, "doubled names", 3, 1, (weights, doubled), words=("doubled-names.h5", "b"))
+    refused(test, "one file twice", 3, 4, model, "--inputs", model / "inputs.h5",
+            words=("inputs.h5",))
+    for name, offsets in {"falling": [0, 5, 4, 46, 63, 193, 202],
+                          "too-far": [0, 5, 45, 46, 63, 193, 2**40]}.items():
+        broken = support.write_inputs(test.folder / f"{name}.h5", sequences)
+        with h5py.File(broken, "r+") as file:
+            file["offsets"][...] = numpy.array(offsets, numpy.uint64)
+        refused(test, f"{name} offsets", 3, 4, (weights, broken), words=(f"{name}.h5", "offsets"))
+    truncated = shutil.copy(model / "inputs.h5", test.folder / "short.h5")
+    os.truncate(truncated, 3000)
+    refused(test, "truncated inputs", 3, 4, (weights, truncated), words=("short.h5",))
+    refused(test, "no inputs", 3, 4, (weights, test.folder / "none.h5"), words=("none.h5",))
+
+
+def error_records(test, model):
+    """A bad sequence becomes a record; the others are bit for bit as without it."""
+    weights = model / "weights.h5"
+    good = support.random_sequences(LENGTHS, VOCAB)
+    bad = {
+        100: ([1, 2, VOCAB, 3], 0, 2, "512"),  # token id
+        101: ([], 0, 1, "no tokens"),
+        102: ([7] * 8193, 0, 3, "8193"),  # longer than max_position
+        103: ([1, 2, 3], 4, 5, "score_from"),
+        104: ([4294967295], 0, 2, "4294967295"),
+    }
+    without = support.write_inputs(test.folder / "without.h5", good)
+    mixed, ids, score_from = list(good), list(range(len(good))), [0] * len(good)
+    for place, (name, (tokens, first, _, _)) in enumerate(bad.items()):
+        at = 2 * place
+        mixed.insert(at, tokens)
+        ids.insert(at, name)
+        score_from.insert(at, first)
+    with_bad = support.write_inputs(test.folder / "with.h5", mixed, ids=ids,
+                                    score_from=score_from)
+    clean = test.folder / "clean"
+    test.run(1, (weights, without), clean, *support.EVERYTHING)
+    expected = support.by_id(clean)
+    for num_ranks in (1, 4):
+        out = test.folder / f"records-{num_ranks}"
+        result = test.run(num_ranks, (weights, with_bad), out, *support.EVERYTHING, code=8,
+                          seconds=SECONDS)
+        test.check(f"{len(bad)} error records" in result.text, f"not said:\n{result.text}")
+        found = support.by_id(out)
+        for name, values in expected.items():
+            for path in values:
+                if path.startswith("sequences/"):
+                    continue
+                test.check(found[name][path] == values[path], f"sequence {name}: {path} differs")
+        check_records(test, out, bad)
+
+
+def check_records(test, run_folder, bad):
+    with h5py.File(run_folder / "results.h5") as file:
+        ids = file["sequences/id"][()].tolist()
+        offsets = file["sequences/offsets"][()].astype(int)
+        for name, (_, _, status, word) in bad.items():
+            at = ids.index(name)
+            error = file["sequences/error"][at].decode()
+            test.equal(int(file["sequences/status"][at]), status, f"status of {name}")
+            test.check(word in error, f"\"{word}\" is not in the error \"{error}\"")
+            rows = slice(offsets[at], offsets[at + 1])
+            for path in ("logprobs/token", "hidden/00", "hidden/final"):
+                test.check(numpy.isnan(file[path][rows]).all(), f"{path} of {name} is not NaN")
+            test.check(numpy.isnan(file["last_logits"][at]).all(), "last logits are not NaN")
+            test.check((file["experts/00"][rows] == 0xFFFF).all(), "experts are not 0xFFFF")
+
+
+def non_finite(test, model):
+    """A NaN in a weight that all tokens meet: every sequence is a record of status 4."""
+    folder = test.copy(model, "nan")
+    edit_weights.edit(folder / "weights.h5", "layers/01/o", (3, 5), numpy.nan)
+    for num_ranks in (1, 4):
+        out = folder / f"run-{num_ranks}"
+        test.run(num_ranks, folder, out, *support.EVERYTHING, code=8, seconds=SECONDS)
+        with h5py.File(out / "results.h5") as file:
+            status = file["sequences/status"][()].tolist()
+        test.equal(status, [4] * len(LENGTHS), "status of the sequences")
+
+
+def wrong_grids(test, model):
+    for num_ranks, grid, words in (
+        (4, ("--ep", 3, "--tp", 1), ("3", "4")),
+        (4, ("--ep", 4, "--tp", 2), ("8", "4")),
+        (3, ("--ep", 3), ("ep", "16")),
+        (3, ("--tp", 3), ("tp", "4")),
+        (8, ("--tp", 8), ("tp", "4")),
+        (1, ("--ep", 2), ("2", "1")),
+    ):
+        refused(test, f"grid {grid} on {num_ranks} ranks", 2, num_ranks, model, *grid, words=words)
+    refused(test, "a layer that is not there", 2, 4, model, "--outputs", "hidden",
+            "--hidden-layers", "0,7", words=("7",))
+    refused(test, "an output that is not there", 2, 4, model, "--outputs", "logprob",
+            words=("logprob",))
+
+
+def unusable_folders(test, model):
+    """As an unprivileged user: nothing stops root."""
+    os.chmod(test.folder, 0o755)
+    program, launcher = (shutil.copy(path, test.folder) for path in (test.program, test.launcher))
+    prefix = ()
+    if os.geteuid() == 0:
+        prefix = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    locked = test.folder / "locked"
+    locked.mkdir(mode=0o555)
+    test.launcher = launcher
+    for num_ranks in (1, 4):
+        refused(test, "read-only folder", 5, num_ranks, model, out=locked / "run", prefix=prefix,
+                program=program, words=("locked/run",))
+    refused(test, "read-only run folder", 5, 4, model, out=locked, prefix=prefix, program=program,
+            words=("locked",))
+    test.launcher = support.TOOLS / "launch.sh"
+    in_the_way = test.folder / "in-the-way"
+    in_the_way.write_text("a file")
+    refused(test, "a file in the way", 5, 4, model, out=in_the_way, words=("in-the-way",))
+
+
+def second_job(test, model):
+    """While another job holds the folder, one is refused; the first goes on unharmed."""
+    out = test.folder / "held"
+    job = test.start_ranks(1, "run", "--weights", model / "weights.h5", "--inputs",
+                           model / "inputs.h5", "--out", out)
+    while not (out / "run.json").exists():
+        if job.process.poll() is not None:
+            raise support.Failed(f"the first job ended:\n{job.text()}")
+        time.sleep(0.001)
+    (rank,) = job.ranks(test.program)
+    os.kill(rank, signal.SIGSTOP)
+    refused(test, "folder in use", 5, 2, model, out=out, words=("held/lock", str(rank), "in use"))
+    os.kill(rank, signal.SIGCONT)
+    test.expect(job.wait(60), 0, "the first job")
+    test.check((out / "results.h5").exists(), "the first job has no results")
+
+
+def changed_since_the_start(test, model):
+    folder = test.copy(model, "changed")
+    out = folder / "run"
+    test.run(2, folder, out, "--tokens-per-microbatch", 1, "--stop-after", "1e-6", code=85)
+
+    other = test.synth("other", "--preset", "tiny", "--layers", 2, "--seed", 2)
+    refused(test, "other weights", 4, 4, (other / "weights.h5", folder / "inputs.h5"), out=out,
+            words=("changed/run", "weights"))
+    inputs = support.write_inputs(folder / "inputs.h5", support.random_sequences(LENGTHS, VOCAB, 9))
+    refused(test, "other inputs", 3, 4, (folder / "weights.h5", inputs), out=out,
+            words=("changed/run", "inputs"))
+    shutil.copy(model / "inputs.h5", inputs)
+    refused(test, "other outputs", 2, 4, folder, "--outputs", "logprobs,hidden", out=out,
+            words=("changed/run", "outputs"))
+    test.run(4, folder, out)
+    whole = folder / "whole"
+    test.run(1, folder, whole)
+    test.same(whole, out, "resumed after three refusals")
+
+
+def body(test):
+    model = test.synth("model", "--preset", "tiny", "--layers", 2, "--dtype", "f32")
+    support.write_inputs(model / "inputs.h5", support.random_sequences(LENGTHS, VOCAB))
+    for case in (bad_weights, bad_inputs, error_records, non_finite, wrong_grids,
+                 unusable_folders, second_job, changed_since_the_start):
+        case(test, model)
+
+
+if __name__ == "__main__":
+    support.main(body)
