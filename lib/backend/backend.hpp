@@ -15,8 +15,8 @@ namespace tetrarch::backend {
 /// A whole weight of the model, before it is cut into shards; what start-up checks need to know.
 struct WholeWeight {
   std::int64_t outputs = 0;
-  std::int64_t inputs = 0;        // of one product: a reduction shard's K where there is one
-  std::int64_t output_slices = 1; // the outputs are held in multiples of outputs / output_slices
+  std::int64_t inputs = 0;         // of one product: a reduction shard's K where there is one
+  std::int64_t output_slices = 1;  // the outputs are held in multiples of outputs / output_slices
 };
 
 class Backend {

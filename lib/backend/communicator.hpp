@@ -11,11 +11,11 @@ namespace tetrarch::backend {
 
 /// Sums fixed slices in a fixed order and leaves to each rank its rows.
 struct ReduceScatter {
-  Tensor partial;    // [local slices][rows][width], model dtype: slices rank * local + 0, 1, ...
+  Tensor partial;  // [local slices][rows][width], model dtype: slices rank * local + 0, 1, ...
   std::span<const std::int64_t> row_count;  // rows that go to each rank, in rank order
-  Tensor index;      // absent: row i of `partial` goes out i-th; else [rows, 1] i32: index[i] does
-  Tensor residual;   // absent, or [own rows, width]: added in f32 to the sum before it is rounded
-  Tensor out;        // [own rows, width], model dtype
+  Tensor index;     // absent: row i of `partial` goes out i-th; else [rows, 1] i32: index[i] does
+  Tensor residual;  // absent, or [own rows, width]: added in f32 to the sum before it is rounded
+  Tensor out;       // [own rows, width], model dtype
   Tensor send_staging;  // [rows, width]; needed with an index on more than one rank
   Tensor received;      // [all slices][own rows][width]; needed on more than one rank
 };

@@ -25,9 +25,7 @@ struct Tensor {
   std::int64_t bytes() const { return slices * rows * row_bytes(); }
 
   /// One slice as a tensor of its own.
-  Tensor slice(std::int64_t index) const {
-    return {at(index * rows), dtype, 1, rows, columns};
-  }
+  Tensor slice(std::int64_t index) const { return {at(index * rows), dtype, 1, rows, columns}; }
   /// Rows [begin, begin + count) of a tensor of one slice.
   Tensor row_range(std::int64_t begin, std::int64_t count) const {
     base::expects(slices == 1 && begin >= 0 && count >= 0 && begin + count <= rows,

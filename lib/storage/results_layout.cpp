@@ -7,8 +7,8 @@
 
 #include <fmt/format.h>
 
-#include "base/json.hpp"
 #include "base/error.hpp"
+#include "base/json.hpp"
 
 namespace tetrarch::storage {
 namespace {

@@ -8,8 +8,8 @@
 
 #include <fmt/format.h>
 
-#include "base/json.hpp"
 #include "base/error.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
 #include "storage/inputs_file.hpp"
 #include "storage/merge.hpp"

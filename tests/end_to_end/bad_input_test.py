@@ -1,4 +1,7 @@
-"""Whatever is wrong with the input: one message that helps, the right exit code, and soon."""
+"""Whatever is wrong with the input: one message that helps, the right exit code, and soon.
+
+0 ranks: the program alone, without a launcher.
+"""
 # SPDX-License-Identifier: Apache-2.0
 
 import os
@@ -70,7 +73,7 @@ def bad_weights(test, model):
     }
     for name, (spoil, words) in cases.items():
         pair = spoilt(name, spoil)
-        for num_ranks in (1, 4):
+        for num_ranks in (0, 4):
             refused(test, f"{name} weights", 4, num_ranks, pair, words=words)
     refused(test, "no weights", 4, 4, (test.folder / "none.h5", model / "inputs.h5"),
             words=("none.h5",))
@@ -84,19 +87,19 @@ def bad_inputs(test, model):
     refused(test, "doubled ids", 3, 4, (weights, doubled), words=("doubled.h5", "2"))
     doubled = support.write_inputs(test.folder / "doubled-names.h5", sequences,
                                    ids=[b"a", b"b", b"b", b"d", b"e", b"f"])
-    refused(test, "doubled names", 3, 1, (weights, doubled), words=("doubled-names.h5", "b"))
-    refused(test, "one file twice", 3, 4, model, "--inputs", model / "inputs.h5",
+    refused(test, "doubled names", 3, 0, (weights, doubled), words=("doubled-names.h5", "b"))
+    refused(test, "one file twice", 3, 0, model, "--inputs", model / "inputs.h5",
             words=("inputs.h5",))
     for name, offsets in {"falling": [0, 5, 4, 46, 63, 193, 202],
                           "too-far": [0, 5, 45, 46, 63, 193, 2**40]}.items():
         broken = support.write_inputs(test.folder / f"{name}.h5", sequences)
         with h5py.File(broken, "r+") as file:
             file["offsets"][...] = numpy.array(offsets, numpy.uint64)
-        refused(test, f"{name} offsets", 3, 4, (weights, broken), words=(f"{name}.h5", "offsets"))
+        refused(test, f"{name} offsets", 3, 0, (weights, broken), words=(f"{name}.h5", "offsets"))
     truncated = shutil.copy(model / "inputs.h5", test.folder / "short.h5")
     os.truncate(truncated, 3000)
-    refused(test, "truncated inputs", 3, 4, (weights, truncated), words=("short.h5",))
-    refused(test, "no inputs", 3, 4, (weights, test.folder / "none.h5"), words=("none.h5",))
+    refused(test, "truncated inputs", 3, 0, (weights, truncated), words=("short.h5",))
+    refused(test, "no inputs", 3, 0, (weights, test.folder / "none.h5"), words=("none.h5",))
 
 
 def error_records(test, model):
@@ -171,7 +174,7 @@ def wrong_grids(test, model):
         (3, ("--ep", 3), ("ep", "16")),
         (3, ("--tp", 3), ("tp", "4")),
         (8, ("--tp", 8), ("tp", "4")),
-        (1, ("--ep", 2), ("2", "1")),
+        (0, ("--ep", 2), ("2", "1")),
     ):
         refused(test, f"grid {grid} on {num_ranks} ranks", 2, num_ranks, model, *grid, words=words)
     refused(test, "a layer that is not there", 2, 4, model, "--outputs", "hidden",
@@ -190,7 +193,7 @@ def unusable_folders(test, model):
     locked = test.folder / "locked"
     locked.mkdir(mode=0o555)
     test.launcher = launcher
-    for num_ranks in (1, 4):
+    for num_ranks in (0, 4):
         refused(test, "read-only folder", 5, num_ranks, model, out=locked / "run", prefix=prefix,
                 program=program, words=("locked/run",))
     refused(test, "read-only run folder", 5, 4, model, out=locked, prefix=prefix, program=program,

@@ -1,17 +1,16 @@
-"""A fault that makes bits depend on the number of ranks is found by the comparison of results."""
+"""What makes bits depend on the number of ranks is found on the model and inputs of same_bits."""
 # SPDX-License-Identifier: Apache-2.0
 
 import support
+from same_bits_test import make
 
-LENGTHS = (1, 257, 3, 129, 131, 64)
 # A plain sum over two ranks is the tree's: its two halves, exchanged.
 GRIDS = {"attention-blocks": ((2, 1), (1, 2)), "plain-reduction": ((1, 4), (2, 4))}
 
 
 def body(test):
     for dtype in ("f32", "bf16"):
-        model = test.synth(dtype, "--preset", "tiny", "--layers", 2, "--dtype", dtype)
-        support.write_inputs(model / "inputs.h5", support.random_sequences(LENGTHS, 512))
+        model = make(test, dtype, dtype)
         whole = model / "whole"
         test.run(1, model, whole, *support.EVERYTHING)
         for fault, grids in GRIDS.items():

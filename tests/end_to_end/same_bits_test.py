@@ -5,11 +5,12 @@ import itertools
 
 import support
 
-# lengths around the attention's key blocks of 128 and prime to every tp
-LENGTHS = (1, 257, 3, 127, 128, 2, 129, 131, 5, 63, 1, 191, 17)
+# Lengths around the attention's key blocks of 128, prime to every tp but for two; the long ones,
+# and wide heads, because bf16 rounds away most of what moved blocks change.
+LENGTHS = (1, 257, 3, 127, 641, 128, 2, 129, 131, 385, 5, 63, 1, 511)
 GRIDS = ((2, 1), (1, 2), (1, 4), (4, 2), (8, 1), (16, 4))
-TOKENS_PER_MICROBATCH = (1, 300, 8192)  # each sequence alone, some together, all together
-BASE = ("--preset", "tiny", "--layers", 2, "--vocab", 509)
+TOKENS_PER_MICROBATCH = (1, 700, 8192)  # each sequence alone, some together, all together
+BASE = ("--preset", "tiny", "--layers", 2, "--head-dim", 64, "--vocab", 509)
 
 # name: sizes, grids
 OTHERS = {
@@ -18,11 +19,12 @@ OTHERS = {
     "two matrices, eight shards": (("--expert-kind", "mlp", "--reduction-shards", 8, "--kv-heads",
                                     8), ((1, 8), (2, 4))),
     "all experts of a token": (("--experts", 4, "--top-k", 4), ((4, 2), (2, 4))),
-    "one layer, one expert": (("--experts", 1, "--top-k", 1, "--layers", 1), ((1, 4),)),
+    "one expert": (("--experts", 1, "--top-k", 1), ((1, 4),)),
 }
 
 
 def make(test, name, dtype, *sizes):
+    """A model folder with these inputs; the negative controls use it as well."""
     model = test.synth(name, *BASE, "--dtype", dtype, *sizes)
     sequences = support.random_sequences(LENGTHS, 509)
     score_from = [len(sequence) // 3 for sequence in sequences]
@@ -47,13 +49,13 @@ def every_grid_and_microbatch(test, dtype):
         threads = 2 if grid[0] * grid[1] <= 4 and number % 2 else 1
         hold(test, model, whole, grid, number, "--tokens-per-microbatch", tokens,
              *support.EVERYTHING, threads=threads)
-    one_rank = ("--tokens-per-microbatch", 300, *support.EVERYTHING)
+    one_rank = ("--tokens-per-microbatch", 700, *support.EVERYTHING)
     hold(test, model, whole, (1, 1), "threads", *one_rank, threads=2)
     for pooling in ("mean", "last"):
         arguments = (*support.EVERYTHING, "--hidden-pooling", pooling)
         whole = model / pooling
         test.run(1, model, whole, *arguments, threads=2)
-        hold(test, model, whole, (2, 4), pooling, *arguments, "--tokens-per-microbatch", 300)
+        hold(test, model, whole, (2, 4), pooling, *arguments, "--tokens-per-microbatch", 700)
 
 
 def other_shapes(test):
@@ -61,7 +63,7 @@ def other_shapes(test):
         model = make(test, f"{name} {dtype}", dtype, *sizes)
         test.run(1, model, model / "whole", *support.EVERYTHING)
         for number, grid in enumerate(grids):
-            hold(test, model, model / "whole", grid, number, "--tokens-per-microbatch", 300,
+            hold(test, model, model / "whole", grid, number, "--tokens-per-microbatch", 700,
                  *support.EVERYTHING)
 
 

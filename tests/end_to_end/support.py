@@ -98,7 +98,8 @@ class Job:
         except subprocess.TimeoutExpired:
             self.kill()
             self.process.wait()
-            raise Failed(f"not ended after {seconds:.0f} s: {self.shown()}\n{self.text()}") from None
+            raise Failed(f"not ended after {seconds:.0f} s: {self.shown()}\n"
+                         f"{self.text()}") from None
         return Result(self.command, code, self.text(), time.monotonic() - self.started)
 
     def text(self):
@@ -131,8 +132,9 @@ class Test:
         return Job(command, threads, self.folder / f"output-{self.num_commands}.txt", prefix)
 
     def start_ranks(self, num_ranks, *arguments, threads=1, program=None, prefix=()):
-        command = ["bash", self.launcher, num_ranks, program or self.program, *arguments]
-        return self.start(command, threads, prefix)
+        """With 0 ranks the program is started alone, without a launcher."""
+        launch = ["bash", self.launcher, num_ranks] if num_ranks else []
+        return self.start([*launch, program or self.program, *arguments], threads, prefix)
 
     def expect(self, result, code, what):
         if result.code != code:
@@ -164,6 +166,7 @@ class Test:
         return result
 
     def tool(self, name, *arguments, code=0):
+        """A tool that compares."""
         result = self.start([sys.executable, TOOLS / name, *arguments]).wait(240)
         self.expect(result, code, name)
         self.num_compared += 1

@@ -1,10 +1,10 @@
 // Both generations of Mixtral's config.json are read alike; what is not computed is refused.
 // SPDX-License-Identifier: Apache-2.0
-#include "base/json.hpp"
 #include "plan/hf_config.hpp"
 
 #include <set>
 
+#include "base/json.hpp"
 #include "plan/shard.hpp"
 #include "support.hpp"
 

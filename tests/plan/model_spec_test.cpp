@@ -1,11 +1,11 @@
 // config_json is read, written and refused as formats.md says.
 // SPDX-License-Identifier: Apache-2.0
-#include "base/json.hpp"
 #include "plan/model_spec.hpp"
 
 #include <utility>
 #include <vector>
 
+#include "base/json.hpp"
 #include "support.hpp"
 
 namespace tetrarch::plan {

@@ -1,8 +1,8 @@
 // Which datasets a run writes, and their fill values.
 // SPDX-License-Identifier: Apache-2.0
-#include "base/json.hpp"
 #include "storage/results_layout.hpp"
 
+#include "base/json.hpp"
 #include "run_fixture.hpp"
 
 namespace tetrarch::storage {

@@ -52,7 +52,8 @@ void pack_panel_nk(const T* from, std::int64_t width, std::int64_t K, T* to) {
     for (std::int64_t n = 0; n < width; ++n) {
       const T* row = from + n * K + k0;
       T* out = to + k0 * lanes + n;
-      for (std::int64_t k = 0; k < depth; ++k) out[k * lanes] = row[k];
+      for (std::int64_t k = 0; k < depth; ++k)
+        out[k * lanes] = row[k];
     }
   }
 }
@@ -60,7 +61,8 @@ void pack_panel_nk(const T* from, std::int64_t width, std::int64_t K, T* to) {
 /// One panel from [inputs][outputs].
 template <class T>
 void pack_panel_kn(const T* from, std::int64_t width, std::int64_t N, std::int64_t K, T* to) {
-  for (std::int64_t k = 0; k < K; ++k) std::copy_n(from + k * N, width, to + k * lanes);
+  for (std::int64_t k = 0; k < K; ++k)
+    std::copy_n(from + k * N, width, to + k * lanes);
 }
 
 template <class T>
