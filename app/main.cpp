@@ -1,6 +1,7 @@
 // tetrarch SUBCOMMAND [options]: the table of contents, and the one place where errors end.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -102,6 +103,7 @@ int start_alone(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   std::set_terminate(tetrarch::app::end_with_failure);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit becomes an error of writing, and exit code 5
   tetrarch::storage::h5::be_quiet();
   const bool is_run = argc > 1 && std::string(argv[1]) == "run";
   return is_run ? tetrarch::app::start_ranks(argc, argv) : tetrarch::app::start_alone(argc, argv);

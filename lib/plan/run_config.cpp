@@ -98,7 +98,7 @@ Outputs resolve_outputs(const RunConfig& config, const ModelSpec& spec) {
   const std::vector<std::int64_t> hidden_layers =
       read_hidden_layers(config.hidden_layers, spec.num_layers, problems);
   const Pooling pooling = read_pooling(config.hidden_pooling, problems);
-  problems.refuse(base::ExitCode::usage, "outputs");
+  problems.refuse(base::ExitCode::usage, "the options of the outputs");
   if (outputs.hidden) {
     outputs.hidden_layers = hidden_layers;
     outputs.pooling = pooling;

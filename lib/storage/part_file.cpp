@@ -230,7 +230,7 @@ void PartWriter::end() {
 }
 
 bool PartWriter::is_due() const {
-  if (in_microbatch_ || !file_) return false;
+  if (in_microbatch_ || !file_ || sequences_.empty()) return false;
   const std::chrono::duration<double> age = std::chrono::steady_clock::now() - pending_since_;
   return pending_bytes_ >= options_.commit_bytes || age.count() >= options_.commit_interval_s;
 }

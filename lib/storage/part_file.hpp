@@ -81,7 +81,8 @@ class PartWriter {
   void append_timing(std::span<const TimingRow> rows);
   void end();
 
-  /// True when enough bytes or time have gathered since the last commit, outside a microbatch.
+  /// True when sequences wait to be committed and enough bytes or time have gathered since the last
+  /// commit, outside a microbatch.
   bool is_due() const;
   /// Makes everything since the last commit durable; does nothing when there is nothing.
   void commit();
