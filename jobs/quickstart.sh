@@ -29,7 +29,7 @@ bash "$repo/tools/setup.sh"
 say 'Building, CPU backend, Release.'
 cd "$repo"
 cmake --preset cpu-release
-cmake --build --preset cpu-release
+cmake --build --preset cpu-release --target tetrarch
 
 say 'What runs.'
 printf 'commit   %s\n' "$(git describe --always --dirty 2>/dev/null || echo 'none (not a git checkout)')"

@@ -22,6 +22,12 @@ std::string hidden_path(const plan::ModelSpec& spec, std::int64_t layer) {
 
 }  // namespace
 
+std::vector<storage::TimingRow> timing_rows_from(std::span<const std::byte> bytes) {
+  std::vector<storage::TimingRow> rows(bytes.size() / sizeof(storage::TimingRow));
+  if (!rows.empty()) std::memcpy(rows.data(), bytes.data(), bytes.size());
+  return rows;
+}
+
 Collector::Collector(const plan::ModelSpec& spec, const plan::Outputs& outputs,
                      const Topology& topology, backend::Compute& compute, base::Timeline& timeline,
                      storage::PartWriter* writer)
@@ -184,9 +190,7 @@ void Collector::scores(const model::TokenScores& scores) {
 void Collector::end(std::span<const storage::TimingRow> timing) {
   const std::vector<std::byte> all = topology_.cart.tp().gather_v(std::as_bytes(timing), 0);
   if (!writer_) return;
-  std::vector<storage::TimingRow> rows(all.size() / sizeof(storage::TimingRow));
-  std::memcpy(rows.data(), all.data(), all.size());
-  writer_->append_timing(rows);
+  writer_->append_timing(timing_rows_from(all));
   writer_->end();
 }
 

@@ -15,6 +15,9 @@
 
 namespace tetrarch::engine {
 
+/// Rows as they were sent.
+std::vector<storage::TimingRow> timing_rows_from(std::span<const std::byte> bytes);
+
 /// All tp ranks of a (dp, ep) call it alike; the writer (tp rank 0) appends to the part, the others
 /// send their rows in pieces of at most piece_bytes.
 class Collector final : public model::Observer {

@@ -2,7 +2,6 @@
 #include "engine/engine.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 #include <span>
 
@@ -109,8 +108,7 @@ void gather_rest(const Job& job, const std::vector<base::PhaseRecord>& records,
                  LoopReport& report) {
   const std::vector<storage::TimingRow> mine = timing_rows(job, records);
   const std::vector<std::byte> all = job.world.gather_v(std::as_bytes(std::span(mine)), 0);
-  report.rows.resize(all.size() / sizeof(storage::TimingRow));
-  std::memcpy(report.rows.data(), all.data(), all.size());
+  report.rows = timing_rows_from(all);
 }
 
 }  // namespace
