@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <filesystem>
 #include <optional>
+#include <set>
 
 #include <fmt/ranges.h>
 
@@ -53,7 +54,17 @@ storage::WeightsFile open_weights(const plan::RunConfig& config, const mpi::Comm
     const storage::WeightsFile proved = storage::WeightsFile::open(path);
     if (config.verify == plan::VerifyMode::full) proved.verify_all({});
   });
-  return storage::WeightsFile::open(path);
+  std::optional<storage::WeightsFile> weights;
+  engine::agree(world, engine::attempt([&] { weights = storage::WeightsFile::open(path); }));
+  const std::vector<std::string> all = world.all_gather(weights->identity());
+  for (int rank = 1; rank < world.size(); ++rank)
+    if (all[rank] != all[0])
+      throw base::UsageError(
+          ExitCode::weights,
+          fmt::format("{}: rank 0 sees the weights {}, rank {} sees {} (the path names different "
+                      "files on different nodes). Put one file where all ranks see it.",
+                      path, all[0], rank, all[rank]));
+  return std::move(*weights);
 }
 
 /// Rank 0 reads the labels of all inputs and sends them to the others.
@@ -69,9 +80,11 @@ storage::InputSet open_inputs(const plan::RunConfig& config, const plan::ModelSp
   return storage::InputSet::from_bytes(std::as_bytes(std::span(bytes)));
 }
 
-void check_same_kernels(const mpi::Communicator& world, const backend::Backend& backend,
-                        bool allow_mixed) {
+/// The kernels of all ranks: one name, or, where they may be mixed, every name once.
+std::string kernels_of(const mpi::Communicator& world, const backend::Backend& backend,
+                       bool allow_mixed) {
   const std::vector<std::string> all = world.all_gather(backend.identity());
+  const std::set<std::string> names(all.begin(), all.end());
   for (int rank = 1; rank < world.size(); ++rank)
     if (all[rank] != all[0] && !allow_mixed)
       throw base::UsageError(
@@ -79,12 +92,13 @@ void check_same_kernels(const mpi::Communicator& world, const backend::Backend& 
           fmt::format("rank 0 computes with \"{}\", rank {} with \"{}\" (their bits differ). Use "
                       "nodes of one kind, or --allow-mixed.",
                       all[0], rank, all[rank]));
+  return fmt::format("{}", fmt::join(names, " + "));
 }
 
 storage::RunSettings settings_of(const storage::WeightsFile& weights,
                                  const storage::InputSet& inputs, const plan::Outputs& outputs,
                                  const std::vector<storage::DatasetPlan>& layout,
-                                 const backend::Backend& backend) {
+                                 const std::string& kernels) {
   storage::RunSettings settings;
   settings.frozen["weights"]["xxh3"] = weights.identity();
   settings.frozen["inputs"]["xxh3"] = inputs.identity();
@@ -94,7 +108,7 @@ storage::RunSettings settings_of(const storage::WeightsFile& weights,
     settings.frozen["outputs"]["datasets"].push_back(dataset.path);
   settings.mixable["version"] = base::build_info().version;
   settings.mixable["build"] = base::build_info().git_sha;
-  settings.mixable["backend"] = backend.identity();
+  settings.mixable["backend"] = kernels;
   return settings;
 }
 
@@ -106,7 +120,7 @@ std::vector<plan::SequenceLength> left_to_do(const storage::InputSet& inputs,
   std::string done(inputs.count(), '0');
   if (folder)
     for (const storage::CommittedSequence& sequence : committed.sequences)
-      done[sequence.entry.sequence] = '1';
+      done.at(static_cast<std::size_t>(sequence.entry.sequence)) = '1';
   done = world.broadcast(done, 0);
   std::vector<plan::SequenceLength> left = inputs.lengths_ok();
   std::erase_if(left, [&](const plan::SequenceLength& s) { return done[s.sequence] == '1'; });
@@ -129,6 +143,16 @@ storage::TimingSummary timing_of(const plan::RunConfig& config, const plan::Plan
           whole.model, sequence.length,
           (whole.outputs.logprobs ? sequence.length - 1 : 0) + (whole.outputs.last_logits ? 1 : 0));
   return timing;
+}
+
+/// Inside the loop an error is known to one rank alone, whatever its kind: as a SystemError it ends
+/// all ranks, where a UsageError would leave the others waiting for this one.
+engine::LoopReport run_or_end_all(const engine::Job& job) {
+  try {
+    return engine::run_microbatches(job);
+  } catch (const base::UsageError& error) {
+    throw base::SystemError(error.code(), error.what());
+  }
 }
 
 }  // namespace
@@ -155,26 +179,29 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
 
   const auto backend = engine::make_backend(config.backend, world, machine.threads_per_rank);
   backend->prepare(spec.dtype, engine::whole_weights(spec, weights.reduction_shards()));
-  check_same_kernels(world, *backend, config.allow_mixed);
+  const std::string kernels = kernels_of(world, *backend, config.allow_mixed);
 
   // The run folder: rank 0 holds it, all know what of it is done.
-  const storage::ResultsHeader header{.command_line = joined(argc, argv),
-                                      .config_json = weights.config_json(),
-                                      .options_json = options.json().dump(),
-                                      .weights_xxh3 = weights.identity(),
-                                      .inputs_xxh3 = inputs.identity(),
-                                      .grid = whole.grid,
-                                      .backend = backend->name(),
-                                      .dtype = std::string(base::name_of(spec.dtype))};
+  storage::ResultsHeader header{
+      .command_line = joined(argc, argv),
+      .config_json = weights.config_json(),
+      .options_json = options.json().dump(-1, ' ', false, base::Json::error_handler_t::replace),
+      .weights_xxh3 = weights.identity(),
+      .inputs_xxh3 = inputs.identity(),
+      .grid = whole.grid,
+      .backend = backend->name(),
+      .dtype = std::string(base::name_of(spec.dtype)),
+      .reproducible = kernels == backend->identity()};
   std::optional<storage::RunFolder> folder;
   storage::Committed committed;
   std::int64_t state[2] = {0, 0};  // attempt, is complete
   std::string run_uuid;
   if (!config.dry_run)
     on_root(world, [&] {
-      folder = storage::RunFolder::open(config.out,
-                                        settings_of(weights, inputs, outputs, layout, *backend),
-                                        {.allow_mixed = config.allow_mixed}, log);
+      storage::RunSettings settings = settings_of(weights, inputs, outputs, layout, kernels);
+      settings.facts = storage::merge_facts(inputs, layout, header, spec);
+      folder =
+          storage::RunFolder::open(config.out, settings, {.allow_mixed = config.allow_mixed}, log);
       log.also_to(folder->log_path());
       run_uuid = folder->run_uuid();
       state[0] = folder->attempt();
@@ -194,6 +221,7 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   const plan::Plan plan =
       plan::make_plan(config, spec, weights.reduction_shards(),
                       left_to_do(inputs, folder, committed, world), world.size(), limit);
+  header.grid = plan.grid;
   engine::say_plan(log, plan, weights, inputs,
                    static_cast<std::int64_t>(committed.sequences.size()), limit);
   for (const std::string& note : backend->notes())
@@ -234,7 +262,7 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
                         [&] { return folder->stop_requested(); },
                         timeline,
                         log};
-  const engine::LoopReport loop = engine::run_microbatches(job);
+  const engine::LoopReport loop = run_or_end_all(job);
 
   std::int64_t num_failed = 0;
   if (!loop.is_stopped)

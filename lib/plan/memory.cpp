@@ -150,7 +150,9 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
   check_copies(spec, extents);
   MemoryPlan memory;
   for (const TensorSpec& tensor : tensors_of(spec, reduction_shards))
-    memory.weight_bytes += shard_bytes(tensor, shard_of(tensor, grid, place));
+    // tied embeddings are held twice: as rows to look up, and packed for the head's product
+    memory.weight_bytes += shard_bytes(tensor, shard_of(tensor, grid, place)) *
+                           (tensor.role == Role::embed && spec.tied_embeddings ? 2 : 1);
 
   const LocalSizes local = local_sizes(spec, reduction_shards, grid, place);
   // the most vocabulary rows of a tp rank: so that all of them take the same head_chunk

@@ -77,7 +77,14 @@ std::string list_text(const std::vector<Difference>& found) {
 void refuse_changes(const std::string& path, const std::vector<Difference>& found,
                     const std::string& advice) {
   if (found.empty()) return;
-  throw UsageError(code_of(found.front().key),
+  // what was computed with or on matters most: weights, then inputs, then settings
+  ExitCode code = code_of(found.front().key);
+  for (const Difference& each : found) {
+    const ExitCode other = code_of(each.key);
+    if (other == ExitCode::weights || (other == ExitCode::input && code != ExitCode::weights))
+      code = other;
+  }
+  throw UsageError(code,
                    fmt::format("{}: cannot be resumed (results of different settings would be "
                                "mixed). {}{}",
                                path, advice, list_text(found)));

@@ -75,7 +75,11 @@ void MpiCommunicator::all_gather_v(const Tensor& send, std::span<const std::int6
     first += row_count[r];
   }
   const MPI_Datatype row = row_type(send.row_bytes());
-  mpi::check(MPI_Allgatherv(send.data, static_cast<int>(send.rows), row, receive.data,
+  // Rows that stand in their place already: MPI forbids buffers that overlap otherwise.
+  const auto* place =
+      static_cast<const std::byte*>(receive.data) + incoming_.offset[own] * send.row_bytes();
+  const void* from = send.data == place ? MPI_IN_PLACE : send.data;
+  mpi::check(MPI_Allgatherv(from, static_cast<int>(send.rows), row, receive.data,
                             incoming_.count.data(), incoming_.offset.data(), row, comm_.get()),
              "MPI_Allgatherv");
 }
