@@ -73,7 +73,8 @@ storage::InputSet open_inputs(const plan::RunConfig& config, const plan::ModelSp
   std::string bytes;
   on_root(world, [&] {
     const auto found =
-        storage::InputSet::open(config.inputs, spec.vocab_size, spec.max_position).to_bytes();
+        storage::InputSet::open(config.inputs, spec.vocab_size, spec.max_position, config.tokenizer)
+            .to_bytes();
     bytes.assign(reinterpret_cast<const char*>(found.data()), found.size());
   });
   bytes = world.broadcast(bytes, 0);
@@ -95,17 +96,26 @@ std::string kernels_of(const mpi::Communicator& world, const backend::Backend& b
   return fmt::format("{}", fmt::join(names, " + "));
 }
 
-storage::RunSettings settings_of(const storage::WeightsFile& weights,
-                                 const storage::InputSet& inputs, const plan::Outputs& outputs,
+storage::RunSettings settings_of(const plan::RunConfig& config, const plan::Plan& plan,
+                                 const storage::WeightsFile& weights,
+                                 const storage::InputSet& inputs,
                                  const std::vector<storage::DatasetPlan>& layout,
                                  const std::string& kernels) {
   storage::RunSettings settings;
   settings.frozen["weights"]["xxh3"] = weights.identity();
   settings.frozen["inputs"]["xxh3"] = inputs.identity();
+  if (inputs.tokenizer() == plan::Tokenizer::bytes) settings.frozen["tokenizer"] = "bytes";
   settings.frozen["dtype"] = std::string(base::name_of(weights.spec().dtype));
-  settings.frozen["outputs"]["pooling"] = static_cast<int>(outputs.pooling);
+  settings.frozen["outputs"]["pooling"] = static_cast<int>(plan.outputs.pooling);
+  if (plan.outputs.topk) settings.frozen["outputs"]["top_k_logprobs"] = plan.outputs.top_k_logprobs;
   for (const storage::DatasetPlan& dataset : layout)
     settings.frozen["outputs"]["datasets"].push_back(dataset.path);
+  if (config.capacity_factor > 0) {  // who competes for a place depends on these
+    settings.frozen["capacity_factor"] = config.capacity_factor;
+    settings.frozen["tokens_per_microbatch"] = config.tokens_per_microbatch;
+    settings.frozen["grid"] = plan::to_string(plan.grid);
+    settings.facts["ep_set"] = plan.grid.ep;
+  }
   settings.mixable["version"] = base::build_info().version;
   settings.mixable["build"] = base::build_info().git_sha;
   settings.mixable["backend"] = kernels;
@@ -139,9 +149,8 @@ storage::TimingSummary timing_of(const plan::RunConfig& config, const plan::Plan
   timing.model_flops = 0;
   for (const plan::Microbatch& microbatch : whole.microbatches)
     for (const plan::SequenceLength& sequence : microbatch.sequences)
-      timing.model_flops += plan::sequence_flops(
-          whole.model, sequence.length,
-          (whole.outputs.logprobs ? sequence.length - 1 : 0) + (whole.outputs.last_logits ? 1 : 0));
+      timing.model_flops +=
+          plan::sequence_flops(whole.model, whole.outputs, whole.depth, sequence.length);
   return timing;
 }
 
@@ -170,12 +179,11 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   const storage::WeightsFile weights = open_weights(config, world, log);
   const plan::ModelSpec& spec = weights.spec();
   const storage::InputSet inputs = open_inputs(config, spec, world);
-  const plan::Outputs outputs = plan::resolve_outputs(config, spec);
-  const auto layout = storage::results_layout(outputs, spec);
   const std::int64_t limit = engine::memory_limit_bytes(world, node);
   // Refuses what cannot work before a folder is made.
   const plan::Plan whole = plan::make_plan(config, spec, weights.reduction_shards(),
                                            inputs.lengths_ok(), world.size(), limit);
+  const auto layout = storage::results_layout(whole.outputs, spec);
 
   const auto backend = engine::make_backend(config.backend, world, machine.threads_per_rank);
   backend->prepare(spec.dtype, engine::whole_weights(spec, weights.reduction_shards()));
@@ -198,8 +206,8 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   std::string run_uuid;
   if (!config.dry_run)
     on_root(world, [&] {
-      storage::RunSettings settings = settings_of(weights, inputs, outputs, layout, kernels);
-      settings.facts = storage::merge_facts(inputs, layout, header, spec);
+      storage::RunSettings settings = settings_of(config, whole, weights, inputs, layout, kernels);
+      settings.facts.update(storage::merge_facts(inputs, layout, header, spec));
       folder =
           storage::RunFolder::open(config.out, settings, {.allow_mixed = config.allow_mixed}, log);
       log.also_to(folder->log_path());
@@ -218,9 +226,9 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
     return static_cast<int>(ExitCode::done);
   }
 
-  const plan::Plan plan =
-      plan::make_plan(config, spec, weights.reduction_shards(),
-                      left_to_do(inputs, folder, committed, world), world.size(), limit);
+  const plan::Plan plan = plan::make_plan(config, spec, weights.reduction_shards(),
+                                          left_to_do(inputs, folder, committed, world),
+                                          world.size(), limit, inputs.lengths_ok());
   header.grid = plan.grid;
   engine::say_plan(log, plan, weights, inputs,
                    static_cast<std::int64_t>(committed.sequences.size()), limit);
@@ -237,8 +245,8 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   engine::LoadReport load;
   const model::ModelShard shard = engine::load_shard(
       weights, config.verify,
-      plan::local_sizes(spec, weights.reduction_shards(), plan.grid, topology.place), topology,
-      world, *backend, timeline, load);
+      plan::local_sizes(spec, weights.reduction_shards(), plan.grid, topology.place), plan.depth,
+      topology, world, *backend, timeline, load);
   engine::say_loaded(log, world, load, timeline.now() - load_started);
   std::optional<storage::PartWriter> writer;
   if (topology.is_writer())

@@ -16,9 +16,14 @@ std::vector<OptionSpec> file_options() {
        .is_required = true},
       {.name = "inputs",
        .placeholder = "FILE|FOLDER",
-       .help = "token sequences; may be repeated, in this order",
+       .help = "token sequences, HDF5 or JSONL; may be repeated, in this order",
        .is_required = true,
        .is_repeatable = true},
+      {.name = "tokenizer",
+       .kind = Kind::choice,
+       .placeholder = "none|bytes",
+       .fallback = "none",
+       .help = "how text of JSONL inputs becomes tokens: one for each byte (bytes)"},
       {.name = "out",
        .placeholder = "RUN_DIR",
        .help = "run folder; made, or resumed when it has work to do",
@@ -47,8 +52,8 @@ std::vector<OptionSpec> grid_options() {
   return {
       size("ep", "expert-parallel ranks; what is not given is chosen, and said why"),
       size("tp", "tensor-parallel ranks"),
-      size("pp", "pipeline stages (this version: 1)"),
-      size("dp", "independent instances (this version: 1)"),
+      size("pp", "pipeline stages"),
+      size("dp", "independent instances that share the inputs"),
       {.name = "backend",
        .kind = Kind::choice,
        .placeholder = "auto|cpu|cuda",
@@ -61,6 +66,19 @@ std::vector<OptionSpec> grid_options() {
        .help = "tokens of one microbatch over all ranks; never changes bits",
        .min = 1,
        .max = 1u << 31},
+      {.name = "chunk-tokens",
+       .kind = Kind::integer,
+       .placeholder = "C",
+       .help = "longer sequences pass in chunks of so many tokens (default: as above); never "
+               "changes bits",
+       .min = 1,
+       .max = 1u << 31},
+      {.name = "capacity-factor",
+       .kind = Kind::number,
+       .placeholder = "X",
+       .fallback = "0",
+       .help = "copies that an expert takes, over the mean; the rest is dropped. 0: nothing is",
+       .max = 1e6},
   };
 }
 
@@ -69,7 +87,14 @@ std::vector<OptionSpec> output_options() {
       {.name = "outputs",
        .placeholder = "LIST",
        .fallback = "logprobs",
-       .help = "of logprobs, last_logits, hidden, experts; with commas"},
+       .help = "of logprobs, topk, last_logits, hidden, kv, routing, experts; with commas"},
+      {.name = "top-k-logprobs",
+       .kind = Kind::integer,
+       .placeholder = "K",
+       .fallback = "5",
+       .help = "of output topk: most likely next tokens at each position",
+       .min = 1,
+       .max = 1024},
       {.name = "hidden-layers",
        .placeholder = "LIST",
        .fallback = "final",
@@ -119,10 +144,6 @@ std::vector<OptionSpec> course_options() {
 /// Named in the contract with other tools, and done by this version at most at one value.
 std::vector<OptionSpec> later_options() {
   return {
-      {.name = "chunk-tokens", .placeholder = "C", .only = ""},
-      {.name = "capacity-factor", .placeholder = "X", .fallback = "0", .only = "0"},
-      {.name = "top-k-logprobs", .placeholder = "K", .only = ""},
-      {.name = "tokenizer", .placeholder = "none|bytes", .fallback = "none", .only = "none"},
       {.name = "trace", .placeholder = "DIR", .only = ""},
       {.name = "reproducible", .kind = Kind::flag, .fallback = "true", .only = "true"},
       {.name = "watchdog", .placeholder = "SECONDS", .only = ""},
@@ -154,10 +175,16 @@ plan::RunConfig to_run_config(const Settings& settings) {
   config.backend = choice<BackendKind>(
       settings.text("backend"),
       {{"auto", BackendKind::automatic}, {"cpu", BackendKind::cpu}, {"cuda", BackendKind::cuda}});
+  config.tokenizer =
+      choice<plan::Tokenizer>(settings.text("tokenizer"),
+                              {{"none", plan::Tokenizer::none}, {"bytes", plan::Tokenizer::bytes}});
   config.outputs = settings.text("outputs");
+  config.top_k_logprobs = settings.integer("top-k-logprobs");
   config.hidden_layers = settings.text("hidden-layers");
   config.hidden_pooling = settings.text("hidden-pooling");
   config.tokens_per_microbatch = settings.integer("tokens-per-microbatch");
+  config.chunk_tokens = settings.optional_integer("chunk-tokens").value_or(0);
+  config.capacity_factor = settings.number("capacity-factor");
   config.verify = choice<VerifyMode>(
       settings.text("verify"),
       {{"none", VerifyMode::none}, {"fast", VerifyMode::fast}, {"full", VerifyMode::full}});

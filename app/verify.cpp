@@ -13,7 +13,8 @@ Subcommand verify_subcommand() {
           .word = "PATH",
           .options = {},
           .notes =
-              "PATH is weights.h5, inputs.h5, results.h5 or a run folder. All of it is read.\n"
+              "PATH is weights.h5, inputs.h5, results.h5, a JSONL file or a run folder. All of it "
+              "is read.\n"
               "Exit codes: 0 sound and complete, 3 a damaged file, 4 bad weights, 7 numbers that\n"
               "contradict each other, 85 sound, but a run that is not complete.\n\n"
               "Example\n"

@@ -6,7 +6,8 @@
     tools/check_golden.py GOLDEN_DIR --reference                holds tools/reference_model.py
     tools/check_golden.py GOLDEN_DIR --self-test                spoilt results must be found out
 
-The run needs --outputs logprobs,last_logits,hidden,experts --hidden-layers all; topk may be there.
+The run needs --outputs logprobs,last_logits,hidden,experts --hidden-layers all; topk, kv and routing
+may be there and are then held as well; routing against the experts of the run itself.
 f32: max|a-b| / max|b| <= 1e-4 per tensor and sequence, and the same experts in the same order.
 bf16: RMS error against the float32 golden at most twice that of transformers' own bf16 run, on the
 positions where all three chose the same experts in every layer, there and at all earlier positions
@@ -53,8 +54,15 @@ def datasets_below(group, prefix):
     return [f"{prefix}/{name}" for name in sorted(group.get(prefix, {}))]
 
 
-def float_names(golden):
-    return datasets_below(golden["f32"], "hidden") + ["logprobs/token", "last_logits"]
+def kv_names(golden):
+    layers = datasets_below(golden["f32"], "kv")
+    return [f"{layer}/{kind}" for layer in layers for kind in ("k", "v")]
+
+
+def float_names(golden, results):
+    """Datasets of floats that are held; keys and values only where the results have them."""
+    names = datasets_below(golden["f32"], "hidden") + ["logprobs/token", "last_logits"]
+    return names + (kv_names(golden) if "kv" in results else [])
 
 
 def rows_of(name, offsets, number):
@@ -72,7 +80,7 @@ def lay_out(golden, results, table):
     for ours, theirs in (("sequences/id", "ids"), ("sequences/offsets", "offsets")):
         if not numpy.array_equal(results[ours][()], golden[theirs][()]):
             problems.append(f"/{ours}: not the golden's sequences. Run on --make-inputs.")
-    for name in float_names(golden) + datasets_below(golden["f32"], "experts"):
+    for name in float_names(golden, results) + datasets_below(golden["f32"], "experts"):
         expected = golden["f32"][name].shape
         if name not in results:
             problems.append(f"/{name}: missing. Run with all the outputs named in --help.")
@@ -138,9 +146,20 @@ def check_top_k(golden, results, table):
     table.row("topk/ids", not different, f"{different:>12} differ")
 
 
+def check_routing(results, table):
+    """What was sent to each expert is what the positions chose; nothing is dropped."""
+    sent = results["routing/tokens_per_expert"][()]
+    chosen = [results[name][()] for name in datasets_below(results, "experts")]
+    expected = [reference_model.expert_counts(rows, sent.shape[1]) for rows in chosen]
+    different = int((sent != numpy.asarray(expected)).any(axis=1).sum())
+    table.row("routing", not different, f"{different:>12} layers differ")
+    num_dropped = int(results["routing/dropped"][()].sum())
+    table.row("routing/dropped", not num_dropped, f"{num_dropped:>12}")
+
+
 def check_f32(golden, results, table):
     table.say(f"{'dataset':<18} {'rel. error':>12} {'sequence':>9} {'limit':>7}")
-    check_floats(golden, results, float_names(golden), F32_LIMIT, table)
+    check_floats(golden, results, float_names(golden, results), F32_LIMIT, table)
     check_experts(golden, results, table)
     if "topk/ids" in results:
         check_top_k(golden, results, table)
@@ -167,7 +186,7 @@ def check_bf16(golden, results, table):
     same = same_experts(golden, results)
     last = golden["offsets"][1:].astype(numpy.int64) - 1
     table.say(f"{'dataset':<18} {'RMS error':>11} {'transformers':>13} {'ratio':>6} {'limit':>6}")
-    for name in float_names(golden):
+    for name in float_names(golden, results):
         rows = same[last] if name == "last_logits" else same
         exact, own_bf16, found = (
             reference_model.values(run[name]) for run in (golden["f32"], golden["bf16"], results)
@@ -192,6 +211,8 @@ def check(golden, results, quiet=False):
         table.row("attribute dtype", False, f"{dtype!r} is neither f32 nor bf16.")
     elif lay_out(golden, results, table):
         (check_bf16 if dtype == "bf16" else check_f32)(golden, results, table)
+        if "routing" in results:
+            check_routing(results, table)
     table.say("holds" if table.holds else "does not hold")
     return table.holds
 
@@ -213,8 +234,13 @@ def reference_results(golden, weights, results):
         names = reference_model.hidden_names(len(out["experts"]))
         for name, hidden in zip(names, out["hidden"]):
             parts.setdefault(f"hidden/{name}", []).append(hidden)
+        none = numpy.full((end - begin, model.config["moe"]["top_k"]), reference_model.NO_EXPERT)
         for layer, experts in enumerate(out["experts"]):
-            parts.setdefault(f"experts/{layer:02d}", []).append(experts)
+            chosen = none if experts is None else experts
+            parts.setdefault(f"experts/{layer:02d}", []).append(chosen)
+        for layer, (keys, values) in enumerate(zip(out["keys"], out["values"])):
+            parts.setdefault(f"kv/{layer:02d}/k", []).append(keys)
+            parts.setdefault(f"kv/{layer:02d}/v", []).append(values)
         parts.setdefault("logprobs/token", []).append(out["logprobs"])
         parts.setdefault("last_logits", []).append(out["logits"][-1:])
     for name, rows in parts.items():
@@ -229,7 +255,7 @@ def check_reference(golden, folder):
         checkpoint_weights.write(folder / "model", weights)
         reference_results(golden, weights, results)
         table.say(f"{'dataset':<18} {'rel. error':>12} {'sequence':>9} {'limit':>7}")
-        check_floats(golden, results, float_names(golden), REFERENCE_LIMIT, table)
+        check_floats(golden, results, float_names(golden, results), REFERENCE_LIMIT, table)
         check_experts(golden, results, table)
     table.say("holds" if table.holds else "does not hold")
     return table.holds

@@ -8,6 +8,7 @@ import h5py
 import numpy
 
 import reference_model
+from reference_model import NO_EXPERT
 
 
 def in_memory():
@@ -23,30 +24,60 @@ def make_fake(golden, dtype):
     results["sequences/status"] = numpy.zeros(len(golden["ids"]), dtype=numpy.uint8)
     for name in golden[dtype]:
         golden.copy(f"{dtype}/{name}", results, name)
+    chosen = [results["experts"][name][()] for name in sorted(results["experts"])]
+    num_experts = 1 + max(int(rows[rows != NO_EXPERT].max(initial=0)) for rows in chosen)
+    counts = [reference_model.expert_counts(rows, num_experts) for rows in chosen]
+    results["routing/tokens_per_expert"] = numpy.asarray(counts, dtype=numpy.uint64)
+    results["routing/dropped"] = numpy.zeros(len(chosen), dtype=numpy.uint64)
     return results
 
 
 def scale_one(name, row, factor):
-    """Spoils one number by a factor."""
+    """Spoils one number, in proportion to the largest of its row."""
 
     def spoil(results, _golden):
         place = (row, 3) if results[name].ndim == 2 else (row,)
-        results[name][place] = results[name][place] * factor
+        largest = numpy.abs(results[name][row]).max()
+        results[name][place] = results[name][place] + (factor - 1) * largest
 
     return spoil
 
 
+def last_routed(results):
+    """The deepest layer that has experts; in a dense one nothing is chosen."""
+    layers = results["experts"]
+    return layers[max(name for name in layers if layers[name][0, 0] != NO_EXPERT)]
+
+
 def reverse_experts(results, _golden):
-    results["experts/01"][40] = results["experts/01"][40][::-1]
+    experts = last_routed(results)
+    experts[40] = experts[40][::-1]
 
 
 def replace_experts(rows):
-    """At some positions the second choice becomes expert 0 or 1."""
+    """At some positions the second choice becomes an expert that is none of the chosen."""
 
     def spoil(results, _golden):
-        experts = results["experts/02"][()]
-        experts[rows, 1] = numpy.where(experts[rows, 0] == 0, 1, 0)
-        results["experts/02"][...] = experts
+        experts = last_routed(results)
+        chosen = experts[()]
+        for row in chosen[rows]:
+            row[1] = min(set(range(len(row) + 1)) - set(row.tolist()))
+        experts[...] = chosen
+
+    return spoil
+
+
+def another_expert(results, _golden):
+    results["experts/00"][0, 0] = results["experts/00"][0, 0] ^ 1
+
+
+def one_copy_more(results, _golden):
+    results["routing/tokens_per_expert"][1, 2] += numpy.uint64(1)
+
+
+def scale_heads(name, row, factor):
+    def spoil(results, _golden):
+        results[name][row] = results[name][row] * factor
 
     return spoil
 
@@ -94,8 +125,13 @@ SPOILS = {
         "a log-prob that should be NaN": put("logprobs/token", 24, 0.0),
         "a NaN that should be a log-prob": put("logprobs/token", 3, numpy.nan),
         "order of a token's experts": reverse_experts,
-        "one other expert": put("experts/00", (0, 0), 0xFFFF),
+        "one other expert": another_expert,
+        "one key": scale_heads("kv/01/k", 60, 1.1),
+        "values out of place": shift_rows("kv/00/v"),
+        "keys of a missing layer": remove("kv/02/k"),
         "one other likely token": put("topk/ids", (7, 0), 0xFFFFFFFF),
+        "one copy more": one_copy_more,
+        "a dropped copy": put("routing/dropped", 2, 1),
         "rows out of place": shift_rows("hidden/02"),
         "an error record": put("sequences/status", 1, 4),
         "sequences in another order": put("sequences/id", 0, 101),
@@ -107,6 +143,7 @@ SPOILS = {
         "three times the error at the end": widen_error("last_logits", 3),
         "another embedding": put("hidden/embed", slice(None, None, 5), 0x3F80),
         "rows out of place": shift_rows("hidden/final"),
+        "keys out of place": shift_rows("kv/01/k"),
         "a log-prob that should be NaN": put("logprobs/token", 0, 0.0),
         "a NaN": put("hidden/01", slice(0, 20), 0x7FC0),
         "other experts at a fifth of the positions": replace_experts(slice(118, 156)),

@@ -6,10 +6,11 @@
 #   tools/launch.sh 4 build/cpu-release/tests/some_test
 #
 # mpi_yield_when_idle is always said: ranks that share a core and spin make a 64-rank barrier
-# some thousand times slower.
+# some thousand times slower. TETRARCH_TRANSPORT=tcp lets the ranks speak over the loopback device, as
+# those of several machines would over theirs.
 
 launch() {
-  local ranks=$1 version major sm flags=()
+  local ranks=$1 version major sm transport flags=()
   shift
   version=$(mpirun --version 2>&1) || {
     printf 'launch: mpirun does not start (%s). Run tools/setup.sh.\n' "${version%%$'\n'*}" >&2
@@ -24,7 +25,9 @@ launch() {
       sm=vader
       flags+=(--oversubscribe)
     fi
-    flags+=(--bind-to none --mca pml ob1 --mca btl "self,$sm" --mca mpi_yield_when_idle 1)
+    transport=${TETRARCH_TRANSPORT:-$sm}
+    flags+=(--bind-to none --mca pml ob1 --mca btl "self,$transport" --mca mpi_yield_when_idle 1)
+    if [[ $transport == tcp ]]; then flags+=(--mca btl_tcp_if_include lo); fi
     if ((EUID == 0)); then flags+=(--allow-run-as-root); fi
   fi
   mpirun "${flags[@]}" -np "$ranks" "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the goldens: small random Mixtral models and what Hugging Face transformers computes.
+"""Makes the goldens: small random models and what Hugging Face transformers computes.
 
     tools/make_goldens.py tests/data/goldens [--only NAME] [--keep-checkpoints DIR]
 
@@ -8,9 +8,12 @@ sharded) and OUT_DIR/NAME/golden.h5, in which datasets are named as in results.h
 float32 run on the same values) and /bf16 (transformers' own bf16 run):
 
     /tokens u32 [total], /offsets u64 [n+1], /ids u64 [n]    the sequences
-    /f32/hidden/{embed,NN,final} [total, D], /f32/experts/NN u16 [total, k] best first,
+    /f32/hidden/{embed,NN,final} [total, D], /f32/experts/NN u16 [total, k] best first (0xFFFF in
+    dense layers), /f32/kv/NN/{k,v} [total, K, d] as in the cache, after RoPE,
     /f32/logprobs/token [total], /f32/last_logits [n, W]; only f32: /f32/topk/{ids,logprobs}
     [total, 5]
+
+OUT_DIR/qwen3-moe-a/loglikelihood.h5 is described in tools/golden_loglikelihood.py.
 
 The sequences are random, grown token by token; a token is kept only if at its position, in every
 layer of the float32 run, the routers' choice is clear against bf16 rounding. One other choice would
@@ -24,13 +27,15 @@ where both runs choose the same experts in every layer, there and at all earlier
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
 import h5py
 import numpy
 import torch
 import transformers
+
+import golden_loglikelihood
+from golden_models import MAX_SHARD_SIZE, MODELS, load_model, make_model, save_model
 
 LENGTHS = [24, 1, 131, 2, 31]  # one longer than a key block of 128
 # router logits, last chosen to first other: 5 standard deviations of its error in transformers'
@@ -40,59 +45,8 @@ MIN_ORDER_GAP = 0.01  # between the chosen ones; float32's error is below 1e-5
 MIN_AGREEMENT = 0.97  # of the positions, transformers' bf16 run against its float32 run
 SEED = 1
 TOP_K_LOGPROBS = 5
-MAX_SHARD_SIZE = "70KB"
-
-MODELS = {
-    # grouped queries, 4 to 1; heads wider together than the hidden size
-    "mixtral-gqa": dict(
-        vocab_size=96, hidden_size=32, intermediate_size=32, num_hidden_layers=3,
-        num_attention_heads=8, num_key_value_heads=2, head_dim=8, num_local_experts=8,
-        num_experts_per_tok=2, rope_theta=1e6, rms_norm_eps=1e-5,
-    ),
-    # one key head per query head, head_dim left to the reader, a vocabulary that 4 does not divide
-    "mixtral-mha": dict(
-        vocab_size=99, hidden_size=32, intermediate_size=16, num_hidden_layers=3,
-        num_attention_heads=4, num_key_value_heads=4, head_dim=None, num_local_experts=16,
-        num_experts_per_tok=3, rope_theta=1e4, rms_norm_eps=1e-6,
-    ),
-}  # fmt: skip
-
-
-def make_model(sizes, seed):
-    """A float32 model whose parameters are random and representable in bf16."""
-    config = transformers.MixtralConfig(
-        **{key: value for key, value in sizes.items() if key != "rope_theta"},
-        rope_parameters={"rope_type": "default", "rope_theta": sizes["rope_theta"]},
-        max_position_embeddings=512, bos_token_id=None, eos_token_id=None,
-    )  # fmt: skip
-    torch.manual_seed(seed)
-    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            noise = torch.randn(parameter.shape)
-            if "norm" in name:
-                noise = 1 + 0.2 * noise
-            elif "embed" not in name:
-                noise *= parameter.shape[-1] ** -0.5 * (
-                    3 if name.endswith("mlp.gate.weight") else 1
-                )
-            parameter.copy_(noise.bfloat16())
-    return model
-
-
-def save_model(model, folder, **options):
-    shutil.rmtree(folder, ignore_errors=True)
-    model.save_pretrained(folder, **options)
-    (folder / "generation_config.json").unlink(missing_ok=True)
-
-
-def load_model(folder, dtype):
-    """The eager paths; from_pretrained keeps the rotary table in float32 at any dtype."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, attn_implementation="eager", experts_implementation="eager"
-    )
-    assert model.model.rotary_emb.inv_freq.dtype == torch.float32
-    return model.eval()
+NO_EXPERT = 0xFFFF  # of a dense layer
+LOGLIKELIHOOD_OF = "qwen3-moe-a"
 
 
 def record(found, name, value):
@@ -119,8 +73,22 @@ def hook_outputs(model, found):
     ]
     for number, layer in enumerate(model.model.layers):
         handles.append(layer.register_forward_hook(hidden(f"{number:02d}")))
-        handles.append(layer.mlp.gate.register_forward_hook(router(number)))
+        if hasattr(layer.mlp, "gate"):
+            handles.append(layer.mlp.gate.register_forward_hook(router(number)))
     return handles
+
+
+def record_dense_layers(model, found, num_tokens):
+    for number, layer in enumerate(model.model.layers):
+        if not hasattr(layer.mlp, "gate"):
+            none = torch.full((num_tokens, model.config.num_experts_per_tok), NO_EXPERT)
+            record(found, f"experts/{number:02d}", none)
+
+
+def record_cache(found, cache):
+    for number, layer in enumerate(cache.layers):
+        for name, heads in (("k", layer.keys), ("v", layer.values)):
+            record(found, f"kv/{number:02d}/{name}", heads[0].transpose(0, 1))
 
 
 @torch.no_grad()
@@ -129,7 +97,10 @@ def run_model(model, sequences):
     found = {}
     handles = hook_outputs(model, found)
     for tokens in sequences:
-        logits = model(tokens[None], use_cache=False).logits[0]
+        cache = transformers.DynamicCache()  # which keeps all keys, whatever the window
+        logits = model(tokens[None], past_key_values=cache, use_cache=True).logits[0]
+        record_dense_layers(model, found, len(tokens))
+        record_cache(found, cache)
         logprobs = logits.float().log_softmax(-1)
         token_logprobs = logprobs[:-1].gather(1, tokens[1:, None])[:, 0]
         best = logprobs.topk(TOP_K_LOGPROBS)
@@ -205,7 +176,7 @@ def write_run(group, run):
         elif name == "topk/ids":
             group[name] = tensor.numpy().astype(numpy.uint32)
         elif tensor.dtype == torch.bfloat16:
-            group[name] = tensor.view(torch.int16).numpy().view(numpy.uint16)
+            group[name] = tensor.contiguous().view(torch.int16).numpy().view(numpy.uint16)
             group[name].attrs["dtype"] = "bf16"
         else:
             group[name] = tensor.numpy()
@@ -224,7 +195,8 @@ def write_golden(path, sequences, runs, attributes):
 
 def make_golden(name, sizes, folder, checkpoints):
     """Returns a line that tells how clear the choice of experts is."""
-    save_model(make_model(sizes, SEED).bfloat16(), folder / "model", max_shard_size=MAX_SHARD_SIZE)
+    seed = sizes.get("seed", SEED)
+    save_model(make_model(sizes, seed).bfloat16(), folder / "model", max_shard_size=MAX_SHARD_SIZE)
     model = load_model(folder / "model", torch.float32)
     sequences = [grow_sequence(model, length) for length in LENGTHS]
     exact = run_model(model, sequences)
@@ -238,12 +210,15 @@ def make_golden(name, sizes, folder, checkpoints):
         raise SystemExit(f"{name}: bf16 agrees at {share:.1%} of the positions. Use another seed.")
     attributes = {
         "format": "tetrarch-golden", "format_version": numpy.array([1, 0], numpy.uint32),
-        "description": "computed by tools/make_goldens.py", "config": json.dumps(sizes),
-        "transformers": transformers.__version__, "torch": str(torch.__version__), "seed": SEED,
+        "description": "computed by tools/make_goldens.py",
+        "config": json.dumps(sizes, default=lambda config: config.model_type),
+        "transformers": transformers.__version__, "torch": str(torch.__version__), "seed": seed,
         "min_choice_gap": choice, "min_order_gap": order, "bf16_choice_noise": noise,
         "bf16_agreement": share,
     }  # fmt: skip
     write_golden(folder / "golden.h5", sequences, {"f32": exact, "bf16": rounded}, attributes)
+    if name == LOGLIKELIHOOD_OF:
+        golden_loglikelihood.write_pairs(model, folder / "loglikelihood.h5", seed)
     if checkpoints:
         save_model(model, checkpoints / f"{name}-f32")
         save_model(model, checkpoints / f"{name}-fused", save_original_format=False)

@@ -18,7 +18,15 @@ import sys
 import h5py
 import numpy
 
-from reference_model import Model, forward, hidden_names, log_softmax, text_attribute, values
+from reference_model import (
+    Model,
+    expert_counts,
+    forward,
+    hidden_names,
+    log_softmax,
+    text_attribute,
+    values,
+)
 
 F32_LIMIT = 1e-4
 NEAR_TIE = 1e-5  # router probability; float32 rounding may turn a narrower choice
@@ -139,6 +147,21 @@ def hold_scores(report, inputs, results, offsets):
             )
 
 
+def hold_routing(report, results):
+    """What was sent to each expert is what the positions chose, where the results have both."""
+    if "/routing" not in results:
+        return
+    for layer, sent in enumerate(results["/routing/tokens_per_expert"][()]):
+        path = f"/experts/{layer:02d}"
+        if path not in results:
+            continue
+        expected = expert_counts(results[path][()], len(sent))
+        if (sent != expected).any():
+            report.problems.append(
+                f"/routing/tokens_per_expert: layer {layer} has {sent}, expected {expected}."
+            )
+
+
 def hold_all(model, inputs, results):
     offsets = inputs["/offsets"][()].astype(numpy.int64)
     if not numpy.array_equal(offsets, results["/sequences/offsets"][()].astype(numpy.int64)):
@@ -155,6 +178,7 @@ def hold_all(model, inputs, results):
             tokens = inputs["/tokens"][begin:end]
             hold_sequence(report, model, results, number, int(begin), int(end), tokens)
     hold_scores(report, inputs, results, offsets)
+    hold_routing(report, results)
     return report
 
 

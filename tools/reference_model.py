@@ -11,6 +11,7 @@ import math
 import h5py
 import numpy
 
+NO_EXPERT = 0xFFFF  # of a dense layer, or of a failed sequence
 ERF = numpy.frompyfunc(math.erf, 1, 1)
 
 
@@ -58,7 +59,7 @@ def refuse_unknown(config, path):
         ("attention.qkv_bias", attention.get("qkv_bias", False), [False]),
         ("attention.o_bias", attention.get("o_bias", False), [False]),
         ("rope.style", rope["style"], ["half"]),
-        ("rope.type", rope.get("type", "default"), ["default"]),
+        ("rope.type", rope.get("type", "default"), ["default", "linear", "llama3", "yarn"]),
         ("moe.router.score", moe["router"]["score"], ["softmax_all"]),
         ("moe.router.renorm", moe["router"]["renorm"], ["sum", "none"]),
         ("moe.expert.kind", moe["expert"]["kind"], ["glu", "mlp"]),
@@ -86,16 +87,61 @@ def log_softmax(x):
     return shifted - numpy.log(numpy.exp(shifted).sum(axis=-1, keepdims=True))
 
 
+def yarn_ramp(rope, pairs):
+    """0 where a pair keeps its frequency, 1 where it is stretched in full."""
+
+    def pair_of(turns):
+        length = rope["orig_max"] / (2 * math.pi * turns)
+        return rope["dim"] * math.log(length) / (2 * math.log(rope["theta"]))
+
+    low, high = pair_of(rope["beta_fast"]), pair_of(rope["beta_slow"])
+    if rope["truncate"]:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, rope["dim"] - 1)
+    return numpy.clip((pairs - low) / (high - low if high != low else 0.001), 0, 1)
+
+
+def rope_frequencies(rope):
+    """Radians a position, [dim / 2]."""
+    pairs = numpy.arange(rope["dim"] // 2)
+    frequency = rope["theta"] ** (-2.0 * pairs / rope["dim"])
+    kind = rope.get("type", "default")
+    if kind == "default":
+        return frequency
+    stretched = frequency / rope["factor"]
+    if kind == "linear":
+        return stretched
+    if kind == "yarn":
+        ramp = yarn_ramp(rope, pairs)
+        return ramp * stretched + (1 - ramp) * frequency
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    waves = rope["orig_max"] * frequency / (2 * math.pi)
+    keeps = numpy.clip((waves - low) / (high - low), 0, 1)
+    return (1 - keeps) * stretched + keeps * frequency
+
+
+def rope_factor(rope):
+    """What cosines and sines are multiplied by."""
+    if rope.get("type", "default") != "yarn":
+        return 1.0
+    if rope.get("attention_factor"):
+        return rope["attention_factor"]
+
+    def scale(mscale):
+        return 0.1 * mscale * math.log(rope["factor"]) + 1 if rope["factor"] > 1 else 1.0
+
+    if rope.get("mscale") and rope.get("mscale_all_dim"):
+        return scale(rope["mscale"]) / scale(rope["mscale_all_dim"])
+    return scale(1.0)
+
+
 def rotate(x, rope):
-    """x [T, heads, d]; dimensions j and j + R/2 of the first R turn by position * theta^(-2j/R)."""
+    """x [T, heads, d]; dimensions j and j + R/2 of the first R turn by position * frequency."""
     half = rope["dim"] // 2
-    frequency = rope["theta"] ** (-2.0 * numpy.arange(half) / rope["dim"])
-    angle = numpy.arange(x.shape[0])[:, None, None] * frequency
+    angle = numpy.arange(x.shape[0])[:, None, None] * rope_frequencies(rope)
+    cosine, sine = (rope_factor(rope) * f(angle) for f in (numpy.cos, numpy.sin))
     first, second = x[..., :half], x[..., half : 2 * half]
-    turned = [
-        first * numpy.cos(angle) - second * numpy.sin(angle),
-        second * numpy.cos(angle) + first * numpy.sin(angle),
-    ]
+    turned = [first * cosine - second * sine, second * cosine + first * sine]
     return numpy.concatenate(turned + [x[..., 2 * half :]], axis=-1)
 
 
@@ -210,3 +256,8 @@ def forward(weights, tokens):
 
 def hidden_names(num_layers):
     return ["embed"] + [f"{layer:02d}" for layer in range(num_layers)] + ["final"]
+
+
+def expert_counts(chosen, num_experts):
+    """How many copies each expert was sent, of what a layer chose; NO_EXPERT is none of them."""
+    return numpy.bincount(chosen[chosen < num_experts], minlength=num_experts)

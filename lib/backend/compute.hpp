@@ -74,6 +74,7 @@ class Compute {
                             std::span<const std::int64_t> row_offset, const Tensor& y) = 0;
 
   /// y = round(weight * round(x / sqrt(mean(x^2) + eps))), per row; weight [1, columns].
+  /// y may be x.
   virtual void rms_norm(const Tensor& x, const Tensor& weight, float eps, const Tensor& y) = 0;
   /// Rotates the first 2 * half dimensions of each head in place, pairs (j, j + half); cosine, sine
   /// [positions, half] f32; position [rows, 1] i32. Computed in f32, rounded once.
@@ -99,15 +100,17 @@ class Compute {
   /// logits [rows, experts] f32; expert_id [rows, k] i32, most likely first; gate_weight [rows, k].
   virtual void softmax_top_k(const Tensor& logits, bool renormalise, float scale,
                              const Tensor& expert_id, const Tensor& gate_weight) = 0;
-  /// Orders all copies by (expert, top-k slot, row).
-  /// order [rows * k, 1] i32: row of each copy; position [rows, k] i32: where each copy went;
-  /// count [1, experts * k] i32: copies per (expert, slot).
+  /// Orders all copies by (expert, top-k slot, row). An expert id of -1 is no copy.
+  /// order [copies, 1] i32: row of each copy; position [rows, k] i32: where each copy went, -1 where
+  /// there is none; count [1, experts * k] i32: copies per (expert, slot).
   virtual void group_by_expert(const Tensor& expert_id, const Tensor& order, const Tensor& position,
                                const Tensor& count) = 0;
+  /// to = from; equal extents.
+  virtual void copy(const Tensor& from, const Tensor& to) = 0;
   /// to[i] = from[index[i]]; index [to.rows, 1] i32.
   virtual void permute_rows(const Tensor& from, const Tensor& index, const Tensor& to) = 0;
   /// out[t] = round(residual[t] + sum over slots s, in order, of weight[t, s] * rows[position[t,
-  /// s]]).
+  /// s]]); a position of -1 adds nothing.
   virtual void combine(const Tensor& rows, const Tensor& position, const Tensor& gate_weight,
                        const Tensor& residual, const Tensor& out) = 0;
 
@@ -117,6 +120,11 @@ class Compute {
   virtual void vocabulary_stats(const Tensor& logits, std::span<const std::int64_t> slice_size,
                                 std::int64_t first_id, const Tensor& target,
                                 const Tensor& stats) = 0;
+  /// Per row the k largest logits, by falling logit, then rising id.
+  /// logits [rows, columns] f32, first column = token id `first_id`; k <= 1024
+  /// top [rows, 2 * k] i32: k ids, then the bits of their logits; with fewer columns than k the rest
+  /// has id -1 and -infinity
+  virtual void largest_logits(const Tensor& logits, std::int64_t first_id, const Tensor& top) = 0;
   /// flag [rows, 1] i32: 1 where all of the row is finite, else 0.
   virtual void row_is_finite(const Tensor& x, const Tensor& flag) = 0;
 

@@ -9,15 +9,35 @@ namespace tetrarch::engine {
 
 using backend::Tensor;
 using base::DType;
+using model::MicroBatch;
 
 namespace {
-
-constexpr int rows_tag = 1, logits_tag = 2;
 
 std::string hidden_path(const plan::ModelSpec& spec, std::int64_t layer) {
   if (layer < 0) return "/hidden/embed";
   if (layer == spec.num_layers) return "/hidden/final";
   return storage::numbered_path("hidden", layer);
+}
+
+/// Elements of a kv row that each tp rank sends: of ranks that hold the same heads the first.
+std::vector<std::int64_t> kv_widths(const plan::Plan& plan, const plan::Grid& grid) {
+  std::vector<std::int64_t> widths;
+  std::int64_t sent = 0;
+  for (int tp = 0; tp < grid.tp; ++tp) {
+    const plan::Range heads =
+        plan::local_sizes(plan.model, plan.reduction_shards, grid, {0, 0, 0, tp}).kv_heads;
+    widths.push_back(heads.begin < sent ? 0 : heads.size() * plan.model.head_size);
+    sent = heads.end;
+  }
+  return widths;
+}
+
+std::vector<std::int64_t> vocab_widths(const plan::Plan& plan, const plan::Grid& grid) {
+  std::vector<std::int64_t> widths;
+  for (int tp = 0; tp < grid.tp; ++tp)
+    widths.push_back(
+        plan::local_sizes(plan.model, plan.reduction_shards, grid, {0, 0, 0, tp}).vocab_count());
+  return widths;
 }
 
 }  // namespace
@@ -28,169 +48,319 @@ std::vector<storage::TimingRow> timing_rows_from(std::span<const std::byte> byte
   return rows;
 }
 
-Collector::Collector(const plan::ModelSpec& spec, const plan::Outputs& outputs,
-                     const Topology& topology, backend::Compute& compute, base::Timeline& timeline,
-                     storage::PartWriter* writer)
-    : spec_(spec),
-      outputs_(outputs),
+Collector::Collector(const plan::Plan& plan, const Topology& topology, backend::Compute& compute,
+                     base::Timeline& timeline, storage::PartWriter* writer)
+    : plan_(plan),
+      spec_(plan.model),
+      outputs_(plan.outputs),
       topology_(topology),
       compute_(compute),
       timeline_(timeline),
-      writer_(writer) {}
+      writer_(writer),
+      gatherer_(topology, compute, timeline),
+      stage_layers_(plan::stage_layers(plan.depth.num_layers, topology.grid.pp, topology.place.pp)),
+      kv_width_(kv_widths(plan, topology.grid)),
+      vocab_width_(vocab_widths(plan, topology.grid)),
+      dropped_(static_cast<std::size_t>(plan.model.num_layers), 0) {}
 
-void Collector::begin(const model::MicroBatch& batch, const storage::InputSet& inputs) {
-  batch_ = &batch;
-  score_from_.clear();
-  std::vector<storage::PartSequence> sequences;
-  for (const model::SequenceRows& rows : batch.rows) {
-    sequences.push_back({rows.sequence, rows.count});
-    score_from_.push_back(inputs.score_from(rows.sequence));
-  }
-  if (writer_) writer_->begin(sequences);
-}
-
-void Collector::gather(const Tensor& home, const std::function<void(const Tensor&)>& take) {
-  timeline_.enter(base::Phase::output);
-  const std::int64_t piece_rows = std::max<std::int64_t>(1, piece_bytes / home.row_bytes());
-  const mpi::Communicator& tp = topology_.cart.tp();
-  piece_.resize(std::min(piece_rows, batch_->num_tokens()) * home.row_bytes());
-  const auto pieces = [&](std::int64_t rows,
-                          const std::function<void(std::int64_t, Tensor)>& each) {
-    for (std::int64_t begin = 0; begin < rows; begin += piece_rows)
-      each(begin, {piece_.data(), home.dtype, 1, std::min(piece_rows, rows - begin), home.columns});
-  };
-  const auto bytes_of = [&](const Tensor& piece) { return std::span(piece_).first(piece.bytes()); };
-
-  pieces(home.rows, [&](std::int64_t begin, const Tensor& piece) {
-    compute_.download(home.row_range(begin, piece.rows), piece_.data());
-    if (writer_) {
-      take(piece);
-    } else {
-      tp.send(bytes_of(piece), 0, rows_tag);
-    }
-  });
-  if (!writer_) return;
-  for (int rank = 1; rank < tp.size(); ++rank)
-    pieces(batch_->home(tp.size(), rank).size(), [&](std::int64_t, const Tensor& piece) {
-      tp.receive(bytes_of(piece), rank, rows_tag);
-      timeline_.add_bytes(piece.bytes());
-      take(piece);
-    });
-}
-
-void Collector::append(const std::string& path, const Tensor& rows) {
-  writer_->append(path, rows.rows, rows.data);
-}
-
-void Collector::hidden(std::int64_t layer, const Tensor& home) {
-  if (!outputs_.hidden ||
-      !std::binary_search(outputs_.hidden_layers.begin(), outputs_.hidden_layers.end(), layer))
-    return;
-  const std::string path = hidden_path(spec_, layer);
-  if (outputs_.pooling == plan::Pooling::none) {
-    gather(home, [&](const Tensor& rows) { append(path, rows); });
-    return;
-  }
-  std::vector<std::int64_t> lengths;
-  for (const model::SequenceRows& rows : batch_->rows)
-    lengths.push_back(rows.count);
-  pooler_.begin(outputs_.pooling, std::move(lengths), home.columns);
-  gather(home, [&](const Tensor& rows) {
-    pooled_.clear();
-    pooler_.add(rows, pooled_);
-    const auto finished = static_cast<std::int64_t>(pooled_.size()) / home.columns;
-    writer_->append(path, finished, pooled_.data());
-  });
-}
-
-void Collector::experts(std::int64_t layer, const Tensor& expert_id) {
-  if (!outputs_.experts) return;
-  gather(expert_id, [&](const Tensor& rows) {
-    const auto* ids = rows.as<std::int32_t>();
-    expert_ids_.assign(ids, ids + rows.elements());
-    writer_->append(storage::numbered_path("experts", layer), rows.rows, expert_ids_.data());
-  });
-}
-
-// Each tp rank has its own columns; the writer lays them side by side, some rows at a time.
-void Collector::last_logits(std::int64_t, const Tensor& logits) {
-  timeline_.enter(base::Phase::output);
-  const mpi::Communicator& tp = topology_.cart.tp();
-  const std::int64_t vocab = spec_.vocab_size;
-  const std::int64_t block = std::max<std::int64_t>(1, piece_bytes / (vocab * 4));
-  const std::vector<std::int64_t> width = tp.all_gather(std::span(&logits.columns, 1));
-  for (std::int64_t begin = 0; begin < logits.rows; begin += block) {
-    const std::int64_t rows = std::min(block, logits.rows - begin);
-    piece_.resize(rows * *std::max_element(width.begin(), width.end()) * 4);
-    logits_.resize(writer_ ? rows * vocab : 0);
-    std::int64_t column = 0;
-    for (int rank = 0; rank < tp.size(); ++rank) {
-      const std::span<std::byte> bytes = std::span(piece_).first(rows * width[rank] * 4);
-      if (rank == tp.rank()) {
-        compute_.download(logits.row_range(begin, rows), piece_.data());
-        if (!writer_) tp.send(bytes, 0, logits_tag);
-      } else if (writer_) {
-        tp.receive(bytes, rank, logits_tag);
-      }
-      if (!writer_) continue;
-      const auto* from = reinterpret_cast<const float*>(piece_.data());
-      for (std::int64_t row = 0; row < rows; ++row)
-        std::copy_n(from + row * width[rank], width[rank], &logits_[row * vocab + column]);
-      column += width[rank];
-    }
-    if (writer_) writer_->append("/last_logits", rows, logits_.data());
-  }
-}
-
-void Collector::finite(const Tensor& flag) {
-  flags_.clear();
-  gather(flag, [&](const Tensor& rows) {
-    const auto* flags = rows.as<std::int32_t>();
-    flags_.insert(flags_.end(), flags, flags + rows.rows);
-  });
-  if (!writer_) return;
-  auto at = flags_.begin();
-  for (const model::SequenceRows& rows : batch_->rows) {
-    const bool all = std::all_of(at, at + rows.count, [](std::int32_t f) { return f != 0; });
-    at += rows.count;
-    if (!all)
-      writer_->set_status(rows.sequence, storage::SequenceStatus::not_finite,
-                          "a hidden state after the last layer is not finite");
-  }
-}
-
-void Collector::scores(const model::TokenScores& scores) {
-  if (!writer_ || !outputs_.logprobs) return;
-  timeline_.enter(base::Phase::output);
-  writer_->append("/logprobs/token", batch_->num_tokens(), scores.logprob.data());
+void Collector::begin(std::span<const plan::SequenceLength> sequences,
+                      const storage::InputSet& inputs) {
+  counts_.assign(outputs_.routing ? stage_layers_.size() * (spec_.num_experts + 1) : 0, 0);
+  sequences_.clear();
+  poolers_.clear();
+  std::vector<storage::PartSequence> part;
   std::int64_t row = 0;
-  for (std::size_t run = 0; run < batch_->rows.size(); ++run) {
-    const model::SequenceRows& rows = batch_->rows[run];
-    double sum = 0;
-    std::uint64_t count = 0;
-    std::uint8_t is_greedy = 1;
-    bool is_finite = true;
-    for (std::int64_t i = 1; i < rows.count; ++i) {
-      is_finite = is_finite && std::isfinite(scores.logprob[row + i]);
-      if (i < score_from_[run]) continue;
-      sum += static_cast<double>(scores.logprob[row + i]);
-      is_greedy = is_greedy & scores.is_greedy[row + i];
-      ++count;
+  for (const plan::SequenceLength& each : sequences) {
+    Sequence sequence;
+    sequence.sequence = each.sequence;
+    sequence.length = each.length;
+    sequence.score_from = inputs.score_from(each.sequence);
+    sequence.first_row = row;
+    sequences_.push_back(sequence);
+    part.push_back({each.sequence, each.length});
+    row += each.length;
+  }
+  if (!writer_) return;
+  writer_->begin(part);
+  if (outputs_.experts) write_dense_experts();
+}
+
+/// Layers without experts choose none.
+void Collector::write_dense_experts() {
+  constexpr std::uint16_t none = 0xffff;
+  std::int64_t rows = 0;
+  for (const Sequence& sequence : sequences_)
+    rows += sequence.length;
+  if (rows == 0) return;
+  expert_ids_.assign(static_cast<std::size_t>(rows * spec_.top_k), none);
+  for (std::int64_t layer = 0; layer < spec_.num_layers; ++layer)
+    if (!spec_.is_moe[layer])
+      writer_->write(storage::numbered_path("experts", layer), 0, rows, expert_ids_.data());
+}
+
+bool Collector::wants_hidden(std::int64_t layer) const {
+  return outputs_.hidden &&
+         std::binary_search(outputs_.hidden_layers.begin(), outputs_.hidden_layers.end(), layer);
+}
+
+Tensor Collector::like(DType dtype, std::int64_t columns) const {
+  return {nullptr, dtype, 1, 0, columns};
+}
+
+std::int64_t Collector::index_of(std::int64_t sequence) const {
+  const auto at = std::ranges::lower_bound(sequences_, sequence, {}, &Sequence::sequence);
+  base::expects(at != sequences_.end() && at->sequence == sequence, "a sequence of the part");
+  return at - sequences_.begin();
+}
+
+template <class Each>
+void Collector::for_runs(const MicroBatch& batch, std::int64_t first_row, const Tensor& rows,
+                         const Each& each) const {
+  std::int64_t begin = 0;  // the run's first row in the batch
+  for (const model::SequenceRows& run : batch.rows) {
+    const std::int64_t from = std::max(begin, first_row);
+    const std::int64_t to = std::min(begin + run.count, first_row + rows.rows);
+    if (from < to)
+      each(index_of(run.sequence),
+           plan::SequenceSpan{run.sequence, run.first_position + from - begin, to - from,
+                              run.length},
+           rows.row_range(from - first_row, to - from));
+    begin += run.count;
+  }
+}
+
+void Collector::write_rows(std::string_view path, const MicroBatch& batch, std::int64_t first_row,
+                           const Tensor& rows) {
+  const int dataset = storage::find_dataset(writer_->layout(), path);
+  // neighbours in the part go out together
+  std::int64_t at = -1, count = 0;
+  const std::byte* from = nullptr;
+  for_runs(batch, first_row, rows,
+           [&](std::int64_t index, const plan::SequenceSpan& span, const Tensor& run) {
+             const std::int64_t row = sequences_[index].first_row + span.first;
+             if (row != at + count) {
+               if (count > 0) writer_->write(dataset, at, count, from);
+               at = row;
+               count = 0;
+               from = static_cast<const std::byte*>(run.data);
+             }
+             count += run.rows;
+           });
+  if (count > 0) writer_->write(dataset, at, count, from);
+}
+
+void Collector::take_hidden(int stage, std::int64_t layer, const MicroBatch& batch,
+                            const Tensor* own) {
+  const std::string path = hidden_path(spec_, layer);
+  const Tensor shape = like(spec_.dtype, spec_.hidden_size);
+  if (outputs_.pooling == plan::Pooling::none) {
+    gatherer_.take_rows(stage, batch, shape, own, [&](std::int64_t first, const Tensor& rows) {
+      write_rows(path, batch, first, rows);
+    });
+    return;
+  }
+  Pooler& pooler = poolers_.try_emplace(layer, outputs_.pooling).first->second;
+  gatherer_.take_rows(stage, batch, shape, own, [&](std::int64_t first, const Tensor& rows) {
+    for_runs(batch, first, rows,
+             [&](std::int64_t index, const plan::SequenceSpan& span, const Tensor& run) {
+               const std::span<const float> pooled = pooler.add(span, run);
+               if (!pooled.empty()) writer_->write(path, index, 1, pooled.data());
+             });
+  });
+}
+
+void Collector::take_kv(int stage, std::int64_t layer, const MicroBatch& batch, const Tensor* key,
+                        const Tensor* value) {
+  for (const auto& [name, own] : {std::pair{"k", key}, std::pair{"v", value}}) {
+    const std::string path = storage::numbered_path("kv", layer) + "/" + name;
+    gatherer_.take_columns(
+        stage, batch.num_tokens(), spec_.dtype, kv_width_, own,
+        [&](std::int64_t first, const Tensor& rows) { write_rows(path, batch, first, rows); });
+  }
+}
+
+void Collector::take_experts(int stage, std::int64_t layer, const MicroBatch& batch,
+                             const Tensor* own) {
+  gatherer_.take_rows(stage, batch, like(DType::i32, spec_.top_k), own,
+                      [&](std::int64_t first, const Tensor& rows) {
+                        const auto* ids = rows.as<std::int32_t>();
+                        expert_ids_.assign(ids, ids + rows.elements());
+                        write_rows(storage::numbered_path("experts", layer), batch, first,
+                                   {expert_ids_.data(), DType::u16, 1, rows.rows, rows.columns});
+                      });
+}
+
+void Collector::take_earlier_stages(const MicroBatch& batch) {
+  if (!writer_) return;
+  timeline_.enter(base::Phase::output);
+  for (int stage = 0; stage < topology_.place.pp; ++stage) {
+    if (stage == 0 && wants_hidden(-1)) take_hidden(stage, -1, batch, nullptr);
+    const plan::Range layers = plan::stage_layers(plan_.depth.num_layers, topology_.grid.pp, stage);
+    for (std::int64_t layer = layers.begin; layer < layers.end; ++layer) {
+      if (outputs_.kv) take_kv(stage, layer, batch, nullptr, nullptr);
+      if (outputs_.experts && spec_.is_moe[layer]) take_experts(stage, layer, batch, nullptr);
+      if (wants_hidden(layer)) take_hidden(stage, layer, batch, nullptr);
     }
-    row += rows.count;
-    writer_->append("/logprobs/sum", 1, &sum);
-    writer_->append("/logprobs/count", 1, &count);
-    writer_->append("/logprobs/is_greedy", 1, &is_greedy);
-    if (!is_finite)
-      writer_->set_status(rows.sequence, storage::SequenceStatus::not_finite,
+  }
+}
+
+void Collector::hidden(std::int64_t layer, const MicroBatch& batch, const Tensor& home) {
+  if (!wants_hidden(layer)) return;
+  timeline_.enter(base::Phase::output);
+  if (writer_) {
+    take_hidden(topology_.place.pp, layer, batch, &home);
+  } else {
+    gatherer_.post_rows(home);
+  }
+}
+
+void Collector::kv(std::int64_t layer, const Tensor& key, const Tensor& value) {
+  if (!outputs_.kv) return;
+  timeline_.enter(base::Phase::output);
+  if (writer_) {
+    take_kv(topology_.place.pp, layer, *pass_, &key, &value);
+  } else if (kv_width_[topology_.place.tp] > 0) {
+    const std::int64_t columns = spec_.num_kv_heads * spec_.head_size;
+    gatherer_.post_columns(key, columns);
+    gatherer_.post_columns(value, columns);
+  }
+}
+
+void Collector::experts(std::int64_t layer, const model::Routing& routing) {
+  dropped_[layer] += routing.num_dropped;
+  if (outputs_.routing) {
+    std::vector<std::int32_t> count(routing.count.columns);
+    compute_.download(routing.count, count.data());
+    std::uint64_t* counts = &counts_[(layer - stage_layers_.begin) * (spec_.num_experts + 1)];
+    for (std::size_t i = 0; i < count.size(); ++i)
+      counts[static_cast<std::int64_t>(i) / spec_.top_k] += static_cast<std::uint64_t>(count[i]);
+    counts[spec_.num_experts] += static_cast<std::uint64_t>(routing.num_dropped);
+  }
+  if (!outputs_.experts) return;
+  timeline_.enter(base::Phase::output);
+  if (writer_) {
+    take_experts(topology_.place.pp, layer, *pass_, &routing.expert_id);
+  } else {
+    gatherer_.post_rows(routing.expert_id);
+  }
+}
+
+void Collector::last_logits(const MicroBatch& batch, std::span<const std::int64_t> runs,
+                            const Tensor& logits) {
+  timeline_.enter(base::Phase::output);
+  if (!writer_) {
+    gatherer_.post_columns(logits, spec_.vocab_size);
+    return;
+  }
+  gatherer_.take_columns(topology_.place.pp, logits.rows, DType::f32, vocab_width_, &logits,
+                         [&](std::int64_t first, const Tensor& rows) {
+                           for (std::int64_t i = 0; i < rows.rows; ++i)
+                             writer_->write("/last_logits",
+                                            index_of(batch.rows[runs[first + i]].sequence), 1,
+                                            rows.row_range(i, 1).data);
+                         });
+}
+
+void Collector::finite(const MicroBatch& batch, const Tensor& flag) {
+  timeline_.enter(base::Phase::output);
+  if (!writer_) {
+    gatherer_.post_rows(flag);
+    return;
+  }
+  gatherer_.take_rows(
+      topology_.place.pp, batch, like(DType::i32, 1), &flag,
+      [&](std::int64_t first, const Tensor& rows) {
+        for_runs(batch, first, rows,
+                 [&](std::int64_t, const plan::SequenceSpan& span, const Tensor& run) {
+                   const auto* flags = run.as<std::int32_t>();
+                   if (std::all_of(flags, flags + run.rows, [](std::int32_t f) { return f != 0; }))
+                     return;
+                   writer_->set_status(span.sequence, storage::SequenceStatus::not_finite,
+                                       "a hidden state after the last layer is not finite");
+                 });
+      });
+}
+
+// The log-probability that a row gives its next token stands at that token's position.
+void Collector::add_scores(const plan::SequenceSpan& span, Sequence& at, const float* logprob,
+                           const std::uint8_t* is_greedy) {
+  const std::int64_t count = std::min(span.count, span.length - 1 - span.first);
+  if (count <= 0) return;
+  writer_->write("/logprobs/token", at.first_row + span.first + 1, count, logprob);
+  for (std::int64_t i = 0; i < count; ++i) {
+    at.is_finite = at.is_finite && std::isfinite(logprob[i]);
+    if (span.first + 1 + i < at.score_from) continue;
+    at.sum += static_cast<double>(logprob[i]);
+    at.is_greedy = at.is_greedy & is_greedy[i];
+    ++at.count;
+  }
+}
+
+void Collector::scores(const MicroBatch& batch, const model::TokenScores& scores) {
+  if (!writer_) return;
+  timeline_.enter(base::Phase::output);
+  std::int64_t row = 0;
+  for (const model::SequenceRows& run : batch.rows) {
+    if (outputs_.logprobs)
+      add_scores(run.span(), sequences_[index_of(run.sequence)], &scores.next_logprob[row],
+                 &scores.is_greedy[row]);
+    row += run.count;
+  }
+  if (!outputs_.topk || row == 0) return;
+  // the backend's tensors are views that never write here
+  auto* ids = const_cast<std::uint32_t*>(scores.top_id.data());
+  auto* logprobs = const_cast<float*>(scores.top_logprob.data());
+  write_rows("/topk/ids", batch, 0, {ids, DType::u32, 1, row, outputs_.top_k_logprobs});
+  write_rows("/topk/logprobs", batch, 0, {logprobs, DType::f32, 1, row, outputs_.top_k_logprobs});
+}
+
+/// What is known of each sequence once all its tokens have passed.
+void Collector::write_sums() {
+  const float none = base::failed_value();  // nothing predicts a first token
+  for (std::size_t index = 0; index < sequences_.size(); ++index) {
+    const Sequence& at = sequences_[index];
+    const auto row = static_cast<std::int64_t>(index);
+    writer_->write("/logprobs/token", at.first_row, 1, &none);
+    writer_->write("/logprobs/sum", row, 1, &at.sum);
+    writer_->write("/logprobs/count", row, 1, &at.count);
+    writer_->write("/logprobs/is_greedy", row, 1, &at.is_greedy);
+    if (!at.is_finite)
+      writer_->set_status(at.sequence, storage::SequenceStatus::not_finite,
                           "a log-probability is not finite");
   }
 }
 
+void Collector::add_counts(int stage, std::span<const std::byte> counts) {
+  const plan::Range layers = plan::stage_layers(plan_.depth.num_layers, topology_.grid.pp, stage);
+  const std::int64_t width = spec_.num_experts + 1;
+  std::vector<std::uint64_t> host(static_cast<std::size_t>(layers.size() * width));
+  base::expects(counts.size() == host.size() * sizeof(std::uint64_t), "counts of the stage");
+  if (!host.empty()) std::memcpy(host.data(), counts.data(), counts.size());
+  for (std::int64_t i = 0; i < layers.size(); ++i) {
+    const std::uint64_t* of_layer = &host[i * width];
+    writer_->add("/routing/tokens_per_expert", layers.begin + i, 1, of_layer);
+    writer_->add("/routing/dropped", layers.begin + i, 1, of_layer + spec_.num_experts);
+  }
+}
+
 void Collector::end(std::span<const storage::TimingRow> timing) {
-  const std::vector<std::byte> all = topology_.cart.tp().gather_v(std::as_bytes(timing), 0);
-  if (!writer_) return;
-  writer_->append_timing(timing_rows_from(all));
+  if (!writer_) {
+    gatherer_.post_bytes(std::as_bytes(timing));
+    if (outputs_.routing) gatherer_.post_bytes(std::as_bytes(std::span(counts_)));
+    return;
+  }
+  if (outputs_.logprobs) write_sums();
+  for (int stage = 0; stage < topology_.grid.pp; ++stage)
+    for (int tp_rank = 0; tp_rank < topology_.grid.tp; ++tp_rank) {
+      const bool is_own = stage == topology_.place.pp && tp_rank == topology_.place.tp;
+      if (is_own) {
+        writer_->append_timing(timing);
+        if (outputs_.routing) add_counts(stage, std::as_bytes(std::span(counts_)));
+        continue;
+      }
+      writer_->append_timing(timing_rows_from(gatherer_.take_bytes(stage, tp_rank)));
+      if (outputs_.routing) add_counts(stage, gatherer_.take_bytes(stage, tp_rank));
+    }
   writer_->end();
 }
 

@@ -1,15 +1,15 @@
-/// What leaves the forward pass: gathered from the tp ranks to their writer, row by row in order.
+/// What leaves the forward pass: which rows go to the writer, and where they stand in its part.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstddef>
-#include <functional>
+#include <map>
 #include <vector>
 
-#include "base/timeline.hpp"
+#include "engine/gatherer.hpp"
 #include "engine/pooling.hpp"
-#include "engine/topology.hpp"
 #include "model/transformer.hpp"
+#include "plan/plan.hpp"
 #include "storage/inputs_file.hpp"
 #include "storage/part_file.hpp"
 
@@ -18,43 +18,87 @@ namespace tetrarch::engine {
 /// Rows as they were sent.
 std::vector<storage::TimingRow> timing_rows_from(std::span<const std::byte> bytes);
 
-/// All tp ranks of a (dp, ep) call it alike; the writer (tp rank 0) appends to the part, the others
-/// send their rows in pieces of at most piece_bytes.
+/// All (pp, tp) ranks of a (dp, ep) call it alike, and only the writer waits:
+///
+///   begin(sequences)
+///   for each pass:  take_earlier_stages(batch), then what the forward pass shows, scores()
+///   end(timing)
 class Collector final : public model::Observer {
  public:
-  static constexpr std::int64_t piece_bytes = 4 << 20;
-
   /// `writer` is null on all but the writing rank. Holds references; all outlive it.
-  Collector(const plan::ModelSpec& spec, const plan::Outputs& outputs, const Topology& topology,
-            backend::Compute& compute, base::Timeline& timeline, storage::PartWriter* writer);
+  Collector(const plan::Plan& plan, const Topology& topology, backend::Compute& compute,
+            base::Timeline& timeline, storage::PartWriter* writer);
 
-  void begin(const model::MicroBatch& batch, const storage::InputSet& inputs);
-  void hidden(std::int64_t layer, const backend::Tensor& home) override;
-  void experts(std::int64_t layer, const backend::Tensor& expert_id) override;
-  void last_logits(std::int64_t first_run, const backend::Tensor& logits) override;
-  void finite(const backend::Tensor& flag) override;
-  void scores(const model::TokenScores& scores);
-  /// The part's timing rows, gathered from all tp ranks; then closes the microbatch.
+  /// The part's sequences, of a microbatch.
+  void begin(std::span<const plan::SequenceLength> sequences, const storage::InputSet& inputs);
+  /// Writer: the rows of a pass that arose before the last stage.
+  void take_earlier_stages(const model::MicroBatch& batch);
+
+  void hidden(std::int64_t layer, const model::MicroBatch& batch,
+              const backend::Tensor& home) override;
+  void kv(std::int64_t layer, const backend::Tensor& key, const backend::Tensor& value) override;
+  void experts(std::int64_t layer, const model::Routing& routing) override;
+  void last_logits(const model::MicroBatch& batch, std::span<const std::int64_t> runs,
+                   const backend::Tensor& logits) override;
+  void finite(const model::MicroBatch& batch, const backend::Tensor& flag) override;
+  void scores(const model::MicroBatch& batch, const model::TokenScores& scores);
+  /// Rows of the pass at hand; before run_layers.
+  void begin_pass(const model::MicroBatch& batch) { pass_ = &batch; }
+
+  /// The part's timing rows and counts, from all ranks; then closes the microbatch.
   void end(std::span<const storage::TimingRow> timing);
+  void flush() { gatherer_.flush(); }
+  /// Copies of this rank's tokens that were dropped, in each layer of the model, so far.
+  const std::vector<std::int64_t>& dropped() const { return dropped_; }
 
  private:
-  /// Calls take(host rows) on the writer for all rows of the part, in order.
-  void gather(const backend::Tensor& home, const std::function<void(const backend::Tensor&)>& take);
-  void append(const std::string& path, const backend::Tensor& rows);
+  /// What is summed over a sequence's log-probabilities.
+  struct Sequence {
+    std::int64_t sequence = 0, length = 0, score_from = 0;
+    std::int64_t first_row = 0;  // of its tokens in the microbatch's part
+    double sum = 0;
+    std::uint64_t count = 0;
+    std::uint8_t is_greedy = 1;
+    bool is_finite = true;
+  };
 
+  bool wants_hidden(std::int64_t layer) const;
+  backend::Tensor like(base::DType dtype, std::int64_t columns) const;
+  std::int64_t index_of(std::int64_t sequence) const;
+  /// Calls each(index of the sequence, positions, rows) for every run among these rows of a batch.
+  template <class Each>
+  void for_runs(const model::MicroBatch& batch, std::int64_t first_row, const backend::Tensor& rows,
+                const Each& each) const;
+  void write_rows(std::string_view path, const model::MicroBatch& batch, std::int64_t first_row,
+                  const backend::Tensor& rows);
+  void take_hidden(int stage, std::int64_t layer, const model::MicroBatch& batch,
+                   const backend::Tensor* own);
+  void take_kv(int stage, std::int64_t layer, const model::MicroBatch& batch,
+               const backend::Tensor* key, const backend::Tensor* value);
+  void take_experts(int stage, std::int64_t layer, const model::MicroBatch& batch,
+                    const backend::Tensor* own);
+  void add_scores(const plan::SequenceSpan& span, Sequence& at, const float* logprob,
+                  const std::uint8_t* is_greedy);
+  void write_sums();
+  void add_counts(int stage, std::span<const std::byte> counts);
+  void write_dense_experts();
+
+  const plan::Plan& plan_;
   const plan::ModelSpec& spec_;
   const plan::Outputs& outputs_;
   const Topology& topology_;
   backend::Compute& compute_;
   base::Timeline& timeline_;
   storage::PartWriter* writer_;
-  const model::MicroBatch* batch_ = nullptr;
-  std::vector<std::int64_t> score_from_;  // per run of the part
-  std::vector<std::byte> piece_;
-  std::vector<float> pooled_, logits_;
-  std::vector<std::int32_t> flags_;
+  Gatherer gatherer_;
+  plan::Range stage_layers_;
+  std::vector<std::int64_t> kv_width_, vocab_width_;  // columns that each tp rank sends
+  const model::MicroBatch* pass_ = nullptr;
+  std::vector<Sequence> sequences_;  // of the part, in input order
+  std::map<std::int64_t, Pooler> poolers_;
+  std::vector<std::uint64_t> counts_;  // [stage layers][E + 1]: copies per expert, and dropped
+  std::vector<std::int64_t> dropped_;  // [layers]
   std::vector<std::uint16_t> expert_ids_;
-  Pooler pooler_;
 };
 
 }  // namespace tetrarch::engine

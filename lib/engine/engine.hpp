@@ -1,4 +1,4 @@
-/// The loop: for each microbatch forward, gather, write, commit.
+/// The loop: draw a microbatch; for each of its passes forward and gather; commit.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -27,7 +27,7 @@ struct Job {
   const model::ModelShard& shard;
   storage::PartWriter* writer;  // null on ranks that do not write
   int attempt = 1;
-  std::function<bool()> stop_requested;  // asked on rank 0 only
+  std::function<bool()> stop_requested;  // asked on rank 0 only, from any thread
   base::Timeline& timeline;
   base::Log& log;
 };
@@ -41,6 +41,7 @@ struct LoopReport {
   double startup_seconds = 0;            // process start to the first microbatch's start
   std::int64_t extra_rounds = 0;         // exchange rounds beyond one per layer, all microbatches
   double part_imbalance = 1;             // largest over mean attention cost of EP ranks
+  std::vector<std::int64_t> dropped;     // copies beyond the experts' capacity, in each layer
   std::vector<storage::TimingRow> rows;  // rank 0: what no part has, of all ranks
 };
 

@@ -51,11 +51,13 @@ std::int64_t slice_bytes(const plan::TensorSpec& tensor, std::int64_t expert, pl
 }  // namespace
 
 model::ModelShard load_shard(const storage::WeightsFile& weights, plan::VerifyMode verify,
-                             const plan::LocalSizes& local, const Topology& topology,
-                             const mpi::Communicator& world, backend::Backend& backend,
-                             base::Timeline& timeline, LoadReport& report) {
+                             const plan::LocalSizes& local, const plan::Depth& depth,
+                             const Topology& topology, const mpi::Communicator& world,
+                             backend::Backend& backend, base::Timeline& timeline,
+                             LoadReport& report) {
   timeline.enter(base::Phase::load);
-  model::ShardBuilder builder(weights.spec(), local, backend);
+  const plan::Held held = plan::held_by(depth, topology.grid.pp, topology.place.pp);
+  model::ShardBuilder builder(weights.spec(), local, held, backend);
   ShardReader reader(weights, verify != plan::VerifyMode::none, report);
   const std::vector<plan::TensorSpec>& tensors = weights.tensors();
 
@@ -71,6 +73,7 @@ model::ModelShard load_shard(const storage::WeightsFile& weights, plan::VerifyMo
   std::vector<std::byte> host;
   for (std::size_t number = 0; number < tensors.size(); ++number) {
     const plan::TensorSpec& tensor = tensors[number];
+    if (!plan::is_held(tensor, weights.spec(), held)) continue;
     const plan::Shard shard = plan::shard_of(tensor, topology.grid, topology.place);
     for (std::int64_t expert = shard.experts.begin; expert < shard.experts.end; ++expert) {
       host.assign(slice_bytes(tensor, expert, shard.slices), std::byte{0});

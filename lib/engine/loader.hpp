@@ -18,12 +18,14 @@ struct LoadReport {
   double pack_seconds = 0;
 };
 
-/// Reads this rank's hyperslabs and nothing else. What several ranks of the instance share is read
-/// by one of them, in turn, and broadcast. Every block read is verified unless `verify` is none.
-/// Collective over `world`. Throws UsageError(weights) on every rank when a rank found damage.
+/// Reads this rank's hyperslabs, as far as its stage and `depth` need them, and nothing else. What
+/// several ranks of a stage share is read by one of them, in turn, and broadcast. Every block read
+/// is verified unless `verify` is none. Collective over `world`. Throws UsageError(weights) on
+/// every rank when a rank found damage.
 model::ModelShard load_shard(const storage::WeightsFile& weights, plan::VerifyMode verify,
-                             const plan::LocalSizes& local, const Topology& topology,
-                             const mpi::Communicator& world, backend::Backend& backend,
-                             base::Timeline& timeline, LoadReport& report);
+                             const plan::LocalSizes& local, const plan::Depth& depth,
+                             const Topology& topology, const mpi::Communicator& world,
+                             backend::Backend& backend, base::Timeline& timeline,
+                             LoadReport& report);
 
 }  // namespace tetrarch::engine

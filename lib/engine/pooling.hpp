@@ -1,11 +1,13 @@
-/// Hidden states of a sequence, pooled to one row, from rows that come in order and in any pieces.
+/// Hidden states of sequences, pooled to one row each, from rows that come in any pieces.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "backend/tensor.hpp"
+#include "model/microbatch.hpp"
 #include "plan/run_config.hpp"
 
 namespace tetrarch::engine {
@@ -16,20 +18,21 @@ class Pooler {
  public:
   static constexpr std::int64_t block_positions = 128;
 
-  /// `lengths`: tokens of the sequences whose rows come, in order.
-  void begin(plan::Pooling pooling, std::vector<std::int64_t> lengths, std::int64_t columns);
-  /// The next rows, host memory. Appends each sequence that is now whole to `finished` [..,
-  /// columns].
-  void add(const backend::Tensor& rows, std::vector<float>& finished);
+  explicit Pooler(plan::Pooling pooling) : pooling_(pooling) {}
+
+  /// Rows of the positions span.first .. of one sequence, host memory; a sequence's rows come in
+  /// order. Returns the pooled row once it is known, else nothing: valid until the next call.
+  std::span<const float> add(const plan::SequenceSpan& span, const backend::Tensor& rows);
 
  private:
-  void close_block();
+  struct Sums {
+    std::vector<float> block, total;
+  };
+  void add_row(Sums& sums, std::int64_t position, std::int64_t length);
 
-  plan::Pooling pooling_ = plan::Pooling::mean;
-  std::vector<std::int64_t> lengths_;
-  std::size_t sequence_ = 0;
-  std::int64_t position_ = 0;
-  std::vector<float> row_, block_, sum_;
+  plan::Pooling pooling_;
+  std::map<std::int64_t, Sums> open_;  // by sequence
+  std::vector<float> row_;
 };
 
 }  // namespace tetrarch::engine

@@ -75,6 +75,27 @@ void say_table(base::Log& log, const std::vector<Row>& rows, double wall) {
   log.say("{:<10} {:>10} {:>10.3f} {:>10} {:>8} {:>7.1f}", "sum", "", wall, "", "", sum);
 }
 
+/// Copies that found no place at their expert.
+void say_dropped(const Job& job, const LoopReport& loop) {
+  std::int64_t sum = 0, num_layers = 0;
+  for (std::size_t layer = 0; layer < loop.dropped.size(); ++layer) {
+    sum += loop.dropped[layer];
+    num_layers += job.plan.model.is_moe[layer] &&
+                  static_cast<std::int64_t>(layer) < job.plan.depth.num_layers;
+  }
+  const std::int64_t of_layer = loop.num_tokens * job.plan.model.top_k;
+  if (num_layers == 0 || of_layer == 0) return;
+  const auto worst = std::max_element(loop.dropped.begin(), loop.dropped.end());
+  const auto percent = [](std::int64_t part, std::int64_t whole) {
+    return 100 * static_cast<double>(part) / static_cast<double>(whole);
+  };
+  job.log.say(
+      "dropped  {} of {} copies of tokens ({:.2f} %) for lack of capacity; the most in "
+      "layer {}, {:.2f} % of its copies",
+      count_text(sum), count_text(of_layer * num_layers), percent(sum, of_layer * num_layers),
+      worst - loop.dropped.begin(), percent(*worst, of_layer));
+}
+
 /// Seconds that ranks wait for the slowest one, as a share of the wall: work phases only.
 void say_notes(const Job& job, const Machine& machine, const LoopReport& loop,
                const std::vector<Row>& rows, double wall) {
@@ -96,6 +117,13 @@ void say_notes(const Job& job, const Machine& machine, const LoopReport& loop,
         "routing was skewed: {} extra exchange rounds over {} layers and {} "
         "microbatches (more than twice the mean went to one EP rank).",
         count_text(loop.extra_rounds), job.plan.model.num_layers, job.plan.microbatches.size()));
+  for (const Row& row : rows)
+    if (row.phase == base::Phase::pp_wait && row.average > 0.05 * wall)
+      log.note(fmt::format(
+          "pipeline: the average rank waited {:.1f} s ({:.0f} % of the wall time) for a "
+          "neighbouring "
+          "stage. More microbatches (a smaller --tokens-per-microbatch) fill the pipeline better.",
+          row.average, 100 * row.average / wall));
   for (const Row& row : rows)
     if ((row.phase == base::Phase::experts || row.phase == base::Phase::attention) &&
         row.max - row.average > 0.05 * wall)
@@ -138,6 +166,48 @@ void say_program(base::Log& log, const Machine& machine, const std::string& comm
   log.say("backend  {}", backend.description());
 }
 
+namespace {
+
+std::string rows_text(plan::RowsWanted rows) {
+  switch (rows) {
+    case plan::RowsWanted::none:
+      return "nothing but what its keys, values and router need";
+    case plan::RowsWanted::last:
+      return "the last row of each sequence";
+    case plan::RowsWanted::predicting:
+      return "the rows that predict a token";
+    case plan::RowsWanted::all:
+      break;
+  }
+  return "every row";
+}
+
+/// What of the model is computed, by which stage, and in how many pieces.
+void say_passage(base::Log& log, const plan::Plan& plan) {
+  const plan::Depth& depth = plan.depth;
+  if (depth.num_layers < plan.model.num_layers || depth.rows != plan::RowsWanted::all)
+    log.say("depth    {} of {} layers are needed, the last of them for {}", depth.num_layers,
+            plan.model.num_layers, rows_text(depth.rows));
+  if (plan.grid.pp > 1) {
+    std::vector<std::string> stages;
+    for (int pp = 0; pp < plan.grid.pp; ++pp) {
+      const plan::Range layers = plan::stage_layers(depth.num_layers, plan.grid.pp, pp);
+      stages.push_back(layers.size() == 0   ? "none"
+                       : layers.size() == 1 ? fmt::format("{}", layers.begin)
+                                            : fmt::format("{}-{}", layers.begin, layers.end - 1));
+    }
+    log.say("stages   layers {}", fmt::join(stages, " | "));
+  }
+  if (plan.extents.num_chunked > 0)
+    log.say(
+        "chunks   {} sequences of more than {} tokens pass in chunks of as many; the KV cache "
+        "of an EP rank holds {} tokens",
+        count_text(plan.extents.num_chunked), count_text(plan.chunk_tokens),
+        count_text(plan.extents.max_cache_tokens));
+}
+
+}  // namespace
+
 void say_plan(base::Log& log, const plan::Plan& plan, const storage::WeightsFile& weights,
               const storage::InputSet& inputs, std::int64_t num_done,
               std::int64_t memory_limit_bytes) {
@@ -164,9 +234,10 @@ void say_plan(base::Log& log, const plan::Plan& plan, const storage::WeightsFile
           inputs.files().size() == 1 ? "" : "s", count_text(num_done), count_text(to_do),
           count_text(tokens));
   if (bad > 0) log.note(fmt::format("{} bad sequences become error records.", count_text(bad)));
-  log.say("plan     {} microbatches, the largest of {} tokens ({} on one EP rank)",
+  log.say("plan     {} microbatches; at most {} tokens pass the layers together, {} on one EP rank",
           count_text(static_cast<std::int64_t>(plan.microbatches.size())),
           count_text(plan.extents.max_microbatch_tokens), count_text(plan.extents.max_part_tokens));
+  say_passage(log, plan);
   log.say("memory   {} per rank: weights {}, workspace {}; {}",
           bytes_text(plan.memory.total_bytes()), bytes_text(plan.memory.weight_bytes),
           bytes_text(plan.memory.workspace_bytes()),
@@ -199,10 +270,10 @@ void say_end(const Job& job, const Machine& machine, const LoopReport& loop) {
       count_text(loop.num_sequences), count_text(loop.num_tokens),
       base::duration_text(loop.wall_seconds), rate, rate / job.world.size(), loop.ttft_seconds);
   log.say(
-      "{:.2f} GFLOP/s of useful work ({} GFLOP: products, visible attention pairs, router, "
+      "{:.2f} GFLOP/s of useful work ({:.4g} GFLOP: products, visible attention pairs, router, "
       "wanted rows of the head); largest resident memory of a rank {}",
-      flops / loop.wall_seconds / 1e9, count_text(static_cast<std::int64_t>(flops / 1e9)),
-      bytes_text(resident));
+      flops / loop.wall_seconds / 1e9, flops / 1e9, bytes_text(resident));
+  if (!loop.dropped.empty()) say_dropped(job, loop);
   say_notes(job, machine, loop, rows, wall);
 }
 

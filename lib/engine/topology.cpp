@@ -6,14 +6,18 @@
 namespace tetrarch::engine {
 namespace {
 
-/// World ranks that share all coordinates of `place` but ep (if free_ep) and tp (if free_tp).
-std::vector<int> peers(const plan::Grid& grid, plan::Place place, bool free_ep, bool free_tp) {
+/// The ranks of an instance that share all coordinates of `place` but the free ones.
+enum class Free { tp, ep, stage, pp };
+std::vector<int> peers(const plan::Grid& grid, const plan::Place& place, Free free) {
   std::vector<int> ranks;
-  for (int ep = 0; ep < grid.ep; ++ep)
-    for (int tp = 0; tp < grid.tp; ++tp) {
-      if ((!free_ep && ep != place.ep) || (!free_tp && tp != place.tp)) continue;
-      ranks.push_back(plan::rank_of(grid, {place.dp, place.pp, ep, tp}));
-    }
+  for (int pp = 0; pp < grid.pp; ++pp)
+    for (int ep = 0; ep < grid.ep; ++ep)
+      for (int tp = 0; tp < grid.tp; ++tp) {
+        const bool is_pp = pp == place.pp || free == Free::pp;
+        const bool is_ep = ep == place.ep || free == Free::ep || free == Free::stage;
+        const bool is_tp = tp == place.tp || free == Free::tp || free == Free::stage;
+        if (is_pp && is_ep && is_tp) ranks.push_back(plan::rank_of(grid, {place.dp, pp, ep, tp}));
+      }
   return ranks;
 }
 
@@ -25,9 +29,10 @@ Topology make_topology(const plan::Grid& grid, const mpi::Communicator& world,
   Topology topology{grid,
                     place,
                     mpi::Cart(world, {grid.dp, grid.pp, grid.ep, grid.tp}),
-                    backend.make_communicator(peers(grid, place, false, true)),
-                    backend.make_communicator(peers(grid, place, true, false)),
-                    backend.make_communicator(peers(grid, place, true, true))};
+                    backend.make_communicator(peers(grid, place, Free::tp)),
+                    backend.make_communicator(peers(grid, place, Free::ep)),
+                    backend.make_communicator(peers(grid, place, Free::stage)),
+                    backend.make_communicator(peers(grid, place, Free::pp))};
   const auto& at = topology.cart.coordinates();
   base::expects(plan::Place{at[0], at[1], at[2], at[3]} == place,
                 "MPI's Cartesian coordinates to be the plan's");

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/attention.hpp"
 
+#include "model/head_norm.hpp"
+
 namespace tetrarch::model {
 
 using base::Phase;
@@ -8,30 +10,170 @@ using plan::BufferName;
 
 namespace {
 
-std::vector<backend::Segment> segments_of(const MicroBatch& batch) {
-  std::vector<backend::Segment> segments;
+/// Multiply-adds of visible (query, key) pairs: scores and weighted sums.
+std::uint64_t attention_flops(const MicroBatch& batch, std::int64_t width, std::int64_t window) {
+  // pairs of positions 0 .. n - 1
+  const auto pairs_below = [&](std::int64_t n) {
+    const auto count = static_cast<double>(n), limit = static_cast<double>(window);
+    if (window == 0 || n <= window) return count * (count + 1) / 2;
+    return limit * (limit + 1) / 2 + (count - limit) * limit;
+  };
+  double pairs = 0;
+  for (const SequenceRows& rows : batch.rows)
+    pairs += pairs_below(rows.first_position + rows.count) - pairs_below(rows.first_position);
+  return static_cast<std::uint64_t>(4.0 * pairs * static_cast<double>(width));
+}
+
+backend::Tensor keys_of(const Context& context, const Workspace& workspace, BufferName name,
+                        std::int64_t rows) {
+  return workspace.tensor(name, context.spec.dtype, 1, rows,
+                          context.local.kv_heads.size() * context.spec.head_size);
+}
+
+/// The part of one layer in the cache, [cache, local kv heads * d].
+backend::Tensor cache_of(const Context& context, const Workspace& workspace, BufferName name,
+                         std::int64_t stage_layer) {
+  const std::int64_t rows = workspace.cache_tokens();
+  return keys_of(context, workspace, name, (stage_layer + 1) * rows)
+      .row_range(stage_layer * rows, rows);
+}
+
+/// Keys and values of every row of the part. x: normed rows [part, D].
+void make_keys(const Context& context, const LayerWeights& weights, const RopeTable& rope,
+               const LayerPlace& place, const backend::Tensor& x, const Workspace& workspace,
+               Observer& observer) {
+  const MicroBatch& batch = workspace.batch();
+  const std::int64_t part = batch.num_tokens();
+  const backend::Tensor key = keys_of(context, workspace, BufferName::key, part);
+  const backend::Tensor value = keys_of(context, workspace, BufferName::value, part);
+  const backend::Tensor positions =
+      workspace.tensor(BufferName::positions, base::DType::i32, 1, part, 1);
+  product(context, x, *weights.k, key);
+  product(context, x, *weights.v, value);
+  norm_heads(context, weights.k_norm, key);
+  context.compute.rope(key, context.spec.head_size, positions, rope.cosine.tensor,
+                       rope.sine.tensor);
+  observer.kv(place.layer, key, value);
+  context.timeline.enter(Phase::qkv);
   std::int64_t row = 0;
-  for (const SequenceRows& rows : batch.rows) {
-    base::expects(rows.first_position == 0, "whole sequences");  // keys of earlier chunks: none
-    segments.push_back({row, rows.count, rows.first_position, row});
-    row += rows.count;
+  for (const SequenceRows& run : batch.rows) {
+    if (run.cache_row >= 0) {
+      const std::int64_t at = run.cache_row + run.first_position;
+      const auto keep = [&](BufferName name, const backend::Tensor& from) {
+        context.compute.copy(
+            from.row_range(row, run.count),
+            cache_of(context, workspace, name, place.stage_layer).row_range(at, run.count));
+      };
+      keep(BufferName::cache_key, key);
+      keep(BufferName::cache_value, value);
+    }
+    row += run.count;
+  }
+}
+
+/// Where the keys of each run stand: in this pass's rows, or in the cache.
+struct Segments {
+  std::vector<backend::Segment> fresh, cached;
+};
+
+/// `batch`: the rows that ask; `part`: the rows of the pass.
+Segments segments_of(const MicroBatch& batch, const MicroBatch& part) {
+  Segments segments;
+  std::int64_t row = 0, key_row = 0;
+  auto asking = batch.rows.begin();
+  for (const SequenceRows& run : part.rows) {
+    if (asking != batch.rows.end() && asking->sequence == run.sequence) {
+      const bool is_cached = run.cache_row >= 0;
+      (is_cached ? segments.cached : segments.fresh)
+          .push_back(
+              {row, asking->count, asking->first_position, is_cached ? run.cache_row : key_row});
+      row += asking->count;
+      ++asking;
+    }
+    key_row += run.count;
   }
   return segments;
 }
 
-/// Multiply-adds of visible (query, key) pairs: scores and weighted sums.
-std::uint64_t attention_flops(const MicroBatch& batch, std::int64_t width, std::int64_t window) {
-  double pairs = 0;
-  for (const SequenceRows& rows : batch.rows) {
-    const auto last = static_cast<double>(rows.first_position + rows.count);
-    const auto first = static_cast<double>(rows.first_position);
-    pairs += (last * (last + 1) - first * (first + 1)) / 2;
-    if (window > 0 && last > static_cast<double>(window)) {
-      const double beyond = last - static_cast<double>(window);
-      pairs -= beyond * (beyond + 1) / 2;
-    }
-  }
-  return static_cast<std::uint64_t>(4.0 * pairs * static_cast<double>(width));
+/// Queries of the rows of workspace.batch(), against the keys of the part. x: their normed rows.
+/// Leaves [local slices][rows, heads * d / slices] in the buffer `attended`.
+backend::Tensor attend(const Context& context, const LayerWeights& weights, const RopeTable& rope,
+                       const LayerPlace& place, const MicroBatch& part, const backend::Tensor& x,
+                       const Workspace& workspace) {
+  const plan::ModelSpec& spec = context.spec;
+  const MicroBatch& batch = workspace.batch();
+  const std::int64_t width = context.local.heads.size() * spec.head_size;
+  const std::int64_t slices = context.local.slices.size();
+  const backend::Tensor query =
+      workspace.tensor(BufferName::query, spec.dtype, 1, batch.num_tokens(), width);
+  const backend::Tensor positions =
+      workspace.tensor(BufferName::positions, base::DType::i32, 1, batch.num_tokens(), 1);
+  product(context, x, *weights.q, query);
+  norm_heads(context, weights.q_norm, query);
+  context.compute.rope(query, spec.head_size, positions, rope.cosine.tensor, rope.sine.tensor);
+
+  context.timeline.enter(Phase::attention);
+  const backend::Tensor attended = workspace.tensor(BufferName::attended, spec.dtype, slices,
+                                                    batch.num_tokens(), width / slices);
+  const std::int64_t window = spec.window[place.layer];
+  const backend::AttentionShape shape{context.local.heads.size(), context.local.kv_heads.size(),
+                                      spec.head_size, static_cast<float>(spec.attention_scale),
+                                      window};
+  const Segments segments = segments_of(batch, part);
+  if (!segments.fresh.empty())
+    context.compute.attention(shape, query,
+                              keys_of(context, workspace, BufferName::key, part.num_tokens()),
+                              keys_of(context, workspace, BufferName::value, part.num_tokens()),
+                              segments.fresh, attended);
+  if (!segments.cached.empty())
+    context.compute.attention(
+        shape, query, cache_of(context, workspace, BufferName::cache_key, place.stage_layer),
+        cache_of(context, workspace, BufferName::cache_value, place.stage_layer), segments.cached,
+        attended);
+  context.timeline.add_flops(attention_flops(batch, width, window));
+  return attended;
+}
+
+/// residual += the sum of the reduction shards' products. Collective over tp.
+void project(const Context& context, const LayerWeights& weights, const backend::Tensor& attended,
+             Workspace& workspace) {
+  const std::int64_t hidden = context.spec.hidden_size;
+  context.timeline.enter(Phase::o_proj);
+  const backend::Tensor partial =
+      workspace.tensor(BufferName::attention_partial, context.spec.dtype, attended.slices,
+                       workspace.batch().num_tokens(), hidden);
+  for (std::int64_t slice = 0; slice < attended.slices; ++slice)
+    product(context, attended.slice(slice), *weights.o[slice], partial.slice(slice));
+
+  context.timeline.enter(Phase::tp_reduce);
+  backend::ReduceScatter reduce;
+  reduce.partial = partial;
+  reduce.row_count = workspace.home_count();
+  reduce.residual = workspace.residual();
+  reduce.out = workspace.residual_next();
+  if (context.tp.size() > 1)
+    reduce.received = workspace.tensor(BufferName::reduce_received, context.spec.dtype,
+                                       context.reduction_shards, workspace.home().size(), hidden);
+  context.tp.tree_reduce_scatter_v(reduce);
+  context.timeline.add_bytes(reduce.received.is_absent() ? 0 : reduce.received.bytes());
+  workspace.advance();
+}
+
+/// Leaves only the wanted rows in the residual stream and in workspace.batch().
+/// returns  those rows of x
+backend::Tensor narrow(const Context& context, plan::RowsWanted rows, const backend::Tensor& x,
+                       Workspace& workspace) {
+  Selection selection = select_rows(workspace.batch(), rows, context.tp.rank());
+  const auto count = [](const std::vector<std::int32_t>& of) { return std::ssize(of); };
+  const backend::Tensor selected =
+      workspace.tensor(BufferName::selected, x.dtype, 1, count(selection.part), x.columns);
+  select(context, workspace, x, selection.part, selected);
+  const backend::Tensor before = workspace.residual();
+  workspace.narrow(std::move(selection.batch));
+  select(context, workspace, before, selection.home, workspace.residual_next());
+  workspace.advance();
+  upload_positions(context, workspace);
+  return selected;
 }
 
 }  // namespace
@@ -56,66 +198,33 @@ void upload_positions(const Context& context, const Workspace& workspace) {
                                                             1, workspace.batch().num_tokens(), 1));
 }
 
+void select(const Context& context, const Workspace& workspace, const backend::Tensor& from,
+            std::span<const std::int32_t> rows, const backend::Tensor& to) {
+  const backend::Tensor index = workspace.tensor(BufferName::token_ids, base::DType::i32, 1,
+                                                 static_cast<std::int64_t>(rows.size()), 1);
+  context.compute.upload(rows.data(), index);
+  context.compute.permute_rows(from, index, to);
+}
+
 void attention_step(const Context& context, const LayerWeights& weights, const RopeTable& rope,
-                    std::int64_t layer, Workspace& workspace) {
+                    const LayerPlace& place, Workspace& workspace, Observer& observer) {
   const plan::ModelSpec& spec = context.spec;
-  backend::Compute& compute = context.compute;
-  const std::int64_t part = workspace.batch().num_tokens();
-  const std::int64_t query_width = context.local.heads.size() * spec.head_size;
-  const std::int64_t key_width = context.local.kv_heads.size() * spec.head_size;
-  const std::int64_t slices = context.local.slices.size();
-  const auto tensor = [&](BufferName name, std::int64_t num_slices, std::int64_t rows,
-                          std::int64_t columns) {
-    return workspace.tensor(name, spec.dtype, num_slices, rows, columns);
-  };
-
   context.timeline.enter(Phase::norm);
-  const backend::Tensor normed =
-      tensor(BufferName::normed, 1, workspace.home().size(), spec.hidden_size);
-  compute.rms_norm(workspace.residual(), weights.attn_norm.tensor,
-                   static_cast<float>(spec.norm_eps), normed);
-
+  const backend::Tensor normed = workspace.tensor(BufferName::normed, spec.dtype, 1,
+                                                  workspace.home().size(), spec.hidden_size);
+  context.compute.rms_norm(workspace.residual(), weights.attn_norm.tensor,
+                           static_cast<float>(spec.norm_eps), normed);
   context.timeline.enter(Phase::tp_gather);
-  const backend::Tensor x = gather_part(context, workspace, normed);
+  backend::Tensor x = gather_part(context, workspace, normed);
 
   context.timeline.enter(Phase::qkv);
-  const backend::Tensor query = tensor(BufferName::query, 1, part, query_width);
-  const backend::Tensor key = tensor(BufferName::key, 1, part, key_width);
-  const backend::Tensor value = tensor(BufferName::value, 1, part, key_width);
-  product(context, x, *weights.q, query);
-  product(context, x, *weights.k, key);
-  product(context, x, *weights.v, value);
-  const backend::Tensor positions =
-      workspace.tensor(BufferName::positions, base::DType::i32, 1, part, 1);
-  compute.rope(query, spec.head_size, positions, rope.cosine.tensor, rope.sine.tensor);
-  compute.rope(key, spec.head_size, positions, rope.cosine.tensor, rope.sine.tensor);
-
-  context.timeline.enter(Phase::attention);
-  const backend::Tensor attended = tensor(BufferName::attended, slices, part, query_width / slices);
-  const std::int64_t window = spec.window[layer];
-  compute.attention({context.local.heads.size(), context.local.kv_heads.size(), spec.head_size,
-                     static_cast<float>(spec.attention_scale), window},
-                    query, key, value, segments_of(workspace.batch()), attended);
-  context.timeline.add_flops(attention_flops(workspace.batch(), query_width, window));
-
-  context.timeline.enter(Phase::o_proj);
-  const backend::Tensor partial =
-      tensor(BufferName::attention_partial, slices, part, spec.hidden_size);
-  for (std::int64_t slice = 0; slice < slices; ++slice)
-    product(context, attended.slice(slice), *weights.o[slice], partial.slice(slice));
-
-  context.timeline.enter(Phase::tp_reduce);
-  backend::ReduceScatter reduce;
-  reduce.partial = partial;
-  reduce.row_count = workspace.home_count();
-  reduce.residual = workspace.residual();
-  reduce.out = workspace.residual_next();
-  if (context.tp.size() > 1)
-    reduce.received = tensor(BufferName::reduce_received, context.reduction_shards,
-                             workspace.home().size(), spec.hidden_size);
-  context.tp.tree_reduce_scatter_v(reduce);
-  context.timeline.add_bytes(reduce.received.is_absent() ? 0 : reduce.received.bytes());
-  workspace.advance();
+  make_keys(context, weights, rope, place, x, workspace, observer);
+  const bool needs_all = place.rows == plan::RowsWanted::all || place.needs_routing;
+  if (!needs_all && place.rows == plan::RowsWanted::none) return;
+  const MicroBatch part = workspace.batch();
+  if (!needs_all) x = narrow(context, place.rows, x, workspace);
+  const backend::Tensor attended = attend(context, weights, rope, place, part, x, workspace);
+  project(context, weights, attended, workspace);
 }
 
 }  // namespace tetrarch::model

@@ -17,6 +17,7 @@ struct Context {
   backend::Communicator& ep;     // the ranks that share this rank's FFN slices
   backend::Communicator& stage;  // all ep x tp ranks of the instance's stage; tp varies fastest
   base::Timeline& timeline;
+  double capacity_factor = 0;  // 0: no copy of a token is dropped
 };
 
 /// y = x w^T with its useful work written down.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/embedding.hpp"
 
+#include "model/attention.hpp"
+
 namespace tetrarch::model {
 
 using plan::BufferName;
@@ -14,14 +16,6 @@ int owner_of(const Context& context, std::int32_t token) {
   for (int rank = 0; rank < tp; ++rank)
     if (token < plan::even_range(vocab, shards, (rank + 1) * (shards / tp) - 1).end) return rank;
   throw base::InternalError("a token id below the vocabulary size");
-}
-
-void select(const Context& context, const Workspace& workspace, const backend::Tensor& from,
-            const std::vector<std::int32_t>& rows, const backend::Tensor& to) {
-  const backend::Tensor index = workspace.tensor(BufferName::token_ids, base::DType::i32, 1,
-                                                 static_cast<std::int64_t>(rows.size()), 1);
-  context.compute.upload(rows.data(), index);
-  context.compute.permute_rows(from, index, to);
 }
 
 }  // namespace
@@ -41,7 +35,7 @@ void embed_tokens(const Context& context, const ModelShard& shard, Workspace& wo
   std::vector<std::int64_t> receive_count(tp, 0), receive_offset(tp, 0);
   std::vector<std::vector<std::int32_t>> from_owner(tp);  // my home rows, by owner
   for (int home = 0; home < tp; ++home) {
-    const plan::Range rows = batch.home(tp, home);
+    const plan::Range rows = batch.home(home);
     send_offset[home] = static_cast<std::int64_t>(mine.size());
     for (std::int64_t row = rows.begin; row < rows.end; ++row) {
       const int owner = owner_of(context, batch.token[row]);

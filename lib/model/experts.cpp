@@ -5,8 +5,6 @@ namespace tetrarch::model {
 
 using plan::BufferName;
 
-namespace {
-
 backend::ActivationKind kind_of(plan::Activation activation) {
   switch (activation) {
     case plan::Activation::silu:
@@ -18,6 +16,8 @@ backend::ActivationKind kind_of(plan::Activation activation) {
   }
   throw base::InternalError("a known activation");
 }
+
+namespace {
 
 void grouped(const Context& context, const backend::Tensor& x, const Matrices& weights,
              std::span<const std::int64_t> offset, const backend::Tensor& y) {

@@ -8,6 +8,8 @@
 
 namespace tetrarch::model {
 
+backend::ActivationKind kind_of(plan::Activation activation);
+
 /// down(act(gate x) * up x), or down(act(up x)), of rows grouped by local expert.
 /// rows     [n, D]; workspace.exchange.round.expert_offset tells which rows are whose
 /// returns  [local slices][n][D], one partial product per reduction shard

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -72,70 +73,124 @@ std::vector<SliceStats> gather_stats(const Context& context, const backend::Tens
   return by_row;
 }
 
-/// Rows that predict a token of the part, and the row of that token.
-struct Predictions {
-  std::vector<std::int32_t> row, target_row;
-};
-
-Predictions predictions_of(const MicroBatch& batch) {
-  Predictions predictions;
-  std::int32_t row = 0;
-  for (const SequenceRows& rows : batch.rows) {
-    for (std::int64_t i = 0; i + 1 < rows.count; ++i) {
-      predictions.row.push_back(row + static_cast<std::int32_t>(i));
-      predictions.target_row.push_back(row + static_cast<std::int32_t>(i) + 1);
-    }
-    row += static_cast<std::int32_t>(rows.count);
+/// The k likeliest tokens of each row of a tp rank's vocabulary, of all tp ranks: [rank][row][2 *
+/// k], as largest_logits leaves them.
+std::vector<std::int32_t> gather_tops(const Context& context, const backend::Tensor& logits,
+                                      std::int64_t top_k, Workspace& workspace) {
+  const int tp = context.tp.size();
+  backend::Tensor top =
+      workspace.tensor(BufferName::head_top, DType::i32, 1, logits.rows, 2 * top_k);
+  context.compute.largest_logits(logits, context.local.vocab.front().begin, top);
+  if (tp > 1) {
+    const backend::Tensor all =
+        workspace.tensor(BufferName::head_top_all, DType::i32, 1, tp * logits.rows, 2 * top_k);
+    context.tp.all_gather_v(top, std::vector<std::int64_t>(tp, logits.rows), all);
+    top = all;
   }
-  return predictions;
+  std::vector<std::int32_t> host(top.elements());
+  context.compute.download(top, host.data());
+  return host;
 }
 
-void score_rows(const Context& context, const ModelShard& shard, const backend::Tensor& part,
-                Workspace& workspace, TokenScores& scores) {
-  const MicroBatch& batch = workspace.batch();
-  const Predictions predictions = predictions_of(batch);
-  const std::int64_t num_slices = context.reduction_shards;
-  const auto total = static_cast<std::int64_t>(predictions.row.size());
-  for (std::int64_t begin = 0; begin < total; begin += workspace.head_chunk()) {
-    const std::int64_t count = std::min(workspace.head_chunk(), total - begin);
-    std::vector<std::int32_t> target(count);
-    for (std::int64_t i = 0; i < count; ++i)
-      target[i] = batch.token[predictions.target_row[begin + i]];
-    const backend::Tensor logits = logits_of(
-        context, shard, part, std::span(predictions.row).subspan(begin, count), workspace);
-    const std::vector<SliceStats> stats = gather_stats(context, logits, target, workspace);
-    for (std::int64_t i = 0; i < count; ++i) {
-      const std::span<const SliceStats> slices =
-          std::span(stats).subspan(i * num_slices, num_slices);
+struct Likely {
+  std::int32_t id;
+  float logit, logprob;
+};
+
+/// Chosen by logit, so that every vocabulary sharding chooses alike; ordered by log-probability.
+void merge_tops(std::vector<Likely>& likely, std::int64_t top_k, const LogSumExp& total) {
+  std::erase_if(likely, [](const Likely& each) { return each.id < 0; });
+  std::ranges::sort(likely, [](const Likely& a, const Likely& b) {
+    const bool is_a = !std::isnan(a.logit), is_b = !std::isnan(b.logit);
+    if (is_a != is_b) return is_a;
+    if (is_a && a.logit != b.logit) return a.logit > b.logit;
+    return a.id < b.id;
+  });
+  likely.resize(std::min<std::size_t>(likely.size(), static_cast<std::size_t>(top_k)));
+  for (Likely& each : likely)
+    each.logprob = total.logprob(each.logit);
+  std::ranges::stable_sort(likely, [](const Likely& a, const Likely& b) {
+    return a.logprob > b.logprob || (a.logprob == b.logprob && a.id < b.id);
+  });
+}
+
+/// A row whose logits are wanted, and why.
+struct HeadRow {
+  std::int32_t row = 0;          // of the batch
+  std::int32_t next_token = -1;  // which it is scored against; -1: none
+  std::int64_t last_of = -1;     // the run whose sequence ends here; -1: none
+};
+
+std::vector<HeadRow> wanted_rows(const MicroBatch& batch, const HeadRequest& request) {
+  std::vector<HeadRow> wanted;
+  std::int32_t row = 0;
+  for (std::int64_t run = 0; run < std::ssize(batch.rows); ++run) {
+    const SequenceRows& rows = batch.rows[run];
+    for (std::int64_t i = 0; i < rows.count; ++i, ++row) {
+      HeadRow head{row, -1, -1};
+      if (request.logprobs)
+        head.next_token = i + 1 < rows.count ? batch.token[row + 1] : rows.next_token;
+      if (request.last_logits && i + 1 == rows.count && rows.span().is_last()) head.last_of = run;
+      if (head.next_token >= 0 || head.last_of >= 0 || request.top_k > 0) wanted.push_back(head);
+    }
+  }
+  return wanted;
+}
+
+/// Scores of some rows from their logits.
+void score_rows(const Context& context, const backend::Tensor& logits,
+                std::span<const HeadRow> rows, const HeadRequest& request, Workspace& workspace,
+                TokenScores& scores) {
+  const std::int64_t num_slices = context.reduction_shards, top_k = request.top_k;
+  const std::int64_t count = logits.rows;
+  std::vector<std::int32_t> target;
+  for (const HeadRow& head : rows)
+    target.push_back(head.next_token);
+  const std::vector<SliceStats> stats = gather_stats(context, logits, target, workspace);
+  std::vector<std::int32_t> tops;
+  if (top_k > 0) tops = gather_tops(context, logits, top_k, workspace);
+  std::vector<Likely> likely;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::span<const SliceStats> slices = std::span(stats).subspan(i * num_slices, num_slices);
+    const std::int32_t row = rows[i].row;
+    if (target[i] >= 0) {
       const auto best =
           std::max_element(slices.begin(), slices.end(),
                            [](const SliceStats& a, const SliceStats& b) { return a.max < b.max; });
-      const std::int32_t row = predictions.target_row[begin + i];
-      scores.logprob[row] = log_probability(slices, slice_of(context, target[i]));
+      scores.next_logprob[row] = log_probability(slices, slice_of(context, target[i]));
       scores.is_greedy[row] = best->best_id == target[i] ? 1 : 0;
+    }
+    if (top_k == 0) continue;
+    likely.clear();
+    for (int rank = 0; rank < context.tp.size(); ++rank) {
+      const std::int32_t* ids = &tops[(rank * count + i) * 2 * top_k];
+      for (std::int64_t k = 0; k < top_k; ++k)
+        likely.push_back({ids[k], std::bit_cast<float>(ids[top_k + k]), 0});
+    }
+    merge_tops(likely, top_k, log_sum_exp(slices));
+    for (std::int64_t k = 0; k < std::ssize(likely); ++k) {
+      scores.top_id[row * top_k + k] = static_cast<std::uint32_t>(likely[k].id);
+      scores.top_logprob[row * top_k + k] = likely[k].logprob;
     }
   }
 }
 
-void send_last_logits(const Context& context, const ModelShard& shard, const backend::Tensor& part,
-                      const LastLogits& last_logits, Workspace& workspace) {
-  std::vector<std::int32_t> rows;
-  std::int32_t end = 0;
-  for (const SequenceRows& run : workspace.batch().rows) {
-    end += static_cast<std::int32_t>(run.count);
-    rows.push_back(end - 1);
-  }
-  const auto total = static_cast<std::int64_t>(rows.size());
-  for (std::int64_t begin = 0; begin < total; begin += workspace.head_chunk()) {
-    const std::int64_t count = std::min(workspace.head_chunk(), total - begin);
-    last_logits(begin,
-                logits_of(context, shard, part, std::span(rows).subspan(begin, count), workspace));
+/// Rows whose sequences end, in stretches that stand together.
+void send_last_logits(const backend::Tensor& logits, std::span<const HeadRow> rows,
+                      const LastLogits& last_logits) {
+  std::vector<std::int64_t> runs;
+  for (std::int64_t begin = 0; begin < std::ssize(rows);
+       begin += std::max<std::int64_t>(1, std::ssize(runs))) {
+    runs.clear();
+    for (std::int64_t i = begin; i < std::ssize(rows) && rows[i].last_of >= 0; ++i)
+      runs.push_back(rows[i].last_of);
+    if (!runs.empty()) last_logits(runs, logits.row_range(begin, std::ssize(runs)));
   }
 }
 
 }  // namespace
 
-float log_probability(std::span<const SliceStats> slices, std::int64_t owner) {
+LogSumExp log_sum_exp(std::span<const SliceStats> slices) {
   double max = -std::numeric_limits<double>::infinity();
   for (const SliceStats& slice : slices)
     max = std::max(max, static_cast<double>(slice.max));
@@ -146,7 +201,11 @@ float log_probability(std::span<const SliceStats> slices, std::int64_t owner) {
   for (std::size_t step = 1; step < slices.size(); step *= 2)
     for (std::size_t i = 0; i + step < slices.size(); i += 2 * step)
       sum[i] += sum[i + step];
-  return static_cast<float>(static_cast<double>(slices[owner].target) - max - std::log(sum[0]));
+  return {max, std::log(sum[0])};
+}
+
+float log_probability(std::span<const SliceStats> slices, std::int64_t owner) {
+  return log_sum_exp(slices).logprob(slices[owner].target);
 }
 
 backend::Tensor final_norm_step(const Context& context, const ModelShard& shard,
@@ -163,17 +222,31 @@ TokenScores head_step(const Context& context, const ModelShard& shard,
                       const backend::Tensor& normed, const HeadRequest& request,
                       const LastLogits& last_logits, Workspace& workspace) {
   TokenScores scores;
-  if (!request.logprobs && !request.last_logits) return scores;
+  if (!request.logprobs && !request.last_logits && request.top_k == 0) return scores;
   context.timeline.enter(Phase::tp_gather);
   const backend::Tensor part = gather_part(context, workspace, normed);
 
   context.timeline.enter(Phase::head);
   if (request.logprobs) {
-    scores.logprob.assign(part.rows, base::failed_value());
+    scores.next_logprob.assign(part.rows, base::failed_value());
     scores.is_greedy.assign(part.rows, 1);
-    score_rows(context, shard, part, workspace, scores);
   }
-  if (request.last_logits) send_last_logits(context, shard, part, last_logits, workspace);
+  scores.top_id.assign(part.rows * request.top_k, 0xffffffff);
+  scores.top_logprob.assign(part.rows * request.top_k, base::failed_value());
+  const std::vector<HeadRow> wanted = wanted_rows(workspace.batch(), request);
+  std::vector<std::int32_t> index;
+  for (const HeadRow& head : wanted)
+    index.push_back(head.row);
+  for (std::int64_t begin = 0; begin < std::ssize(wanted); begin += workspace.head_chunk()) {
+    const std::int64_t count = std::min(workspace.head_chunk(), std::ssize(wanted) - begin);
+    const auto rows = std::span(wanted).subspan(begin, count);
+    const backend::Tensor logits =
+        logits_of(context, shard, part, std::span(index).subspan(begin, count), workspace);
+    if (request.logprobs || request.top_k > 0)
+      score_rows(context, logits, rows, request, workspace, scores);
+    send_last_logits(logits, rows, last_logits);
+    context.timeline.enter(Phase::head);
+  }
   return scores;
 }
 

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "model/attention.hpp"
+#include "model/dense.hpp"
 #include "model/experts.hpp"
 #include "model/router.hpp"
 #include "model/token_exchange.hpp"
@@ -11,10 +11,19 @@
 namespace tetrarch::model {
 
 LayerReport run_layer(const Context& context, const LayerWeights& weights, const RopeTable& rope,
-                      std::int64_t layer, Workspace& workspace) {
-  attention_step(context, weights, rope, layer, workspace);
+                      const LayerPlace& place, Workspace& workspace, Observer& observer) {
+  attention_step(context, weights, rope, place, workspace, observer);
+  const bool has_output = place.rows != plan::RowsWanted::none;
+  if (!has_output && !place.needs_routing) return {};
+  if (!context.spec.is_moe[place.layer]) {
+    dense_step(context, weights, workspace);
+    observer.hidden(place.layer, workspace.batch(), workspace.residual());
+    return {};
+  }
 
   const backend::Tensor normed = router_step(context, weights, workspace);
+  observer.experts(place.layer, workspace.routing);
+  if (!has_output) return {};
   DispatchRecord record = begin_dispatch(context, normed, workspace);
   const std::int64_t num_rounds = record.num_rounds();
   for (std::int64_t round = 0; round < num_rounds; ++round) {
@@ -23,6 +32,7 @@ LayerReport run_layer(const Context& context, const LayerWeights& weights, const
     return_round(context, record, partial, workspace);
   }
   combine(context, std::move(record), workspace);
+  observer.hidden(place.layer, workspace.batch(), workspace.residual());
   return {std::max<std::int64_t>(0, num_rounds - 1)};
 }
 

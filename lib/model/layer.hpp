@@ -2,10 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "model/context.hpp"
-#include "model/rope_table.hpp"
-#include "model/weights.hpp"
-#include "model/workspace.hpp"
+#include "model/attention.hpp"
 
 namespace tetrarch::model {
 
@@ -14,8 +11,9 @@ struct LayerReport {
   std::int64_t extra_rounds = 0;
 };
 
-/// Carries the residual stream of workspace.batch() through one layer. Collective over the stage.
+/// Carries the residual stream of workspace.batch() through one layer, as far as its rows are
+/// wanted. Collective over the stage.
 LayerReport run_layer(const Context& context, const LayerWeights& weights, const RopeTable& rope,
-                      std::int64_t layer, Workspace& workspace);
+                      const LayerPlace& place, Workspace& workspace, Observer& observer);
 
 }  // namespace tetrarch::model

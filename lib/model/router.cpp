@@ -1,11 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/router.hpp"
 
+#include <algorithm>
+
+#include "model/capacity.hpp"
+
 namespace tetrarch::model {
 
 using base::DType;
 using base::Phase;
 using plan::BufferName;
+
+namespace {
+
+/// The choices without those beyond the experts' capacity; sets the numbers of copies. Waits for
+/// the choices of all ranks. Collective over the stage.
+backend::Tensor drop_copies(const Context& context, Workspace& workspace) {
+  const MicroBatch& batch = workspace.batch();
+  const std::int64_t top_k = context.spec.top_k, num_experts = context.spec.num_experts;
+  const std::int64_t tokens = std::ssize(batch.stage_place);
+  Routing& routing = workspace.routing;
+  const backend::Tensor all =
+      workspace.tensor(BufferName::stage_expert_ids, DType::i32, 1, tokens, top_k);
+  context.stage.all_gather_v(routing.expert_id, batch.stage_count, all);
+  std::vector<std::int32_t> expert_id(all.elements());
+  context.compute.download(all, expert_id.data());
+
+  plan::Range own;
+  for (int rank = 0; rank <= context.stage.rank(); ++rank)
+    own = {own.end, own.end + batch.stage_count[rank]};
+  const std::vector<std::int32_t> kept =
+      kept_choices(expert_id, batch.stage_place, top_k, num_experts,
+                   capacity_of(context.capacity_factor, tokens, top_k, num_experts), own);
+  routing.num_dropped = std::ranges::count(kept, -1);
+  routing.num_copies = std::ssize(kept) - routing.num_dropped;
+  const backend::Tensor ids =
+      workspace.tensor(BufferName::kept_ids, DType::i32, 1, own.size(), top_k);
+  context.compute.upload(kept.data(), ids);
+  return ids;
+}
+
+}  // namespace
 
 backend::Tensor router_step(const Context& context, const LayerWeights& weights,
                             Workspace& workspace) {
@@ -29,7 +64,6 @@ backend::Tensor router_step(const Context& context, const LayerWeights& weights,
   };
   routing.expert_id = index(BufferName::expert_ids, home, spec.top_k);
   routing.gate_weight = workspace.tensor(BufferName::gate_weights, DType::f32, 1, home, spec.top_k);
-  routing.order = index(BufferName::send_order, home * spec.top_k, 1);
   routing.position = index(BufferName::send_position, home, spec.top_k);
   const backend::Tensor counts =
       index(BufferName::counts, context.stage.size(), spec.num_experts * spec.top_k);
@@ -37,8 +71,12 @@ backend::Tensor router_step(const Context& context, const LayerWeights& weights,
   context.compute.softmax_top_k(logits, spec.router_renorm == plan::RouterRenorm::sum,
                                 static_cast<float>(spec.router_scale), routing.expert_id,
                                 routing.gate_weight);
-  context.compute.group_by_expert(routing.expert_id, routing.order, routing.position,
-                                  routing.count);
+  routing.num_copies = home * spec.top_k;
+  routing.num_dropped = 0;
+  const backend::Tensor kept =
+      context.capacity_factor > 0 ? drop_copies(context, workspace) : routing.expert_id;
+  routing.order = index(BufferName::send_order, routing.num_copies, 1);
+  context.compute.group_by_expert(kept, routing.order, routing.position, routing.count);
   return normed;
 }
 

@@ -15,9 +15,11 @@ namespace tetrarch::model {
 struct Routing {
   backend::Tensor expert_id;    // [home, k] i32, most likely first
   backend::Tensor gate_weight;  // [home, k] f32
-  backend::Tensor order;     // [home * k, 1] i32: the token of each copy, by (expert, slot, token)
-  backend::Tensor position;  // [home, k] i32: where each copy stands in that order
-  backend::Tensor count;     // [1, E * k] i32: copies per (expert, slot)
+  backend::Tensor order;        // [copies, 1] i32: the token of each copy, by (expert, slot, token)
+  backend::Tensor position;     // [home, k] i32: where each copy stands in that order; -1: dropped
+  backend::Tensor count;        // [1, E * k] i32: copies per (expert, slot)
+  std::int64_t num_copies = 0;  // sent to experts
+  std::int64_t num_dropped = 0;  // beyond an expert's capacity
 };
 
 /// Who sends how many copies to which expert, of all (ep, tp) ranks of the instance.

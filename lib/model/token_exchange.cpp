@@ -11,7 +11,7 @@ DispatchRecord begin_dispatch(const Context& context, const backend::Tensor& nor
                               Workspace& workspace) {
   const plan::ModelSpec& spec = context.spec;
   const Routing& routing = workspace.routing;
-  const std::int64_t copies = workspace.home().size() * spec.top_k;
+  const std::int64_t copies = routing.num_copies;
   const std::int64_t columns = spec.num_experts * spec.top_k;
 
   context.timeline.enter(Phase::dispatch);

@@ -24,8 +24,8 @@ class DispatchRecord {
   friend void combine(const Context&, DispatchRecord&&, Workspace&);
   DispatchRecord() = default;
 
-  backend::Tensor sent_;      // [home * k, D] copies in send order
-  backend::Tensor returned_;  // [home * k, D] the experts' answers, in the same order
+  backend::Tensor sent_;      // [copies, D] copies in send order
+  backend::Tensor returned_;  // [copies, D] the experts' answers, in the same order
   std::int64_t num_rounds_ = 0;
 };
 

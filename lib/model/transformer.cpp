@@ -1,34 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/transformer.hpp"
 
-#include "model/attention.hpp"
 #include "model/embedding.hpp"
 
 namespace tetrarch::model {
 
 using base::Phase;
 
-Transformer::Transformer(const Context& context, const ModelShard& shard,
-                         std::int64_t num_positions, backend::Backend& backend)
+Transformer::Transformer(const Context& context, const ModelShard& shard, const plan::Depth& depth,
+                         plan::Range layers, std::int64_t num_positions, backend::Backend& backend)
     : context_(context),
       shard_(shard),
+      depth_(depth),
+      layers_(layers),
       rope_(make_rope_table(context.spec, num_positions, backend)) {}
 
 void Transformer::embed(Workspace& workspace, Observer& observer) const {
   context_.timeline.enter(Phase::embed);
   embed_tokens(context_, shard_, workspace);
-  observer.hidden(-1, workspace.residual());
+  observer.hidden(-1, workspace.batch(), workspace.residual());
 }
 
-std::int64_t Transformer::run_layers(plan::Range layers, Workspace& workspace,
-                                     Observer& observer) const {
+std::int64_t Transformer::run_layers(Workspace& workspace, Observer& observer) const {
   upload_positions(context_, workspace);
   std::int64_t extra_rounds = 0;
-  for (std::int64_t layer = layers.begin; layer < layers.end; ++layer) {
+  for (std::int64_t layer = layers_.begin; layer < layers_.end; ++layer) {
     context_.timeline.begin_layer(static_cast<std::int32_t>(layer));
-    extra_rounds += run_layer(context_, shard_.layers[layer], rope_, layer, workspace).extra_rounds;
-    observer.experts(layer, workspace.routing.expert_id);
-    observer.hidden(layer, workspace.residual());
+    LayerPlace place{layer, layer - layers_.begin, plan::RowsWanted::all, false};
+    if (layer + 1 == depth_.num_layers) {
+      place.rows = depth_.rows;
+      place.needs_routing = depth_.has_routing && context_.spec.is_moe[layer];
+    }
+    extra_rounds +=
+        run_layer(context_, shard_.layers[layer], rope_, place, workspace, observer).extra_rounds;
   }
   context_.timeline.begin_layer(-1);
   return extra_rounds;
@@ -36,16 +40,20 @@ std::int64_t Transformer::run_layers(plan::Range layers, Workspace& workspace,
 
 TokenScores Transformer::finish(const HeadRequest& request, Workspace& workspace,
                                 Observer& observer) const {
+  if (depth_.rows != plan::RowsWanted::none) {
+    context_.timeline.enter(Phase::norm);
+    const backend::Tensor flag = workspace.tensor(plan::BufferName::finite_flags, base::DType::i32,
+                                                  1, workspace.home().size(), 1);
+    context_.compute.row_is_finite(workspace.residual(), flag);
+    observer.finite(workspace.batch(), flag);
+  }
+  if (!depth_.has_final) return {};
   const backend::Tensor normed = final_norm_step(context_, shard_, workspace);
-  observer.hidden(context_.spec.num_layers, normed);
-  const backend::Tensor flag = workspace.tensor(plan::BufferName::finite_flags, base::DType::i32, 1,
-                                                workspace.home().size(), 1);
-  context_.compute.row_is_finite(workspace.residual(), flag);
-  observer.finite(flag);
+  observer.hidden(context_.spec.num_layers, workspace.batch(), normed);
   return head_step(
       context_, shard_, normed, request,
-      [&](std::int64_t first_run, const backend::Tensor& logits) {
-        observer.last_logits(first_run, logits);
+      [&](std::span<const std::int64_t> runs, const backend::Tensor& logits) {
+        observer.last_logits(workspace.batch(), runs, logits);
       },
       workspace);
 }

@@ -6,13 +6,18 @@ namespace tetrarch::model {
 using plan::Role;
 
 ShardBuilder::ShardBuilder(const plan::ModelSpec& spec, const plan::LocalSizes& local,
-                           backend::Backend& backend)
-    : spec_(spec), local_(local), backend_(backend) {
+                           const plan::Held& held, backend::Backend& backend)
+    : spec_(spec), local_(local), held_(held), backend_(backend) {
   shard_.layers.resize(spec.num_layers);
-  for (LayerWeights& layer : shard_.layers) {
+  for (std::size_t number = 0; number < shard_.layers.size(); ++number) {
+    LayerWeights& layer = shard_.layers[number];
+    layer.o.resize(local.slices.size());
+    if (!spec.is_moe[number]) {
+      layer.dense_down.resize(local.slices.size());
+      continue;
+    }
     if (spec.expert_kind == plan::ExpertKind::glu) layer.gate.resize(local.experts.size());
     layer.up.resize(local.experts.size());
-    layer.o.resize(local.slices.size());
     layer.down.resize(local.slices.size());
     for (Matrices& slice : layer.down)
       slice.resize(local.experts.size());
@@ -50,12 +55,22 @@ void ShardBuilder::add_sliced(std::span<const std::byte> host, std::int64_t expe
   }
 }
 
+void ShardBuilder::add_dense(Role role, std::span<const std::byte> host, LayerWeights& layer) {
+  if (role == Role::gate) layer.dense_gate = pack_rows(host);
+  if (role == Role::up) layer.dense_up = pack_rows(host);
+  if (role != Role::down) return;
+  std::vector<Matrices> slices(local_.slices.size());
+  add_sliced(host, 0, 1, slices);
+  for (std::size_t slice = 0; slice < slices.size(); ++slice)
+    layer.dense_down[slice] = std::move(slices[slice][0]);
+}
+
 void ShardBuilder::add(const plan::TensorSpec& tensor, std::int64_t expert,
                        std::span<const std::byte> host) {
   const std::int64_t hidden = spec_.hidden_size;
   if (tensor.role == Role::embed) {
-    shard_.embed = make_vector(host, local_.vocab_count(), hidden);
-    if (spec_.tied_embeddings) shard_.head = pack_rows(host);
+    if (held_.embed) shard_.embed = make_vector(host, local_.vocab_count(), hidden);
+    if (held_.head && spec_.tied_embeddings) shard_.head = pack_rows(host);
     return;
   }
   if (tensor.role == Role::final_norm) {
@@ -68,6 +83,12 @@ void ShardBuilder::add(const plan::TensorSpec& tensor, std::int64_t expert,
   }
 
   LayerWeights& layer = shard_.layers.at(tensor.layer);
+  const bool is_ffn =
+      tensor.role == Role::gate || tensor.role == Role::up || tensor.role == Role::down;
+  if (is_ffn && !spec_.is_moe[tensor.layer]) {
+    add_dense(tensor.role, host, layer);
+    return;
+  }
   const std::int64_t local_expert = expert - local_.experts.begin;
   switch (tensor.role) {
     case Role::attn_norm:
@@ -75,6 +96,12 @@ void ShardBuilder::add(const plan::TensorSpec& tensor, std::int64_t expert,
       break;
     case Role::moe_norm:
       layer.moe_norm = make_vector(host, 1, hidden);
+      break;
+    case Role::q_norm:
+      layer.q_norm = make_vector(host, 1, spec_.head_size);
+      break;
+    case Role::k_norm:
+      layer.k_norm = make_vector(host, 1, spec_.head_size);
       break;
     case Role::q:
       layer.q = pack_rows(host);
@@ -111,19 +138,31 @@ void ShardBuilder::add(const plan::TensorSpec& tensor, std::int64_t expert,
   }
 }
 
-ModelShard ShardBuilder::take() {
+bool ShardBuilder::is_complete(std::size_t number) const {
+  const LayerWeights& layer = shard_.layers[number];
   const auto all = [](const Matrices& matrices) {
     for (const auto& matrix : matrices)
       if (!matrix) return false;
     return true;
   };
-  bool complete = shard_.embed.memory && shard_.final_norm.memory && shard_.head;
-  for (const LayerWeights& layer : shard_.layers) {
-    complete = complete && layer.attn_norm.memory && layer.moe_norm.memory && layer.q && layer.k &&
-               layer.v && layer.router && all(layer.o) && all(layer.gate) && all(layer.up);
-    for (const Matrices& slice : layer.down)
-      complete = complete && all(slice);
-  }
+  const bool has_gate = spec_.expert_kind == plan::ExpertKind::glu;
+  bool complete = layer.attn_norm.memory && layer.moe_norm.memory && layer.q && layer.k &&
+                  layer.v && all(layer.o);
+  if (spec_.qk_norm == plan::QkNorm::per_head)
+    complete = complete && layer.q_norm.memory && layer.k_norm.memory;
+  if (!spec_.is_moe[number])
+    return complete && (layer.dense_gate || !has_gate) && layer.dense_up && all(layer.dense_down);
+  complete = complete && layer.router && all(layer.gate) && all(layer.up);
+  for (const Matrices& slice : layer.down)
+    complete = complete && all(slice);
+  return complete;
+}
+
+ModelShard ShardBuilder::take() {
+  bool complete = (shard_.embed.memory || !held_.embed) &&
+                  (shard_.final_norm.memory || !held_.final_norm) && (shard_.head || !held_.head);
+  for (std::int64_t layer = held_.layers.begin; layer < held_.layers.end; ++layer)
+    complete = complete && is_complete(layer);
   base::expects(complete, "every weight of the shard to be loaded");
   return std::move(shard_);
 }

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "backend/backend.hpp"
-#include "plan/shard.hpp"
+#include "plan/depth.hpp"
 
 namespace tetrarch::model {
 
@@ -24,9 +24,14 @@ struct LayerWeights {
   Vector attn_norm, moe_norm;                // [1, D]
   std::unique_ptr<backend::Matrix> q, k, v;  // D -> local heads * d, local kv heads * d
   Matrices o;                                // per local slice: H * d / V -> D
-  std::unique_ptr<backend::Matrix> router;   // D -> E
-  Matrices gate, up;                         // per local expert: D -> local F; gate empty for mlp
-  std::vector<Matrices> down;                // [local slice][local expert]: F / V -> D
+  Vector q_norm, k_norm;                     // [1, d]; absent without qk_norm
+  // with experts
+  std::unique_ptr<backend::Matrix> router;  // D -> E
+  Matrices gate, up;                        // per local expert: D -> local F; gate empty for mlp
+  std::vector<Matrices> down;               // [local slice][local expert]: F / V -> D
+  // without: F is dense_ffn
+  std::unique_ptr<backend::Matrix> dense_gate, dense_up;  // D -> local F; no gate for mlp
+  Matrices dense_down;                                    // per local slice: F / V -> D
 };
 
 struct ModelShard {
@@ -39,23 +44,26 @@ struct ModelShard {
 /// Fills a ModelShard from host bytes, tensor by tensor, in any order.
 class ShardBuilder {
  public:
-  ShardBuilder(const plan::ModelSpec& spec, const plan::LocalSizes& local,
+  ShardBuilder(const plan::ModelSpec& spec, const plan::LocalSizes& local, const plan::Held& held,
                backend::Backend& backend);
 
   /// `host`: the rows of all local slices of one expert of `tensor` (of the whole tensor where it
   /// has no experts), dense. `expert` is a global id; 0 for tensors without experts.
   void add(const plan::TensorSpec& tensor, std::int64_t expert, std::span<const std::byte> host);
-  /// Throws InternalError when a weight of `layers` is missing.
+  /// Throws InternalError when a weight that is held is missing.
   ModelShard take();
 
  private:
   Vector make_vector(std::span<const std::byte> host, std::int64_t rows, std::int64_t columns);
   std::unique_ptr<backend::Matrix> pack_rows(std::span<const std::byte> host);
+  void add_dense(plan::Role role, std::span<const std::byte> host, LayerWeights& layer);
+  bool is_complete(std::size_t layer) const;
   void add_sliced(std::span<const std::byte> host, std::int64_t expert, std::int64_t num_experts,
                   std::vector<Matrices>& slices);
 
   const plan::ModelSpec& spec_;
   plan::LocalSizes local_;
+  plan::Held held_;
   backend::Backend& backend_;
   ModelShard shard_;
 };

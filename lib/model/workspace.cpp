@@ -27,15 +27,21 @@ backend::Tensor Workspace::tensor(BufferName name, base::DType dtype, std::int64
   return view;
 }
 
-void Workspace::begin(const MicroBatch& batch, std::int64_t hidden_size, base::DType dtype,
-                      int tp_size, int tp_rank) {
-  batch_ = &batch;
+void Workspace::begin(MicroBatch batch, std::int64_t hidden_size, base::DType dtype, int tp_rank,
+                      std::int64_t cache_tokens) {
   hidden_size_ = hidden_size;
   dtype_ = dtype;
-  home_ = batch.home(tp_size, tp_rank);
-  home_count_.resize(tp_size);
-  for (int rank = 0; rank < tp_size; ++rank)
-    home_count_[rank] = batch.home(tp_size, rank).size();
+  tp_rank_ = tp_rank;
+  cache_tokens_ = cache_tokens;
+  narrow(std::move(batch));
+}
+
+void Workspace::narrow(MicroBatch batch) {
+  batch_ = std::move(batch);
+  home_ = batch_.home(tp_rank_);
+  home_count_.clear();
+  for (std::size_t rank = 0; rank + 1 < batch_.home_begin.size(); ++rank)
+    home_count_.push_back(batch_.home(static_cast<int>(rank)).size());
 }
 
 backend::Tensor Workspace::residual() const {

@@ -23,10 +23,14 @@ class Workspace {
   std::int64_t round_rows() const { return round_rows_; }
   std::int64_t head_chunk() const { return head_chunk_; }
 
-  /// Takes in the next microbatch. Its residual stream is then empty.
-  void begin(const MicroBatch& batch, std::int64_t hidden_size, base::DType dtype, int tp_size,
-             int tp_rank);
-  const MicroBatch& batch() const { return *batch_; }
+  /// Takes in the next pass. Its residual stream is then empty.
+  /// cache_tokens: rows of each layer in the KV cache.
+  void begin(MicroBatch batch, std::int64_t hidden_size, base::DType dtype, int tp_rank,
+             std::int64_t cache_tokens = 0);
+  /// Goes on with some of the rows; the residual stream is still that of before.
+  void narrow(MicroBatch batch);
+  const MicroBatch& batch() const { return batch_; }
+  std::int64_t cache_tokens() const { return cache_tokens_; }
   /// Rows of each tp rank, and this rank's first row and number of rows.
   const std::vector<std::int64_t>& home_count() const { return home_count_; }
   plan::Range home() const { return home_; }
@@ -46,7 +50,9 @@ class Workspace {
   std::array<std::int64_t, static_cast<int>(plan::BufferName::num_buffers)> offset_{}, bytes_{};
   std::int64_t round_rows_ = 0;
   std::int64_t head_chunk_ = 0;
-  const MicroBatch* batch_ = nullptr;
+  MicroBatch batch_;
+  std::int64_t cache_tokens_ = 0;
+  int tp_rank_ = 0;
   std::vector<std::int64_t> home_count_;
   plan::Range home_;
   std::int64_t hidden_size_ = 0;

@@ -135,6 +135,17 @@ void Communicator::receive(std::span<std::byte> bytes, int from, int tag) const 
   });
 }
 
+std::vector<Request> Communicator::start_send(std::span<const std::byte> bytes, int to,
+                                              int tag) const {
+  std::vector<Request> requests;
+  in_pieces(bytes.size(), [&](std::size_t begin, int count) {
+    MPI_Request request = MPI_REQUEST_NULL;
+    check(MPI_Isend(bytes.data() + begin, count, MPI_BYTE, to, tag, get(), &request), "MPI_Isend");
+    requests.emplace_back(request);
+  });
+  return requests;
+}
+
 Communicator Communicator::split(int color, int key) const {
   MPI_Comm comm = MPI_COMM_NULL;
   check(MPI_Comm_split(get(), color, key, &comm), "MPI_Comm_split");

@@ -10,6 +10,7 @@
 
 #include "base/handle.hpp"
 #include "mpi/check.hpp"
+#include "mpi/request.hpp"
 
 namespace tetrarch::mpi {
 
@@ -45,6 +46,8 @@ class Communicator {
   /// Bytes from one rank to another; sizes known to both.
   void send(std::span<const std::byte> bytes, int to, int tag) const;
   void receive(std::span<std::byte> bytes, int from, int tag) const;
+  /// Starts a send that receive() takes, in the same pieces; returns before anyone receives.
+  std::vector<Request> start_send(std::span<const std::byte> bytes, int to, int tag) const;
 
   Communicator split(int color, int key) const;
   /// The ranks of this communicator that share a node's memory.

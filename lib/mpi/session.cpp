@@ -8,11 +8,12 @@
 namespace tetrarch::mpi {
 namespace {
 bool active = false;
+bool threads = false;
 }  // namespace
 
 Session::Session(int* argc, char*** argv) {
   int provided = 0;
-  check(MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
+  check(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread");
   if (provided < MPI_THREAD_SERIALIZED)
     throw base::SystemError(
         base::ExitCode::communication,
@@ -21,6 +22,7 @@ Session::Session(int* argc, char*** argv) {
   MPI_Comm comm = MPI_COMM_NULL;
   check(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "MPI_Comm_dup");
   world_ = std::make_unique<Communicator>(comm);
+  threads = provided == MPI_THREAD_MULTIPLE;
   active = true;
 }
 
@@ -45,6 +47,10 @@ void Session::abort(int code) {
 
 bool Session::is_active() {
   return active;
+}
+
+bool Session::has_threads() {
+  return active && threads;
 }
 
 }  // namespace tetrarch::mpi

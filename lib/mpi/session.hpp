@@ -11,7 +11,8 @@ namespace tetrarch::mpi {
 
 class Session {
  public:
-  /// MPI_Init_thread with MPI_THREAD_SERIALIZED. Throws SystemError(communication).
+  /// MPI_Init_thread, asking for MPI_THREAD_MULTIPLE; calls of threads in turn are enough, except
+  /// for a Desk. Throws SystemError(communication) with less than that.
   Session(int* argc, char*** argv);
   ~Session();
   Session(const Session&) = delete;
@@ -25,6 +26,8 @@ class Session {
   [[noreturn]] static void abort(int code);
   /// True between construction and destruction of a Session in this process.
   static bool is_active();
+  /// May several threads call MPI at once?
+  static bool has_threads();
 
  private:
   std::unique_ptr<Communicator> world_;

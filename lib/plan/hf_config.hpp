@@ -10,10 +10,10 @@
 
 namespace tetrarch::plan {
 
-/// Reads both generations of spelling (rope_theta or rope_parameters, torch_dtype or dtype, absent
-/// and null keys mean the class default). What this version does not compute (another model_type,
-/// a scaled RoPE, a sliding window shorter than max_position, hidden_act other than silu/gelu,
-/// tied embeddings if not supported) is refused by name. Throws UsageError(weights).
+/// Reads mixtral and qwen3_moe, in both generations of spelling (rope_theta and rope_scaling or
+/// rope_parameters, torch_dtype or dtype; absent and null keys mean the class default). What this
+/// version does not compute (another model_type, other types of RoPE, biases, hidden_act other than
+/// silu/gelu) is refused by name. Throws UsageError(weights).
 ModelSpec from_hugging_face(const base::Json& config, const std::string& where);
 
 /// How one tensor of ours is assembled from the checkpoint: the names of its pieces, in the order

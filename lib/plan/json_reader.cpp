@@ -145,6 +145,18 @@ std::string JsonReader::text_or(const std::string& key, const std::string& fallb
   return has(key) ? text(key) : fallback;
 }
 
+std::string JsonReader::spelling(std::initializer_list<const char*> keys) const {
+  for (const char* key : keys)
+    if (has(key)) return key;
+  return *keys.begin();
+}
+
+void JsonReader::not_computed(const std::string& key, const std::string& value,
+                              std::string_view computed) {
+  problems_->add("{} = {} is not computed by this version (which has {}).", dotted(key), value,
+                 computed);
+}
+
 void JsonReader::refuse_unread(std::span<const std::string_view> later) {
   if (!object_) return;
   for (const auto& [key, value] : object_->items()) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
@@ -57,6 +58,11 @@ class JsonReader {
   /// Reports every key that was not read: those in `later` as features that are not computed, the
   /// others as unknown, with the nearest that was read.
   void refuse_unread(std::span<const std::string_view> later);
+
+  /// The first of several spellings of a key that is there and not null, else the first.
+  std::string spelling(std::initializer_list<const char*> keys) const;
+  /// Reports a value that no computation here has; `computed` says what it has.
+  void not_computed(const std::string& key, const std::string& value, std::string_view computed);
 
   std::string dotted(const std::string& key) const { return prefix_ + key; }
   Problems& problems() { return *problems_; }

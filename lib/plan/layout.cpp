@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <numeric>
 #include <set>
 
 #include <fmt/ranges.h>
@@ -23,29 +24,31 @@ std::vector<std::int64_t> divisors(std::int64_t n) {
   return found;
 }
 
-/// The numbers of ranks near `num_ranks` that some ep x tp uses entirely, with what is fixed.
+/// The numbers of ranks near `num_ranks` that some grid uses entirely, with what is fixed.
 std::vector<std::int64_t> usable_rank_counts(const ModelSpec& spec, std::int64_t reduction_shards,
-                                             int num_ranks, const GridRequest& request) {
+                                             std::int64_t num_ranks, const GridRequest& request) {
+  constexpr std::int64_t most = 8;
   std::set<std::int64_t> all;
   for (const std::int64_t ep : divisors(spec.num_experts))
-    for (const std::int64_t tp : divisors(reduction_shards))
-      if (ep == request.ep.value_or(ep) && tp == request.tp.value_or(tp)) all.insert(ep * tp);
-  constexpr std::size_t most = 8;
+    for (const std::int64_t tp : divisors(reduction_shards)) {
+      if (ep != request.ep.value_or(ep) || tp != request.tp.value_or(tp)) continue;
+      const std::int64_t instance = request.pp.value_or(1) * ep * tp;
+      const std::int64_t below = std::max<std::int64_t>(1, num_ranks / instance - most / 2);
+      for (std::int64_t dp = below; dp < below + most; ++dp)
+        all.insert(request.dp.value_or(dp) * instance);
+    }
   std::vector<std::int64_t> counts(all.begin(), all.end());
   std::stable_sort(counts.begin(), counts.end(), [&](std::int64_t a, std::int64_t b) {
     return std::abs(a - num_ranks) < std::abs(b - num_ranks);
   });
-  if (counts.size() > most) counts.resize(most);
+  if (std::ssize(counts) > most) counts.resize(most);
   std::sort(counts.begin(), counts.end());
   return counts;
 }
 
-void check_later(Problems& problems, const char* name, std::int64_t size, const char* what) {
-  if (size > 1)
-    problems.add(
-        "--{} {} is not possible in this version ({} parallelism comes later). "
-        "Leave it out or use 1.",
-        name, size, what);
+/// The product of the sizes, which may be more than an int holds.
+std::int64_t num_places(const Grid& grid) {
+  return std::int64_t{grid.dp} * grid.pp * grid.ep * grid.tp;
 }
 
 void check_divides(Problems& problems, const char* name, std::int64_t size, const char* whole_name,
@@ -61,10 +64,15 @@ void check_divides(Problems& problems, const char* name, std::int64_t size, cons
 /// The rules on each size alone; 1 stands for what is not given.
 void check_sizes(Problems& problems, const ModelSpec& spec, std::int64_t reduction_shards,
                  const Grid& grid) {
-  for (const auto& [name, size] : {std::pair{"dp", grid.dp}, std::pair{"pp", grid.pp}})
-    if (size < 1) problems.add("--{} {} is not a positive number. Use 1.", name, size);
-  check_later(problems, "dp", grid.dp, "data");
-  check_later(problems, "pp", grid.pp, "pipeline");
+  if (grid.dp < 1) problems.add("--dp {} is not a positive number. Use 1 or more.", grid.dp);
+  if (grid.pp < 1) {
+    problems.add("--pp {} is not a positive number. Use 1 or more.", grid.pp);
+  } else if (grid.pp > spec.num_layers) {
+    problems.add(
+        "--pp {} is more than num_layers = {} (each stage holds at least one layer). "
+        "Use 1 to {}.",
+        grid.pp, spec.num_layers, spec.num_layers);
+  }
   check_divides(problems, "ep", grid.ep, "num_experts", spec.num_experts,
                 "each rank holds equally many experts");
   check_divides(problems, "tp", grid.tp, "reduction_shards", reduction_shards,
@@ -83,17 +91,56 @@ std::string given_of(const GridRequest& request) {
   return given.empty() ? "nothing given" : fmt::format("given {}", fmt::join(given, ", "));
 }
 
-/// Every admitted ep x tp of all ranks that the request allows, smallest tp first.
+/// The largest size that divides `whole`, uses up `left` together with some dp, and is asked for
+/// or free; 0: none.
+std::int64_t largest_ep(std::int64_t whole, std::int64_t left, const GridRequest& request) {
+  if (request.dp && left % *request.dp != 0) return 0;
+  const std::int64_t most = request.dp ? left / *request.dp : std::gcd(whole, left);
+  const std::int64_t ep = request.ep.value_or(static_cast<int>(most));
+  const bool is_rest = !request.dp || ep == most;
+  return is_rest && whole % ep == 0 && left % ep == 0 ? ep : 0;
+}
+
+/// Of each tp that the request allows, the grid of all ranks with the largest ep; smallest tp
+/// first.
 std::vector<Grid> admitted_grids(const ModelSpec& spec, std::int64_t reduction_shards,
                                  int num_ranks, const GridRequest& request) {
   std::vector<Grid> grids;
+  const int pp = request.pp.value_or(1);
   for (const std::int64_t tp : divisors(reduction_shards)) {
-    if (tp != request.tp.value_or(static_cast<int>(tp)) || num_ranks % tp != 0) continue;
-    const std::int64_t ep = num_ranks / tp;
-    if (ep != request.ep.value_or(static_cast<int>(ep)) || spec.num_experts % ep != 0) continue;
-    grids.push_back({1, 1, static_cast<int>(ep), static_cast<int>(tp)});
+    if (tp != request.tp.value_or(static_cast<int>(tp)) || num_ranks % (pp * tp) != 0) continue;
+    const std::int64_t left = num_ranks / (pp * tp);
+    const std::int64_t ep = largest_ep(spec.num_experts, left, request);
+    if (ep != 0)
+      grids.push_back(
+          {static_cast<int>(left / ep), pp, static_cast<int>(ep), static_cast<int>(tp)});
   }
   return grids;
+}
+
+/// "given tp 4; the largest ep that divides 16 experts, the rest dp"
+std::string reason_of(const ModelSpec& spec, const GridRequest& request, const char* tp_choice) {
+  std::vector<std::string> chosen;
+  if (!request.tp) chosen.push_back(tp_choice);
+  if (!request.ep && request.dp) chosen.push_back("the rest ep");
+  if (!request.ep && !request.dp)
+    chosen.push_back(fmt::format("the largest ep that divides {} experts", spec.num_experts));
+  if (!request.dp) chosen.push_back("the rest dp");
+  if (!request.pp) chosen.push_back("pp 1 unless given");
+  const std::string given = given_of(request);
+  return chosen.empty() ? given : fmt::format("{}; {}", given, fmt::join(chosen, ", "));
+}
+
+[[noreturn]] void refuse_ranks(const ModelSpec& spec, std::int64_t reduction_shards, int num_ranks,
+                               const GridRequest& request) {
+  throw base::UsageError(
+      ExitCode::usage,
+      fmt::format("{} ranks cannot all have a place ({}; dp x pp x ep x tp is the number of ranks, "
+                  "ep divides num_experts = {}, tp divides reduction_shards = {}{}). "
+                  "Start {} ranks.",
+                  num_ranks, given_of(request), spec.num_experts, reduction_shards,
+                  request.pp ? "" : ", pp is 1 unless given",
+                  fmt::join(usable_rank_counts(spec, reduction_shards, num_ranks, request), ", ")));
 }
 
 }  // namespace
@@ -125,11 +172,11 @@ void check_grid(const ModelSpec& spec, std::int64_t reduction_shards, const Grid
                 int num_ranks) {
   Problems problems;
   check_sizes(problems, spec, reduction_shards, grid);
-  if (problems.empty() && grid.size() != num_ranks)
+  if (problems.empty() && num_places(grid) != num_ranks)
     problems.add(
         "{} makes {} ranks, but {} were started (every rank has a place). "
         "Start {} ranks or change the grid.",
-        to_string(grid), grid.size(), num_ranks, grid.size());
+        to_string(grid), num_places(grid), num_ranks, num_places(grid));
   problems.refuse(ExitCode::usage, "grid");
 }
 
@@ -142,39 +189,25 @@ ChosenGrid choose_grid(const ModelSpec& spec, std::int64_t reduction_shards, int
               {request.dp.value_or(1), request.pp.value_or(1), request.ep.value_or(1),
                request.tp.value_or(1)});
   problems.refuse(ExitCode::usage, "grid");
-  if (request.ep && request.tp) {
-    const Grid grid{1, 1, *request.ep, *request.tp};
-    check_grid(spec, reduction_shards, grid, num_ranks);
-    return {grid, fmt::format("{} ({})", to_string(grid), given_of(request))};
-  }
-
   const std::vector<Grid> grids = admitted_grids(spec, reduction_shards, num_ranks, request);
-  if (grids.empty())
-    throw base::UsageError(
-        ExitCode::usage,
-        fmt::format(
-            "{} ranks cannot all have a place ({}; ep divides num_experts = {}, tp divides "
-            "reduction_shards = {}). Start {} ranks.",
-            num_ranks, given_of(request), spec.num_experts, reduction_shards,
-            fmt::join(usable_rank_counts(spec, reduction_shards, num_ranks, request), ", ")));
-  if (limit_bytes == 0)
-    return {grids.front(), fmt::format("{} ({}; the smallest tp that uses all {} ranks)",
-                                       to_string(grids.front()), given_of(request), num_ranks)};
+  if (grids.empty()) refuse_ranks(spec, reduction_shards, num_ranks, request);
+  const auto choose = [&](const Grid& grid, const char* tp_choice) {
+    return ChosenGrid{grid,
+                      fmt::format("{} ({})", to_string(grid), reason_of(spec, request, tp_choice))};
+  };
+  if (limit_bytes == 0) return choose(grids.front(), "the smallest tp");
 
   std::int64_t least_bytes = 0;
   Grid least;
   for (const Grid& grid : grids) {
     const std::int64_t bytes = rank_bytes(grid);
-    if (bytes <= limit_bytes)
-      return {grid, fmt::format("{} ({}; the smallest tp that uses all {} ranks and fits memory)",
-                                to_string(grid), given_of(request), num_ranks)};
+    if (bytes <= limit_bytes) return choose(grid, "the smallest tp that fits memory");
     if (least_bytes == 0 || bytes < least_bytes) {
       least_bytes = bytes;
       least = grid;
     }
   }
-  return {least, fmt::format("{} ({}; none fits memory, this one needs least)", to_string(least),
-                             given_of(request))};
+  return choose(least, "no tp fits memory and this one needs least");
 }
 
 Range even_range(std::int64_t n, std::int64_t parts, std::int64_t part) {
@@ -182,6 +215,17 @@ Range even_range(std::int64_t n, std::int64_t parts, std::int64_t part) {
   // floor(i * n / parts), without the product of two large numbers
   const auto edge = [&](std::int64_t i) { return i * (n / parts) + i * (n % parts) / parts; };
   return {edge(part), edge(part + 1)};
+}
+
+Range stage_layers(std::int64_t num_layers, int pp, int pp_rank) {
+  base::expects(pp > 0 && num_layers >= 0 && pp_rank >= 0 && pp_rank < pp, "a stage of the grid");
+  if (num_layers < pp) {
+    const std::int64_t layer = pp_rank - (pp - num_layers);
+    return layer < 0 ? Range{0, 0} : Range{layer, layer + 1};
+  }
+  const std::int64_t least = num_layers / pp, extra = num_layers % pp;
+  const auto edge = [&](std::int64_t rank) { return rank * least + std::min(rank, extra); };
+  return {edge(pp_rank), edge(pp_rank + 1)};
 }
 
 }  // namespace tetrarch::plan

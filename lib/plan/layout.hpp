@@ -29,17 +29,16 @@ std::string to_string(const Grid& grid);
 
 /// What the user fixed of the grid; the rest is chosen.
 struct GridRequest {
-  std::optional<int> dp, pp, ep, tp;
+  std::optional<int> dp = {}, pp = {}, ep = {}, tp = {};
 };
 struct ChosenGrid {
   Grid grid;
   std::string reason;  // one line for the log: what was given, what was chosen and why
 };
-/// Fills in what is not given so that the product is `num_ranks`: the smallest tp whose
-/// `rank_bytes(grid)` fits `limit_bytes` (0: no limit), then the largest ep that divides experts
-/// and ranks, the rest dp (in this version dp = pp = 1 always: what cannot be placed is refused
-/// with the numbers of ranks that can). Throws UsageError(usage) naming the broken rule and what
-/// would work.
+/// Fills in what is not given so that the product is `num_ranks`: pp 1; the smallest tp whose
+/// `rank_bytes(grid)` fits `limit_bytes` (0: no limit), or the one that needs least when none does;
+/// then the largest ep that divides experts and the ranks left (all of them when dp is given); the
+/// rest dp. Throws UsageError(usage) naming the broken rule and the numbers of ranks that work.
 ChosenGrid choose_grid(const ModelSpec& spec, std::int64_t reduction_shards, int num_ranks,
                        const GridRequest& request, std::int64_t limit_bytes,
                        const std::function<std::int64_t(const Grid&)>& rank_bytes);
@@ -58,5 +57,9 @@ struct Range {
 /// Slice `part` of `parts` of n things: [floor(part*n/parts), floor((part+1)*n/parts)). The rule
 /// for vocabulary slices and for the tp home of tokens.
 Range even_range(std::int64_t n, std::int64_t parts, std::int64_t part);
+/// Layers of stage `pp_rank` of `pp`. Earlier stages get the layer more, since the last one has the
+/// head to do; of fewer layers than stages the last stages get one each.
+/// num_layers = 7, pp = 3:  stage 0 holds 0 1 2 | stage 1 holds 3 4 | stage 2 holds 5 6
+Range stage_layers(std::int64_t num_layers, int pp, int pp_rank);
 
 }  // namespace tetrarch::plan

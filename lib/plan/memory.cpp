@@ -21,21 +21,51 @@ namespace {
 constexpr std::int64_t alignment = 64;                  // bytes: a cache line, an AVX-512 load
 constexpr std::int64_t head_piece_bytes = 192LL << 20;  // of the 256 MiB that the head may use
 constexpr std::int64_t stats_bytes = 16;                // per row and slice: four numbers
+constexpr std::int64_t top_bytes = 8;                   // per row and likely token: id and logit
 constexpr std::size_t num_buffers = static_cast<std::size_t>(BufferName::num_buffers);
 
-constexpr std::array<std::string_view, num_buffers> buffer_names = {
-    "residual",        "residual_next",  "normed",
-    "gathered",        "query",          "key",
-    "value",           "attended",       "attention_partial",
-    "reduce_received", "router_logits",  "expert_ids",
-    "gate_weights",    "send_order",     "send_position",
-    "counts",          "sent",           "received",
-    "exchanged",       "expert_order",   "exchange_order",
-    "expert_rows",     "gate",           "up",
-    "activated",       "expert_partial", "expert_reduced",
-    "returned",        "head_normed",    "head_logits",
-    "head_stats",      "head_stats_all", "token_ids",
-    "positions",       "finite_flags"};
+constexpr std::array<std::string_view, num_buffers> buffer_names = {"residual",
+                                                                    "residual_next",
+                                                                    "normed",
+                                                                    "gathered",
+                                                                    "selected",
+                                                                    "query",
+                                                                    "key",
+                                                                    "value",
+                                                                    "cache_key",
+                                                                    "cache_value",
+                                                                    "attended",
+                                                                    "attention_partial",
+                                                                    "reduce_received",
+                                                                    "router_logits",
+                                                                    "expert_ids",
+                                                                    "kept_ids",
+                                                                    "stage_expert_ids",
+                                                                    "gate_weights",
+                                                                    "send_order",
+                                                                    "send_position",
+                                                                    "counts",
+                                                                    "sent",
+                                                                    "received",
+                                                                    "exchanged",
+                                                                    "expert_order",
+                                                                    "exchange_order",
+                                                                    "expert_rows",
+                                                                    "gate",
+                                                                    "up",
+                                                                    "activated",
+                                                                    "expert_partial",
+                                                                    "expert_reduced",
+                                                                    "returned",
+                                                                    "head_normed",
+                                                                    "head_logits",
+                                                                    "head_stats",
+                                                                    "head_stats_all",
+                                                                    "head_top",
+                                                                    "head_top_all",
+                                                                    "token_ids",
+                                                                    "positions",
+                                                                    "finite_flags"};
 
 /// The product of sizes, each far below 2^63.
 template <class... Sizes>
@@ -68,24 +98,29 @@ void check_copies(const ModelSpec& spec, const Extents& extents) {
 }
 
 struct Sizes {
-  std::int64_t part, home, round, head_chunk, vocabulary;
+  std::int64_t part, home, round, head_chunk, vocabulary, cache;
 };
 
 std::vector<BufferPlan> workspace_of(const ModelSpec& spec, std::int64_t reduction_shards,
-                                     const Grid& grid, const LocalSizes& local,
-                                     const Sizes& sizes) {
+                                     const Grid& grid, const LocalSizes& local, const Sizes& sizes,
+                                     const MemoryRequest& request) {
   const std::int64_t hidden = spec.hidden_size;
   const std::int64_t element = base::size_of(spec.dtype);
   const std::int64_t slices = local.slices.size();
   const std::int64_t attended = local.heads.size() * spec.head_size;
   const std::int64_t key_value = local.kv_heads.size() * spec.head_size;
   const std::int64_t ffn = spec.expert_ffn / reduction_shards * slices;
-  const std::int64_t gate_ffn = spec.expert_kind == ExpertKind::glu ? ffn : 0;
+  const std::int64_t dense_ffn = spec.dense_ffn / reduction_shards * slices;
+  const std::int64_t dense_rows = spec.has_dense_layers() ? sizes.part : 0;
+  const std::int64_t inner = std::max(times(sizes.round, ffn), times(dense_rows, dense_ffn));
+  const std::int64_t has_gate = spec.expert_kind == ExpertKind::glu ? 1 : 0;
   const std::int64_t copies = times(sizes.home, spec.top_k);
   const std::int64_t reduce_rows = grid.tp == 1 ? 0 : std::max(sizes.home, sizes.round);
   const std::int64_t has_tp = grid.tp > 1 ? 1 : 0, has_ep = grid.ep > 1 ? 1 : 0;
   const std::int64_t has_peers = std::max(has_tp, has_ep);
   const std::int64_t stats = times(sizes.head_chunk, reduction_shards, stats_bytes);
+  const std::int64_t tops = times(sizes.head_chunk, request.top_k_logprobs, top_bytes);
+  const std::int64_t has_capacity = request.has_capacity ? 1 : 0;
 
   using B = BufferName;
   std::vector<BufferPlan> table = {
@@ -93,14 +128,20 @@ std::vector<BufferPlan> workspace_of(const ModelSpec& spec, std::int64_t reducti
       {B::residual_next, times(sizes.home, hidden, element)},
       {B::normed, times(sizes.home, hidden, element)},
       {B::gathered, has_tp * times(sizes.part, hidden, element)},
+      {B::selected, times(sizes.part, hidden, element)},
       {B::query, times(sizes.part, attended, element)},
       {B::key, times(sizes.part, key_value, element)},
       {B::value, times(sizes.part, key_value, element)},
+      {B::cache_key, times(sizes.cache, key_value, element)},
+      {B::cache_value, times(sizes.cache, key_value, element)},
       {B::attended, times(sizes.part, attended, element)},
       {B::attention_partial, times(slices, sizes.part, hidden, element)},
       {B::reduce_received, times(reduction_shards, reduce_rows, hidden, element)},
       {B::router_logits, times(sizes.home, spec.num_experts, 4)},
       {B::expert_ids, times(copies, 4)},
+      {B::kept_ids, has_capacity * times(copies, 4)},
+      {B::stage_expert_ids,
+       has_capacity * times(request.extents.max_microbatch_tokens, spec.top_k, 4)},
       {B::gate_weights, times(copies, 4)},
       {B::send_order, times(copies, 4)},
       {B::send_position, times(copies, 4)},
@@ -111,16 +152,18 @@ std::vector<BufferPlan> workspace_of(const ModelSpec& spec, std::int64_t reducti
       {B::expert_order, has_peers * times(sizes.round, 4)},
       {B::exchange_order, has_peers * times(sizes.round, 4)},
       {B::expert_rows, has_peers * times(sizes.round, hidden, element)},
-      {B::gate, times(sizes.round, gate_ffn, element)},
-      {B::up, times(sizes.round, ffn, element)},
-      {B::activated, times(sizes.round, ffn, element)},
-      {B::expert_partial, times(slices, sizes.round, hidden, element)},
+      {B::gate, has_gate * times(inner, element)},
+      {B::up, times(inner, element)},
+      {B::activated, times(inner, element)},
+      {B::expert_partial, times(slices, std::max(sizes.round, dense_rows), hidden, element)},
       {B::expert_reduced, times(sizes.round, hidden, element)},
       {B::returned, has_ep * times(copies, hidden, element)},
       {B::head_normed, times(sizes.head_chunk, hidden, element)},
       {B::head_logits, times(sizes.head_chunk, sizes.vocabulary, 4)},
       {B::head_stats, stats / grid.tp},
       {B::head_stats_all, has_tp * stats},
+      {B::head_top, tops},
+      {B::head_top_all, has_tp * grid.tp * tops},
       {B::token_ids, times(sizes.part, 4)},
       {B::positions, times(sizes.part, 4)},
       {B::finite_flags, times(sizes.home, 4)},
@@ -129,6 +172,13 @@ std::vector<BufferPlan> workspace_of(const ModelSpec& spec, std::int64_t reducti
     buffer.bytes =
         base::round_up(base::checked_add(buffer.bytes, alignment) - alignment, alignment);
   return table;
+}
+
+/// Tied embeddings are held twice where both are needed: as rows to look up, and packed for the
+/// head's product.
+int times_held(const TensorSpec& tensor, const ModelSpec& spec, const Held& held) {
+  const bool is_tied = tensor.role == Role::embed && spec.tied_embeddings;
+  return is_tied && held.embed && held.head ? 2 : is_held(tensor, spec, held) ? 1 : 0;
 }
 
 }  // namespace
@@ -146,27 +196,32 @@ std::int64_t MemoryPlan::workspace_bytes() const {
 }
 
 MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, const Grid& grid,
-                       const Place& place, const Extents& extents, double round_factor) {
+                       const Place& place, const MemoryRequest& request) {
+  const Extents& extents = request.extents;
   check_copies(spec, extents);
   MemoryPlan memory;
+  const Held held = held_by(request.depth, grid.pp, place.pp);
   for (const TensorSpec& tensor : tensors_of(spec, reduction_shards))
-    // tied embeddings are held twice: as rows to look up, and packed for the head's product
-    memory.weight_bytes += shard_bytes(tensor, shard_of(tensor, grid, place)) *
-                           (tensor.role == Role::embed && spec.tied_embeddings ? 2 : 1);
+    memory.weight_bytes +=
+        shard_bytes(tensor, shard_of(tensor, grid, place)) * times_held(tensor, spec, held);
 
   const LocalSizes local = local_sizes(spec, reduction_shards, grid, place);
   // the most vocabulary rows of a tp rank: so that all of them take the same head_chunk
   const std::int64_t vocabulary = base::ceil_div(spec.vocab_size, grid.tp);
-  const std::int64_t head_row_bytes = 4 * vocabulary +
-                                      spec.hidden_size * base::size_of(spec.dtype) +
-                                      reduction_shards * stats_bytes;
-  memory.round_rows = rows_of_round(spec, grid, extents, round_factor);
+  const std::int64_t head_row_bytes =
+      4 * vocabulary + spec.hidden_size * base::size_of(spec.dtype) +
+      reduction_shards * stats_bytes + (grid.tp + 1) * request.top_k_logprobs * top_bytes;
+  memory.round_rows = rows_of_round(spec, grid, extents, request.round_factor);
   memory.head_chunk = std::max<std::int64_t>(
       1, std::min(extents.max_part_tokens, head_piece_bytes / head_row_bytes));
-  const Sizes sizes{extents.max_part_tokens, extents.max_home_tokens, memory.round_rows,
-                    memory.head_chunk, vocabulary};
+  const Sizes sizes{extents.max_part_tokens,
+                    extents.max_home_tokens,
+                    memory.round_rows,
+                    held.head ? memory.head_chunk : 0,
+                    vocabulary,
+                    times(held.layers.size(), extents.max_cache_tokens)};
   try {
-    memory.workspace = workspace_of(spec, reduction_shards, grid, local, sizes);
+    memory.workspace = workspace_of(spec, reduction_shards, grid, local, sizes, request);
     base::checked_add(memory.workspace_bytes(), memory.weight_bytes);
   } catch (const base::UsageError&) {
     throw base::UsageError(

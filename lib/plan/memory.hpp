@@ -5,8 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "plan/schedule.hpp"
-#include "plan/shard.hpp"
+#include "plan/depth.hpp"
 
 namespace tetrarch::plan {
 
@@ -16,14 +15,19 @@ enum class BufferName {
   residual_next,      // [home, D]
   normed,             // [home, D]
   gathered,           // [part, D] normed rows of the whole part; absent at tp = 1
+  selected,           // [part, D] rows of the part that are wanted after the last layer
   query,              // [part, local heads * d]
   key,                // [part, local kv heads * d]
   value,              // [part, local kv heads * d]
+  cache_key,          // [stage layers][cache, local kv heads * d] sequences that pass in chunks
+  cache_value,        // the same
   attended,           // [local slices][part, H * d / V]
   attention_partial,  // [local slices][part, D]
   reduce_received,    // [V][rows, D] slices of all tp peers for this rank's rows; absent at tp = 1
   router_logits,      // [home, E] f32
   expert_ids,         // [home, k] i32
+  kept_ids,           // [home, k] i32, -1 where dropped; with a capacity factor, as the next
+  stage_expert_ids,   // [microbatch, k] i32 of all ranks of the stage
   gate_weights,       // [home, k] f32
   send_order,         // [home * k] i32: the token of each sent copy
   send_position,      // [home, k] i32: where each copy stands in the send order
@@ -34,7 +38,7 @@ enum class BufferName {
   expert_order,       // [R] i32
   exchange_order,     // [R] i32, the inverse
   expert_rows,        // [R, D] grouped by expert; absent with one rank a stage
-  gate,               // [R, local F]
+  gate,               // [R, local F]; of a dense layer [part, local F], as the next three
   up,                 // [R, local F]
   activated,          // [local slices][R, F / V]
   expert_partial,     // [local slices][R, D]
@@ -44,6 +48,8 @@ enum class BufferName {
   head_logits,        // [chunk, largest local vocabulary] f32
   head_stats,         // [chunk, 4 * local slices] i32
   head_stats_all,     // [tp * chunk, 4 * local slices] i32; absent at tp = 1
+  head_top,           // [chunk, 2 * k] i32: ids and logits of the most likely tokens
+  head_top_all,       // [tp * chunk, 2 * k] i32; absent at tp = 1
   token_ids,          // [part] i32: ids, and row numbers of selections
   positions,          // [part] i32
   finite_flags,       // [home] i32
@@ -65,8 +71,16 @@ struct MemoryPlan {
   std::int64_t total_bytes() const { return weight_bytes + workspace_bytes(); }
 };
 
-/// `round_factor` times the mean number of rows of an EP rank are held in one round (default 2).
+/// What the memory of a rank depends on beside model and grid.
+struct MemoryRequest {
+  Extents extents;
+  Depth depth;
+  std::int64_t top_k_logprobs = 0;  // 0: not wanted
+  bool has_capacity = false;        // a capacity factor is at work
+  double round_factor = 2.0;        // times the mean rows of an EP rank are held in one round
+};
+
 MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, const Grid& grid,
-                       const Place& place, const Extents& extents, double round_factor = 2.0);
+                       const Place& place, const MemoryRequest& request);
 
 }  // namespace tetrarch::plan

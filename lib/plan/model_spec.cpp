@@ -27,12 +27,15 @@ constexpr Named<Activation> activations[] = {
 constexpr Named<RouterScore> router_scores[] = {{"softmax_all", RouterScore::softmax_all}};
 constexpr Named<RouterRenorm> router_renorms[] = {{"none", RouterRenorm::none},
                                                   {"sum", RouterRenorm::sum}};
+constexpr Named<QkNorm> qk_norms[] = {{"none", QkNorm::none}, {"per_head", QkNorm::per_head}};
+constexpr Named<RopeType> rope_types[] = {{"default", RopeType::standard},
+                                          {"linear", RopeType::linear},
+                                          {"llama3", RopeType::llama3},
+                                          {"yarn", RopeType::yarn}};
 // Features with a name in config_json and one value that is computed.
 constexpr Named<bool> norm_kinds[] = {{"rms", true}};
 constexpr Named<bool> attention_kinds[] = {{"gqa", true}};
-constexpr Named<bool> qk_norms[] = {{"none", true}};
 constexpr Named<bool> rope_styles[] = {{"half", true}};
-constexpr Named<bool> rope_types[] = {{"default", true}};
 
 template <class T, std::size_t N>
 std::string name_in(const Named<T> (&table)[N], T value) {
@@ -68,17 +71,61 @@ void read_attention(JsonReader attention, ModelSpec& spec) {
   spec.attention_scale = attention.real("scale");
   must_be_false(attention, "qkv_bias");
   must_be_false(attention, "o_bias");
-  choice(attention, "qk_norm", qk_norms);
+  spec.qk_norm = choice(attention, "qk_norm", qk_norms);
   spec.window = attention.integers("window");
   finish(attention, {"v_head_dim", "fused_qkv", "clip_qkv", "sinks", "qk_norm_eps",
                      "qk_norm_after_rope", "mla"});
+}
+
+/// Only the keys that the type has; those of another type are then unread.
+void read_rope_scaling(JsonReader& rope, RopeType type, RopeScaling& scaling) {
+  if (type == RopeType::standard) return;
+  scaling.factor = rope.real("factor");
+  if (type == RopeType::linear) return;
+  scaling.orig_max = rope.integer("orig_max");
+  if (type == RopeType::llama3) {
+    scaling.low_freq_factor = rope.real("low_freq_factor");
+    scaling.high_freq_factor = rope.real("high_freq_factor");
+    return;
+  }
+  scaling.beta_fast = rope.real("beta_fast");
+  scaling.beta_slow = rope.real("beta_slow");
+  scaling.truncate = rope.boolean("truncate");
+  scaling.attention_factor = rope.real_or("attention_factor", 0);
+  scaling.mscale = rope.real_or("mscale", 0);
+  scaling.mscale_all_dim = rope.real_or("mscale_all_dim", 0);
+}
+
+Json rope_json(const ModelSpec& spec) {
+  const RopeScaling& scaling = spec.rope_scaling;
+  Json json = {{"style", "half"},
+               {"dim", spec.rope_dim},
+               {"theta", spec.rope_theta},
+               {"type", name_in(rope_types, spec.rope_type)}};
+  if (spec.rope_type == RopeType::standard) return json;
+  json["factor"] = scaling.factor;
+  if (spec.rope_type == RopeType::linear) return json;
+  json["orig_max"] = scaling.orig_max;
+  if (spec.rope_type == RopeType::llama3) {
+    json["low_freq_factor"] = scaling.low_freq_factor;
+    json["high_freq_factor"] = scaling.high_freq_factor;
+    return json;
+  }
+  json["beta_fast"] = scaling.beta_fast;
+  json["beta_slow"] = scaling.beta_slow;
+  json["truncate"] = scaling.truncate;
+  if (scaling.attention_factor != 0) json["attention_factor"] = scaling.attention_factor;
+  if (scaling.mscale != 0) json["mscale"] = scaling.mscale;
+  if (scaling.mscale_all_dim != 0) json["mscale_all_dim"] = scaling.mscale_all_dim;
+  return json;
 }
 
 void read_rope(JsonReader rope, ModelSpec& spec) {
   choice(rope, "style", rope_styles);
   spec.rope_dim = rope.integer("dim");
   spec.rope_theta = rope.real("theta");
-  choice(rope, "type", rope_types);
+  spec.rope_type = choice(rope, "type", rope_types);
+  read_rope_scaling(rope, spec.rope_type, spec.rope_scaling);
   finish(rope, {"factor", "orig_max", "attention_factor", "beta_fast", "beta_slow", "truncate",
                 "mscale", "mscale_all_dim", "short_factor", "long_factor", "short_mscale",
                 "long_mscale", "low_freq_factor", "high_freq_factor"});
@@ -107,13 +154,20 @@ void read_moe(JsonReader moe, ModelSpec& spec) {
 
 }  // namespace
 
+bool ModelSpec::has_dense_layers() const {
+  return std::find(is_moe.begin(), is_moe.end(), false) != is_moe.end();
+}
+
 std::int64_t ModelSpec::num_parameters() const {
   const std::int64_t matrices = expert_kind == ExpertKind::glu ? 3 : 2;
-  const std::int64_t attention = 2 * (num_heads + num_kv_heads) * head_size * hidden_size;
-  const std::int64_t experts = matrices * num_experts * expert_ffn * hidden_size;
-  const std::int64_t layer = 2 * hidden_size + attention + num_experts * hidden_size + experts;
+  const std::int64_t attention = 2 * (num_heads + num_kv_heads) * head_size * hidden_size +
+                                 (qk_norm == QkNorm::per_head ? 2 * head_size : 0);
+  const std::int64_t experts = num_experts * (1 + matrices * expert_ffn) * hidden_size;
+  const std::int64_t dense = matrices * dense_ffn * hidden_size;
+  const std::int64_t num_dense = std::count(is_moe.begin(), is_moe.end(), false);
   const std::int64_t vocabulary = (tied_embeddings ? 1 : 2) * vocab_size * hidden_size;
-  return vocabulary + num_layers * layer + hidden_size;
+  return vocabulary + num_layers * (2 * hidden_size + attention) +
+         (num_layers - num_dense) * experts + num_dense * dense + hidden_size;
 }
 
 void set_derived(ModelSpec& spec) {
@@ -168,10 +222,9 @@ std::string to_config_json(const ModelSpec& spec) {
                        {"scale", spec.attention_scale},
                        {"qkv_bias", false},
                        {"o_bias", false},
-                       {"qk_norm", "none"},
+                       {"qk_norm", name_in(qk_norms, spec.qk_norm)},
                        {"window", spec.window}};
-  json["rope"] = {
-      {"style", "half"}, {"dim", spec.rope_dim}, {"theta", spec.rope_theta}, {"type", "default"}};
+  json["rope"] = rope_json(spec);
   json["moe"] = {{"is_moe", spec.is_moe},
                  {"num_experts", spec.num_experts},
                  {"top_k", spec.top_k},

@@ -16,7 +16,22 @@ enum class Activation { silu, gelu_tanh, gelu };  // "gelu" is the exact one, by
 enum class RouterScore { softmax_all };
 enum class RouterRenorm { none, sum };
 enum class RopeStyle { half };
-enum class QkNorm { none };
+enum class RopeType { standard, linear, llama3, yarn };  // standard: "default" in config_json
+enum class QkNorm { none, per_head };  // per_head: queries and keys, each head, before RoPE
+
+/// How a RoPE type other than the default stretches the frequencies; each type reads its own of
+/// these, and the others keep their defaults. Exact formulas: model/rope_table.hpp.
+struct RopeScaling {
+  double factor = 1;          // all types
+  std::int64_t orig_max = 0;  // llama3, yarn: positions before the stretching
+  double low_freq_factor = 1, high_freq_factor = 1;  // llama3: bounds, orig_max / wavelength
+  double beta_fast = 32, beta_slow = 1;              // yarn: bounds, turns in orig_max positions
+  bool truncate = true;                              // yarn: these bounds become whole dimensions
+  double attention_factor = 0;  // yarn: times cosine and sine; 0: follows from factor and mscale
+  double mscale = 0, mscale_all_dim = 0;  // yarn; 0: not given
+
+  bool operator==(const RopeScaling&) const = default;
+};
 
 /// Names and meaning are those of config_json; sizes in elements.
 struct ModelSpec {
@@ -35,21 +50,25 @@ struct ModelSpec {
   std::int64_t head_size = 0;
   double attention_scale = 0;
   std::vector<std::int64_t> window;  // per layer; 0: full attention; W: keys j with i - W < j <= i
+  QkNorm qk_norm = QkNorm::none;     // with norm_eps
 
   double rope_theta = 10000;
   std::int64_t rope_dim = 0;
+  RopeType rope_type = RopeType::standard;
+  RopeScaling rope_scaling;
 
-  std::vector<bool> is_moe;  // per layer
+  std::vector<bool> is_moe;  // per layer; false: one dense FFN of the experts' kind and activation
   std::int64_t num_experts = 0;
   std::int64_t top_k = 0;
   std::int64_t expert_ffn = 0;
-  std::int64_t dense_ffn = 0;
+  std::int64_t dense_ffn = 0;  // 0 where no layer is dense
   RouterScore router_score = RouterScore::softmax_all;
   RouterRenorm router_renorm = RouterRenorm::sum;
   double router_scale = 1.0;
   ExpertKind expert_kind = ExpertKind::glu;
   Activation activation = Activation::silu;
 
+  bool has_dense_layers() const;
   std::int64_t num_parameters() const;
   bool operator==(const ModelSpec&) const = default;
 };
@@ -69,8 +88,8 @@ std::string to_config_json(const ModelSpec& spec);
 /// Throws UsageError(weights) with every problem at once.
 void validate(const ModelSpec& spec, const std::string& where);
 
-/// A preset of formats.md by name ("tiny", "tetrarch-64-mini", "tetrarch-64", "mixtral-8x7b");
-/// throws UsageError(usage) naming the nearest and all presets.
+/// A preset of formats.md by name ("tiny", "tetrarch-64-mini", "tetrarch-64", "mixtral-8x7b",
+/// "qwen3-30b-a3b"); throws UsageError(usage) naming the nearest and all presets.
 ModelSpec preset(const std::string& name);
 std::vector<std::string> preset_names();
 

@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/plan.hpp"
 
+#include <algorithm>
+#include <set>
+
 #include <fmt/format.h>
 
 #include "base/error.hpp"
@@ -13,28 +16,35 @@ using base::ExitCode;
 
 namespace {
 
+constexpr std::int64_t never = std::int64_t{1} << 40;  // no sequence is as long
+
 /// Of the rank that needs most: EP ranks hold equally much, tp ranks nearly.
-MemoryPlan largest_memory(const ModelSpec& spec, std::int64_t reduction_shards, const Grid& grid,
-                          const Extents& extents) {
+MemoryPlan largest_memory(const RunConfig& config, const Plan& plan, const Grid& grid) {
+  const MemoryRequest request = memory_request(config, plan, grid);
   MemoryPlan largest;
-  for (int tp_rank = 0; tp_rank < grid.tp; ++tp_rank) {
-    MemoryPlan memory = plan_memory(spec, reduction_shards, grid, {0, 0, 0, tp_rank}, extents);
-    if (tp_rank == 0 || memory.total_bytes() > largest.total_bytes()) largest = std::move(memory);
-  }
+  for (int pp_rank = 0; pp_rank < grid.pp; ++pp_rank)
+    for (int tp_rank = 0; tp_rank < grid.tp; ++tp_rank) {
+      MemoryPlan memory =
+          plan_memory(plan.model, plan.reduction_shards, grid, {0, pp_rank, 0, tp_rank}, request);
+      if (memory.total_bytes() > largest.total_bytes()) largest = std::move(memory);
+    }
   return largest;
 }
 
 /// What would make the plan fit, in words.
-std::string remedy(const Plan& plan, const RunConfig& config,
-                   std::span<const SequenceLength> lengths, std::int64_t limit_bytes) {
+std::string remedy(const Plan& plan, RunConfig config, std::span<const SequenceLength> lengths,
+                   std::int64_t limit_bytes) {
   if (plan.memory.weight_bytes >= limit_bytes)
     return "The weights alone do not fit: start more ranks";
+  const bool has_capacity = config.capacity_factor > 0;
+  Plan smaller = plan;
   for (std::int64_t tokens = config.tokens_per_microbatch / 2; tokens >= 1; tokens /= 2) {
-    const std::vector<Microbatch> microbatches = make_microbatches(lengths, tokens);
-    const Extents extents = extents_of(microbatches, plan.model, plan.grid);
-    const MemoryPlan memory = largest_memory(plan.model, plan.reduction_shards, plan.grid, extents);
-    if (memory.total_bytes() <= limit_bytes)
-      return fmt::format("Use --tokens-per-microbatch {}, or start more ranks", tokens);
+    smaller.microbatches = make_microbatches(lengths, tokens);
+    smaller.chunk_tokens = has_capacity ? never : std::min(tokens, plan.chunk_tokens);
+    if (largest_memory(config, smaller, plan.grid).total_bytes() > limit_bytes) continue;
+    const bool has_longer = !has_capacity && plan.extents.max_sequence_length > tokens;
+    return fmt::format("Use --tokens-per-microbatch {}{}, or start more ranks", tokens,
+                       has_longer ? " (longer sequences then pass in chunks of as many)" : "");
   }
   return fmt::format(
       "The longest sequence ({} tokens) does not fit at any "
@@ -62,11 +72,56 @@ double visible_pairs(double length, double window) {
   return window * (window + 1) / 2 + (length - window) * window;
 }
 
+/// FLOPs of one layer for one token, and for one visible pair.
+struct LayerCost {
+  double keys = 0;          // products to key and value
+  double up_to_router = 0;  // query, output, router
+  double rest = 0;          // all but keys
+  double pair = 0;
+};
+
+LayerCost cost_of(const ModelSpec& spec, std::int64_t layer) {
+  const bool is_moe = spec.is_moe[static_cast<std::size_t>(layer)];
+  const auto hidden = static_cast<double>(spec.hidden_size);
+  const auto query_width = static_cast<double>(spec.num_heads * spec.head_size);
+  const auto kv_width = static_cast<double>(spec.num_kv_heads * spec.head_size);
+  const double matrices = spec.expert_kind == ExpertKind::glu ? 3 : 2;
+  LayerCost cost;
+  cost.keys = 2 * 2 * kv_width * hidden;
+  const double router = is_moe ? static_cast<double>(spec.num_experts) : 0;
+  const double inner = static_cast<double>(is_moe ? spec.top_k * spec.expert_ffn : spec.dense_ffn);
+  cost.up_to_router = 2 * (2 * query_width + router) * hidden;
+  cost.rest = cost.up_to_router + 2 * matrices * inner * hidden;
+  cost.pair = 4 * query_width;
+  return cost;
+}
+
+/// The microbatches whose sequences are to be done: whole ones, since they are done as a whole.
+std::vector<Microbatch> left_of(std::vector<Microbatch> microbatches,
+                                std::span<const SequenceLength> lengths) {
+  std::set<std::int64_t> left;
+  for (const SequenceLength& sequence : lengths)
+    left.insert(sequence.sequence);
+  std::erase_if(microbatches, [&](const Microbatch& microbatch) {
+    return !left.contains(microbatch.sequences.front().sequence);
+  });
+  return microbatches;
+}
+
 }  // namespace
+
+MemoryRequest memory_request(const RunConfig& config, const Plan& plan, const Grid& grid) {
+  MemoryRequest request;
+  request.extents = extents_of(plan.microbatches, plan.model, grid, plan.chunk_tokens);
+  request.depth = plan.depth;
+  request.top_k_logprobs = plan.outputs.topk ? plan.outputs.top_k_logprobs : 0;
+  request.has_capacity = config.capacity_factor > 0;
+  return request;
+}
 
 Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t reduction_shards,
                std::span<const SequenceLength> lengths, int num_ranks,
-               std::int64_t memory_limit_bytes) {
+               std::int64_t memory_limit_bytes, std::span<const SequenceLength> all) {
   if (config.tokens_per_microbatch < 1)
     throw base::UsageError(ExitCode::usage,
                            fmt::format("--tokens-per-microbatch {} is not a positive number. Use 1 "
@@ -78,37 +133,50 @@ Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t redu
   plan.model = spec;
   plan.reduction_shards = reduction_shards;
   plan.outputs = resolve_outputs(config, spec);
-  plan.microbatches = make_microbatches(lengths, config.tokens_per_microbatch);
+  plan.depth = depth_of(plan.outputs, spec.num_layers, config.capacity_factor);
+  if (config.capacity_factor > 0) {
+    plan.chunk_tokens = never;
+    plan.microbatches = left_of(
+        make_microbatches(all.empty() ? lengths : all, config.tokens_per_microbatch), lengths);
+  } else {
+    plan.chunk_tokens =
+        config.chunk_tokens > 0 ? config.chunk_tokens : config.tokens_per_microbatch;
+    plan.microbatches = make_microbatches(lengths, config.tokens_per_microbatch);
+  }
   const auto rank_bytes = [&](const Grid& grid) {
-    const Extents extents = extents_of(plan.microbatches, spec, grid);
-    return largest_memory(spec, reduction_shards, grid, extents).total_bytes();
+    return largest_memory(config, plan, grid).total_bytes();
   };
   ChosenGrid chosen =
       choose_grid(spec, reduction_shards, num_ranks, config.grid, memory_limit_bytes, rank_bytes);
   plan.grid = chosen.grid;
   plan.grid_reason = std::move(chosen.reason);
-  plan.extents = extents_of(plan.microbatches, spec, plan.grid);
-  plan.memory = largest_memory(spec, reduction_shards, plan.grid, plan.extents);
+  plan.extents = extents_of(plan.microbatches, spec, plan.grid, plan.chunk_tokens);
+  plan.memory = largest_memory(config, plan, plan.grid);
   check_fit(plan, config, lengths, memory_limit_bytes);
   return plan;
 }
 
-double sequence_flops(const ModelSpec& spec, std::int64_t length, std::int64_t head_positions) {
-  const auto hidden = static_cast<double>(spec.hidden_size);
-  const auto query_rows = static_cast<double>(spec.num_heads * spec.head_size);
-  const auto kv_rows = static_cast<double>(spec.num_kv_heads * spec.head_size);
-  const double matrices = spec.expert_kind == ExpertKind::glu ? 3 : 2;
-  const double parameters_of_token =
-      2 * (query_rows + kv_rows) * hidden + static_cast<double>(spec.num_experts) * hidden +
-      matrices * static_cast<double>(spec.top_k * spec.expert_ffn) * hidden;
+double sequence_flops(const ModelSpec& spec, const Outputs& outputs, const Depth& depth,
+                      std::int64_t length) {
   const auto tokens = static_cast<double>(length);
-
+  const SequenceSpan whole{0, 0, length, length};
+  const Range wanted = wanted_rows(whole, depth.rows);
   double flops = 0;
-  for (const std::int64_t window : spec.window)
-    flops += 2 * parameters_of_token * tokens +
-             4 * query_rows * visible_pairs(tokens, static_cast<double>(window));
-  return flops +
-         2 * hidden * static_cast<double>(spec.vocab_size) * static_cast<double>(head_positions);
+  for (std::int64_t layer = 0; layer < depth.num_layers; ++layer) {
+    const LayerCost cost = cost_of(spec, layer);
+    const bool is_deepest = layer + 1 == depth.num_layers;
+    const double rows = is_deepest ? static_cast<double>(wanted.size()) : tokens;
+    const auto window = static_cast<double>(spec.window[static_cast<std::size_t>(layer)]);
+    const double pairs = is_deepest ? visible_pairs(static_cast<double>(wanted.end), window) -
+                                          visible_pairs(static_cast<double>(wanted.begin), window)
+                                    : visible_pairs(tokens, window);
+    flops += cost.keys * tokens + cost.rest * rows + cost.pair * pairs;
+    const bool only_routes = is_deepest && depth.rows == RowsWanted::none && depth.has_routing;
+    if (only_routes && spec.is_moe[static_cast<std::size_t>(layer)])
+      flops += cost.up_to_router * tokens + cost.pair * visible_pairs(tokens, window);
+  }
+  const double logits = 2 * static_cast<double>(spec.hidden_size * spec.vocab_size);
+  return flops + logits * static_cast<double>(wanted_rows(whole, head_rows(outputs)).size());
 }
 
 }  // namespace tetrarch::plan

@@ -13,20 +13,30 @@ struct Plan {
   Grid grid;
   std::string grid_reason;
   Outputs outputs;
+  Depth depth;
+  std::int64_t chunk_tokens = 0;  // longer sequences pass in chunks of so many tokens
   std::vector<Microbatch> microbatches;
   Extents extents;
   MemoryPlan memory;  // of the rank that needs most
 };
 
-/// Decides all of it; nothing is decided again later. `lengths`: the sequences that are to be done.
+/// Decides all of it; nothing is decided again later. `lengths`: the sequences that are to be done,
+/// out of all good ones in `all` (empty: they are the same). Microbatches are a pure function of
+/// `lengths`; with a capacity factor of `all`, so that a resumed run forms those that are left as
+/// they were.
 /// `memory_limit_bytes` (0: none) is what one rank may use: a plan that needs more is refused with
 /// UsageError(resources), by how many bytes, and what would make it fit. Throws as the parts do.
 Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t reduction_shards,
                std::span<const SequenceLength> lengths, int num_ranks,
-               std::int64_t memory_limit_bytes);
+               std::int64_t memory_limit_bytes, std::span<const SequenceLength> all = {});
 
-/// Useful floating-point operations of the whole forward pass of one sequence: products of the
-/// layers (2 per multiply-add), causal attention, router, and the head for `head_positions` rows.
-double sequence_flops(const ModelSpec& spec, std::int64_t length, std::int64_t head_positions);
+/// What plan_memory needs to know of the run, for a grid.
+MemoryRequest memory_request(const RunConfig& config, const Plan& plan, const Grid& grid);
+
+/// Useful floating-point operations of what these outputs need of one sequence: products of the
+/// layers (2 per multiply-add), visible attention pairs, router, and logits; of the deepest layer
+/// only the rows that are wanted.
+double sequence_flops(const ModelSpec& spec, const Outputs& outputs, const Depth& depth,
+                      std::int64_t length);
 
 }  // namespace tetrarch::plan

@@ -69,6 +69,25 @@ ModelSpec mixtral_8x7b() {
   return spec;
 }
 
+ModelSpec qwen3_30b_a3b() {
+  ModelSpec spec;
+  spec.family = "qwen3_moe";
+  spec.vocab_size = 151936;
+  spec.num_layers = 48;
+  spec.hidden_size = 2048;
+  spec.max_position = 40960;
+  spec.norm_eps = 1e-6;
+  spec.num_heads = 32;
+  spec.num_kv_heads = 4;
+  spec.head_size = 128;
+  spec.qk_norm = QkNorm::per_head;
+  spec.rope_theta = 1e6;
+  spec.num_experts = 128;
+  spec.top_k = 8;
+  spec.expert_ffn = 768;
+  return spec;
+}
+
 struct Preset {
   const char* name;
   ModelSpec (*make)();
@@ -76,7 +95,8 @@ struct Preset {
 constexpr Preset presets[] = {{"tiny", tiny},
                               {"tetrarch-64-mini", tetrarch_64_mini},
                               {"tetrarch-64", tetrarch_64},
-                              {"mixtral-8x7b", mixtral_8x7b}};
+                              {"mixtral-8x7b", mixtral_8x7b},
+                              {"qwen3-30b-a3b", qwen3_30b_a3b}};
 
 }  // namespace
 

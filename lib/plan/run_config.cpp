@@ -33,24 +33,21 @@ void unknown(Problems& problems, const char* option, const std::string& word,
 }
 
 void read_outputs(const std::string& list, Outputs& outputs, Problems& problems) {
-  const std::vector<std::string> computed = {"logprobs", "last_logits", "hidden", "experts"};
-  const std::vector<std::string> later = {"topk", "kv", "routing"};
-  bool* const flags[] = {&outputs.logprobs, &outputs.last_logits, &outputs.hidden,
-                         &outputs.experts};
+  const std::vector<std::string> names = {"logprobs", "topk",    "last_logits", "hidden",
+                                          "kv",       "routing", "experts"};
+  bool* const flags[] = {&outputs.logprobs, &outputs.topk,    &outputs.last_logits, &outputs.hidden,
+                         &outputs.kv,       &outputs.routing, &outputs.experts};
   for (bool* flag : flags)
     *flag = false;
   for (const std::string& item : items_of(list)) {
-    const auto found = std::find(computed.begin(), computed.end(), item);
-    if (found != computed.end()) {
-      bool& flag = *flags[found - computed.begin()];
-      if (flag) problems.add("--outputs: \"{}\" stands twice. Name it once.", item);
-      flag = true;
-    } else if (std::find(later.begin(), later.end(), item) != later.end()) {
-      problems.add("--outputs: \"{}\" is not computed by this version. Use {}.", item,
-                   fmt::join(computed, ", "));
-    } else {
-      unknown(problems, "outputs", item, computed);
+    const auto found = std::find(names.begin(), names.end(), item);
+    if (found == names.end()) {
+      unknown(problems, "outputs", item, names);
+      continue;
     }
+    bool& flag = *flags[found - names.begin()];
+    if (flag) problems.add("--outputs: \"{}\" stands twice. Name it once.", item);
+    flag = true;
   }
 }
 
@@ -89,6 +86,16 @@ Pooling read_pooling(const std::string& word, Problems& problems) {
   return Pooling::none;
 }
 
+/// What a row of /topk holds at most; more of the vocabulary is what last_logits are for.
+constexpr std::int64_t most_top_k_logprobs = 1024;
+
+void check_top_k_logprobs(std::int64_t asked, std::int64_t vocab_size, Problems& problems) {
+  const std::int64_t most = std::min(vocab_size, most_top_k_logprobs);
+  if (asked < 1 || asked > most)
+    problems.add("--top-k-logprobs: {} is out of range (a model of {} tokens). Use 1 to {}.", asked,
+                 vocab_size, most);
+}
+
 }  // namespace
 
 Outputs resolve_outputs(const RunConfig& config, const ModelSpec& spec) {
@@ -98,11 +105,13 @@ Outputs resolve_outputs(const RunConfig& config, const ModelSpec& spec) {
   const std::vector<std::int64_t> hidden_layers =
       read_hidden_layers(config.hidden_layers, spec.num_layers, problems);
   const Pooling pooling = read_pooling(config.hidden_pooling, problems);
+  if (outputs.topk) check_top_k_logprobs(config.top_k_logprobs, spec.vocab_size, problems);
   problems.refuse(base::ExitCode::usage, "the options of the outputs");
   if (outputs.hidden) {
     outputs.hidden_layers = hidden_layers;
     outputs.pooling = pooling;
   }
+  if (outputs.topk) outputs.top_k_logprobs = config.top_k_logprobs;
   return outputs;
 }
 

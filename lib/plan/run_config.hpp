@@ -14,13 +14,19 @@ enum class Pooling { none, last, mean };
 enum class VerifyMode { none, fast, full };
 enum class TimingDetail { summary, phases, layers };
 enum class BackendKind { automatic, cpu, cuda };
+/// How `text` of JSONL inputs becomes tokens: bytes = each byte's value.
+enum class Tokenizer { none, bytes };
 
 /// Which datasets the results hold.
 struct Outputs {
   bool logprobs = true;
+  bool topk = false;
   bool last_logits = false;
   bool hidden = false;
+  bool kv = false;
+  bool routing = false;
   bool experts = false;
+  std::int64_t top_k_logprobs = 5;  // of `topk`: most likely next tokens at each position
   Pooling pooling = Pooling::none;
   /// Of `hidden`, sorted: -1 = embed, 0..L-1 = after that layer, L = final.
   std::vector<std::int64_t> hidden_layers;
@@ -30,13 +36,17 @@ struct Outputs {
 struct RunConfig {
   std::string weights;              // path of weights.h5, or "synth:PRESET"
   std::vector<std::string> inputs;  // files or folders
-  std::string out;                  // run folder
+  Tokenizer tokenizer = Tokenizer::none;
+  std::string out;  // run folder
   GridRequest grid;
   BackendKind backend = BackendKind::automatic;
   std::string outputs = "logprobs";  // as written; resolve_outputs reads it
+  std::int64_t top_k_logprobs = 5;
   std::string hidden_layers = "final";
   std::string hidden_pooling = "none";
   std::int64_t tokens_per_microbatch = 8192;
+  std::int64_t chunk_tokens = 0;  // 0: as tokens_per_microbatch
+  double capacity_factor = 0;     // 0: no token is dropped
   VerifyMode verify = VerifyMode::fast;
   TimingDetail timing = TimingDetail::phases;
   double stop_after_s = 0;  // 0: never
@@ -48,7 +58,7 @@ struct RunConfig {
   double peak_tflops = 0;  // 0: unknown, mfu is NaN
 };
 
-/// Parses the three lists of outputs against the model; throws UsageError(usage), every problem in
+/// Parses the options of the outputs against the model; throws UsageError(usage), every problem in
 /// one message, unknown names with the nearest valid one.
 Outputs resolve_outputs(const RunConfig& config, const ModelSpec& spec);
 

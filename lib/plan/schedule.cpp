@@ -56,24 +56,65 @@ std::vector<std::vector<SequenceLength>> assign_to_ep(const Microbatch& microbat
   return parts;
 }
 
+std::int64_t num_passes(std::span<const SequenceLength> sequences, std::int64_t chunk_tokens) {
+  std::int64_t passes = 0;
+  for (const SequenceLength& sequence : sequences)
+    passes = std::max(passes, base::ceil_div(sequence.length, chunk_tokens));
+  return passes;
+}
+
+std::vector<SequenceSpan> spans_of_pass(std::span<const SequenceLength> sequences,
+                                        std::int64_t chunk_tokens, std::int64_t pass) {
+  std::vector<SequenceSpan> spans;
+  for (const SequenceLength& sequence : sequences) {
+    if (base::ceil_div(sequence.length, chunk_tokens) <= pass) continue;
+    const std::int64_t first = pass * chunk_tokens;
+    spans.push_back({sequence.sequence, first, std::min(chunk_tokens, sequence.length - first),
+                     sequence.length});
+  }
+  return spans;
+}
+
+namespace {
+
+void grow(std::int64_t& largest, std::int64_t value) {
+  largest = std::max(largest, value);
+}
+
+/// What one EP rank has of a microbatch; adds its tokens of each pass.
+void extend(Extents& extents, std::span<const SequenceLength> part, std::int64_t chunk_tokens,
+            std::vector<std::int64_t>& pass_tokens) {
+  std::int64_t cached = 0;
+  for (const SequenceLength& sequence : part) {
+    grow(extents.max_sequence_length, sequence.length);
+    if (sequence.length <= chunk_tokens) continue;
+    cached += sequence.length;
+    ++extents.num_chunked;
+  }
+  grow(extents.max_cache_tokens, cached);
+  const std::int64_t passes = num_passes(part, chunk_tokens);
+  for (std::int64_t pass = 0; pass < passes; ++pass) {
+    std::int64_t tokens = 0;
+    for (const SequenceSpan& span : spans_of_pass(part, chunk_tokens, pass))
+      tokens += span.count;
+    grow(extents.max_part_tokens, tokens);
+    pass_tokens[static_cast<std::size_t>(pass)] += tokens;
+  }
+}
+
+}  // namespace
+
 Extents extents_of(std::span<const Microbatch> microbatches, const ModelSpec& spec,
-                   const Grid& grid) {
+                   const Grid& grid, std::int64_t chunk_tokens) {
   Extents extents;
-  const auto grow = [](std::int64_t& largest, std::int64_t value) {
-    largest = std::max(largest, value);
-  };
   for (const Microbatch& microbatch : microbatches) {
-    grow(extents.max_microbatch_tokens, microbatch.num_tokens);
     const auto parts = assign_to_ep(microbatch, grid.ep, linear_cost(spec), quadratic_cost(spec));
-    for (const std::vector<SequenceLength>& part : parts) {
-      std::int64_t tokens = 0;
-      for (const SequenceLength& sequence : part) {
-        tokens += sequence.length;
-        grow(extents.max_sequence_length, sequence.length);
-      }
-      grow(extents.max_part_tokens, tokens);
-      grow(extents.max_part_sequences, static_cast<std::int64_t>(part.size()));
-    }
+    std::vector<std::int64_t> pass_tokens(
+        static_cast<std::size_t>(num_passes(microbatch.sequences, chunk_tokens)), 0);
+    for (const std::vector<SequenceLength>& part : parts)
+      extend(extents, part, chunk_tokens, pass_tokens);
+    for (const std::int64_t tokens : pass_tokens)
+      grow(extents.max_microbatch_tokens, tokens);
   }
   // the largest of the tp homes [floor(r*T/tp), floor((r+1)*T/tp)) of T tokens
   extents.max_home_tokens = base::ceil_div(extents.max_part_tokens, grid.tp);

@@ -16,6 +16,15 @@ struct SequenceLength {
   std::int64_t length = 0;
 };
 
+/// A run of tokens of one sequence: positions [first, first + count) of `length`.
+struct SequenceSpan {
+  std::int64_t sequence = 0;  // in input order
+  std::int64_t first = 0;
+  std::int64_t count = 0;
+  std::int64_t length = 0;
+  bool is_last() const { return first + count == length; }
+};
+
 /// The sequences that pass the layers together.
 struct Microbatch {
   std::vector<SequenceLength> sequences;
@@ -35,16 +44,23 @@ std::vector<Microbatch> make_microbatches(std::span<const SequenceLength> sequen
 std::vector<std::vector<SequenceLength>> assign_to_ep(const Microbatch& microbatch, int ep,
                                                       double linear_cost, double quadratic_cost);
 
-/// The largest parts over all microbatches; what the workspace must hold.
+/// A microbatch passes the layers in as many passes as its longest sequence has chunks: pass i
+/// takes tokens [i * chunk_tokens, (i + 1) * chunk_tokens) of each sequence that has them.
+std::int64_t num_passes(std::span<const SequenceLength> sequences, std::int64_t chunk_tokens);
+std::vector<SequenceSpan> spans_of_pass(std::span<const SequenceLength> sequences,
+                                        std::int64_t chunk_tokens, std::int64_t pass);
+
+/// The largest parts over all passes of all microbatches; what the workspace must hold.
 struct Extents {
-  std::int64_t max_microbatch_tokens = 0;  // over all EP ranks together
-  std::int64_t max_part_tokens = 0;        // of one EP rank
-  std::int64_t max_home_tokens = 0;        // of one (ep, tp) rank
-  std::int64_t max_part_sequences = 0;
+  std::int64_t max_microbatch_tokens = 0;  // of one pass, over all EP ranks together
+  std::int64_t max_part_tokens = 0;        // of one pass, of one EP rank
+  std::int64_t max_home_tokens = 0;        // of one pass, of one (ep, tp) rank
+  std::int64_t max_cache_tokens = 0;       // sequences in chunks, of one EP rank: whole lengths
   std::int64_t max_sequence_length = 0;
+  std::int64_t num_chunked = 0;  // sequences that pass in chunks, over all microbatches
 };
 Extents extents_of(std::span<const Microbatch> microbatches, const ModelSpec& spec,
-                   const Grid& grid);
+                   const Grid& grid, std::int64_t chunk_tokens);
 /// The costs that assign_to_ep takes, for this model.
 double linear_cost(const ModelSpec& spec);
 double quadratic_cost(const ModelSpec& spec);

@@ -11,8 +11,8 @@
 namespace tetrarch::plan {
 namespace {
 
-bool has_experts(Role role) {
-  return role == Role::gate || role == Role::up || role == Role::down;
+bool has_experts(const base::Shape& shape) {
+  return shape.size() == 3;
 }
 
 /// k and v are cut into whole heads, so into no more units than there are.
@@ -39,7 +39,7 @@ class TensorList {
     tensor.path =
         layer_ < 0 ? fmt::format("/{}", name) : fmt::format("/layers/{:02}/{}", layer_, name);
     tensor.dtype = spec_.dtype;
-    tensor.num_experts = has_experts(role) ? shape.front() : 1;
+    tensor.num_experts = has_experts(shape) ? shape.front() : 1;
     tensor.num_slices = num_slices;
     tensor.shape = std::move(shape);
     tensors_.push_back(std::move(tensor));
@@ -49,19 +49,25 @@ class TensorList {
     const std::int64_t hidden = spec_.hidden_size;
     const std::int64_t query_rows = spec_.num_heads * spec_.head_size;
     const std::int64_t kv_rows = spec_.num_kv_heads * spec_.head_size;
-    const base::Shape expert{spec_.num_experts, spec_.expert_ffn, hidden};
+    const bool is_moe = spec_.is_moe[static_cast<std::size_t>(layer)];
+    const base::Shape ffn = is_moe ? base::Shape{spec_.num_experts, spec_.expert_ffn, hidden}
+                                   : base::Shape{spec_.dense_ffn, hidden};
     const std::int64_t kv_units = num_kv_units(spec_, shards_);
     layer_ = layer;
     add(Role::attn_norm, "attn_norm", {hidden}, 1);
     add(Role::q, "q", {query_rows, hidden}, shards_);
     add(Role::k, "k", {kv_rows, hidden}, kv_units);
     add(Role::v, "v", {kv_rows, hidden}, kv_units);
+    if (spec_.qk_norm == QkNorm::per_head) {
+      add(Role::q_norm, "q_norm", {spec_.head_size}, 1);
+      add(Role::k_norm, "k_norm", {spec_.head_size}, 1);
+    }
     add(Role::o, "o", {query_rows, hidden}, shards_);
     add(Role::moe_norm, "moe_norm", {hidden}, 1);
-    add(Role::router, "router", {spec_.num_experts, hidden}, 1);
-    if (spec_.expert_kind == ExpertKind::glu) add(Role::gate, "gate", expert, shards_);
-    add(Role::up, "up", expert, shards_);
-    add(Role::down, "down", expert, shards_);
+    if (is_moe) add(Role::router, "router", {spec_.num_experts, hidden}, 1);
+    if (spec_.expert_kind == ExpertKind::glu) add(Role::gate, "gate", ffn, shards_);
+    add(Role::up, "up", ffn, shards_);
+    add(Role::down, "down", ffn, shards_);
     layer_ = -1;
   }
 
@@ -115,7 +121,7 @@ std::vector<TensorSpec> tensors_of(const ModelSpec& spec, std::int64_t reduction
 
 Shard shard_of(const TensorSpec& tensor, const Grid& grid, const Place& place) {
   Shard shard{{0, 1}, {0, 1}};
-  if (has_experts(tensor.role)) shard.experts = even_range(tensor.num_experts, grid.ep, place.ep);
+  if (has_experts(tensor.shape)) shard.experts = even_range(tensor.num_experts, grid.ep, place.ep);
   if (tensor.num_slices > 1) shard.slices = units_of(tensor.num_slices, grid.tp, place.tp);
   return shard;
 }

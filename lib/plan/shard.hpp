@@ -21,6 +21,8 @@ enum class Role {
   q,
   k,
   v,
+  q_norm,
+  k_norm,
   o,
   router,
   gate,
@@ -38,7 +40,7 @@ struct TensorSpec {
   std::string path;   // "/layers/00/q"
   base::Shape shape;  // [rows, columns], [experts, rows, columns] or [columns]
   base::DType dtype;
-  std::int64_t num_experts = 1;  // 1 for tensors without experts
+  std::int64_t num_experts = 1;  // 1 for tensors without experts, as those of dense layers
   std::int64_t num_slices = 1;   // along the row axis; 1: unsplit
   std::int64_t rows() const;     // of one expert; 1 for vectors
   std::int64_t columns() const;
@@ -59,9 +61,9 @@ struct Shard {
   Range experts;  // [0, 1) for tensors without experts
   Range slices;   // [0, 1) for unsplit tensors
 };
-/// Expert tensors: experts by ep, slices by tp. q, o, embed, head: slices by tp. k, v: units by tp,
-/// and with fewer units than tp ranks, tp / units neighbours hold the same one. Norms, router:
-/// whole.
+/// Expert tensors: experts by ep, slices by tp. q, o, dense gate, up, down, embed, head: slices by
+/// tp. k, v: units by tp, and with fewer units than tp ranks, tp / units neighbours hold the same
+/// one. Norms, router: whole.
 Shard shard_of(const TensorSpec& tensor, const Grid& grid, const Place& place);
 std::int64_t shard_bytes(const TensorSpec& tensor, const Shard& shard);
 

@@ -43,6 +43,7 @@ void check_sizes(Problems& problems, const ModelSpec& spec) {
   check_size(problems, "moe.num_experts", spec.num_experts, max_experts);
   check_size(problems, "moe.top_k", spec.top_k, max_top_k);
   check_size(problems, "moe.expert_ffn", spec.expert_ffn, max_size);
+  if (spec.has_dense_layers()) check_size(problems, "moe.dense_ffn", spec.dense_ffn, max_size);
   check_positive(problems, "norm.eps", spec.norm_eps, 1e-30, 1);
   check_positive(problems, "attention.scale", spec.attention_scale, 1e-30, 1e30);
   check_positive(problems, "rope.theta", spec.rope_theta, 1, 1e30);
@@ -68,6 +69,7 @@ void check_consistency(Problems& problems, const ModelSpec& spec) {
     problems.add("moe.top_k = {} exceeds moe.num_experts = {}.", spec.top_k, spec.num_experts);
   const double matrix = static_cast<double>(spec.hidden_size);
   const double layer = 3.0 * static_cast<double>(spec.num_experts * spec.expert_ffn) +
+                       3.0 * static_cast<double>(spec.dense_ffn) +
                        4.0 * static_cast<double>(spec.num_heads * spec.head_size) +
                        static_cast<double>(spec.num_experts) + 2.0;
   const double parameters = matrix * (layer * static_cast<double>(spec.num_layers) +
@@ -91,15 +93,31 @@ void check_layers(Problems& problems, const ModelSpec& spec) {
   if (spec.is_moe.size() != layers)
     problems.add("moe.is_moe has {} entries (expected num_layers = {}).", spec.is_moe.size(),
                  layers);
-  const auto dense = std::find(spec.is_moe.begin(), spec.is_moe.end(), false);
-  if (dense != spec.is_moe.end())
-    problems.add(
-        "moe.is_moe = false (layer {}, without experts) is not computed by this version. "
-        "Use a model with experts in every layer.",
-        dense - spec.is_moe.begin());
-  if (spec.dense_ffn != 0)
-    problems.add("moe.dense_ffn = {} is not computed by this version (no layer is dense). Use 0.",
-                 spec.dense_ffn);
+  if (!spec.has_dense_layers() && spec.dense_ffn != 0)
+    problems.add("moe.dense_ffn = {}, but no layer is dense (moe.is_moe). Use 0.", spec.dense_ffn);
+}
+
+void check_rope_scaling(Problems& problems, const ModelSpec& spec) {
+  const RopeScaling& scaling = spec.rope_scaling;
+  const bool is_yarn = spec.rope_type == RopeType::yarn;
+  if (spec.rope_type == RopeType::standard) return;
+  check_positive(problems, "rope.factor", scaling.factor, 1e-6, 1e6);
+  if (spec.rope_type == RopeType::linear) return;
+  check_size(problems, "rope.orig_max", scaling.orig_max, max_size);
+  const double low = is_yarn ? scaling.beta_slow : scaling.low_freq_factor;
+  const double high = is_yarn ? scaling.beta_fast : scaling.high_freq_factor;
+  const char* low_name = is_yarn ? "rope.beta_slow" : "rope.low_freq_factor";
+  const char* high_name = is_yarn ? "rope.beta_fast" : "rope.high_freq_factor";
+  check_positive(problems, low_name, low, 1e-6, 1e6);
+  check_positive(problems, high_name, high, 1e-6, 1e6);
+  if (!(low < high)) problems.add("{} = {} is not below {} = {}.", low_name, low, high_name, high);
+  if (!is_yarn) return;
+  if (!(spec.rope_theta > 1))
+    problems.add("rope.theta = {} leaves yarn no frequencies. Use a number above 1.",
+                 spec.rope_theta);
+  check_positive(problems, "rope.attention_factor", scaling.attention_factor, 0, 1e6);
+  check_positive(problems, "rope.mscale", scaling.mscale, 0, 1e6);
+  check_positive(problems, "rope.mscale_all_dim", scaling.mscale_all_dim, 0, 1e6);
 }
 
 bool is_family(const std::string& name) {
@@ -116,6 +134,7 @@ std::vector<std::string> broken_shard_rules(const ModelSpec& spec, std::int64_t 
   };
   must_divide("num_heads", spec.num_heads);
   must_divide("expert_ffn", spec.expert_ffn);
+  must_divide("dense_ffn", spec.dense_ffn);  // 0 where no layer is dense
   if (spec.num_kv_heads % shards != 0 && shards % spec.num_kv_heads != 0)
     broken.push_back(
         fmt::format("neither divides num_kv_heads = {} nor is divided by it", spec.num_kv_heads));
@@ -135,6 +154,7 @@ void validate(const ModelSpec& spec, const std::string& where) {
   check_sizes(problems, spec);
   if (problems.empty()) check_consistency(problems, spec);
   check_layers(problems, spec);
+  check_rope_scaling(problems, spec);
   problems.refuse(ExitCode::weights, where);
 }
 

@@ -66,6 +66,8 @@ class Dataset {
   void write_all(base::DType dtype, const void* from);
   /// Grows the first axis by `rows` and writes them (chunked datasets).
   void append(std::int64_t rows, base::DType dtype, const void* from);
+  /// Grows the first axis by `rows` that are written later (chunked datasets).
+  void extend(std::int64_t rows);
   /// Texts of a one-dimensional dataset, fixed or variable length, elements [begin, begin + count).
   std::vector<std::string> read_texts(std::int64_t begin, std::int64_t count) const;
   /// Fixed-length texts, `text_bytes` each, zero padded: all of them, or, where the dataset is

@@ -180,6 +180,10 @@ void Dataset::write_all(base::DType dtype, const void* from) {
   write({base::Shape(shape.size(), 0), shape}, dtype, from);
 }
 
+void Dataset::extend(std::int64_t rows) {
+  grow(id_.get(), rows, name_);
+}
+
 void Dataset::append(std::int64_t rows, base::DType dtype, const void* from) {
   if (rows == 0) return;
   Hyperslab slab;

@@ -149,12 +149,12 @@ Owned text_type(std::size_t bytes, const std::string& object) {
 }
 
 std::string text_in(const char* from, std::size_t bytes, Id type) {
-  if (H5Tget_strpad(type) == H5T_STR_SPACEPAD) {
-    while (bytes > 0 && from[bytes - 1] == ' ')
-      --bytes;
-    return std::string(from, bytes);
-  }
-  return std::string(from, strnlen(from, bytes));
+  const H5T_str_t padding = H5Tget_strpad(type);
+  if (padding == H5T_STR_NULLTERM) return std::string(from, strnlen(from, bytes));
+  const char pad = padding == H5T_STR_SPACEPAD ? ' ' : '\0';
+  while (bytes > 0 && from[bytes - 1] == pad)
+    --bytes;
+  return std::string(from, bytes);
 }
 
 base::Shape shape_of(Id dataspace) {

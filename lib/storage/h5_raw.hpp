@@ -47,7 +47,7 @@ std::optional<base::DType> dtype_of(Id type);
 Owned record_type(const std::vector<Field>& fields, std::int64_t record_bytes,
                   const std::string& object);
 Owned text_type(std::size_t bytes, const std::string& object);
-/// Its trailing zeros (or spaces, when it is padded with them) left out.
+/// Its padding left out: trailing zeros or spaces, or, where a zero ends it, all from that on.
 std::string text_in(const char* from, std::size_t bytes, Id type);
 
 base::Shape shape_of(Id dataspace);

@@ -3,12 +3,16 @@
 #include "storage/input_reader.hpp"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
+#include <limits>
 #include <numeric>
 
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "storage/input_paths.hpp"
+#include "storage/jsonl_reader.hpp"
 
 namespace tetrarch::storage {
 namespace {
@@ -17,7 +21,7 @@ using base::DType;
 using base::ExitCode;
 
 constexpr std::int64_t block_tokens = 1 << 20;
-constexpr std::size_t max_id_bytes = 1024;
+constexpr std::int64_t num_bytes = 256;
 // deflate packs at most about 1032 to 1; a file that promises more than that holds no such data
 constexpr std::int64_t max_packing = 1100;
 
@@ -84,6 +88,14 @@ bool is_utf8(const std::string& text) {
   return true;
 }
 
+/// A file's name as part of an id: UTF-8, whatever the file system has, and not long.
+std::string printable(std::string name) {
+  constexpr std::size_t most = 128;
+  const auto is_odd = [](char c) { return static_cast<unsigned char>(c) - 0x20u > 0x5eu; };
+  if (!is_utf8(name) || name.size() > most) std::ranges::replace_if(name, is_odd, '?');
+  return name.substr(0, most);
+}
+
 void check_id(const std::string& file, const std::string& id, std::int64_t index) {
   const std::string object = fmt::format("/ids[{}]", index);
   if (id.size() > max_id_bytes)
@@ -93,70 +105,123 @@ void check_id(const std::string& file, const std::string& id, std::int64_t index
     refuse(file, object, "not UTF-8", "UTF-8 text");
 }
 
-bool is_json(const std::filesystem::path& path) {
-  return path.extension() == ".jsonl" || path.extension() == ".json";
-}
-
-void add_folder(const std::filesystem::path& folder, std::vector<std::string>& files) {
-  std::vector<std::string> found;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    if (entry.path().extension() == ".h5" && !name.starts_with('.'))
-      found.push_back(entry.path().string());
-  }
-  if (found.empty())
-    throw base::UsageError(
-        ExitCode::input, fmt::format("{}: no input (the folder holds no .h5 file). Name the files "
-                                     "or another folder.",
-                                     folder.string()));
-  std::ranges::sort(found);
-  files.insert(files.end(), found.begin(), found.end());
-}
-
 }  // namespace
 
-std::vector<std::string> input_files(const std::vector<std::string>& paths) {
-  std::vector<std::string> files;
-  for (const std::string& path : paths) {
-    std::error_code error;
-    if (std::filesystem::is_directory(path, error)) {
-      add_folder(path, files);
-    } else if (is_json(path)) {
-      throw base::UsageError(ExitCode::input,
-                             fmt::format("{}: JSON lines are not read by this version (only HDF5 "
-                                         "is). Convert it to the format tetrarch-inputs.",
-                                         path));
-    } else {
-      files.push_back(path);
-    }
-  }
-  if (files.empty())
-    throw base::UsageError(ExitCode::input, "no input is given. Name files with --inputs.");
-  return files;
-}
-
-InputReader::InputReader(std::int64_t vocab_size, std::int64_t max_position)
+InputReader::InputReader(std::int64_t vocab_size, std::int64_t max_position,
+                         plan::Tokenizer tokenizer)
     : max_position_(max_position) {
+  if (tokenizer == plan::Tokenizer::bytes && vocab_size < num_bytes)
+    throw base::UsageError(
+        ExitCode::usage,
+        fmt::format("--tokenizer bytes: the model has a vocabulary of {} (each byte is a token, so "
+                    "{} are needed). Give token ids of this model's own tokenizer instead.",
+                    vocab_size, num_bytes));
   set_.vocab_size_ = vocab_size;
+  set_.tokenizer_ = tokenizer;
   set_.offsets_ = {0};
   set_.file_begin_ = {0};
 }
 
 void InputReader::add(const std::string& path) {
+  first_ = set_.count();
+  if (input_format(path) == InputFormat::jsonl) {
+    add_jsonl(path);
+  } else {
+    add_hdf5(path);
+  }
+  set_.file_begin_.push_back(set_.count());
+}
+
+void InputReader::add_hdf5(const std::string& path) {
   const h5::File file = h5::File::open_to_read(path, ExitCode::input);
   check_format(file);
   set_.files_.push_back(path);
+  set_.line_begin_.push_back(InputSet::no_lines);
   const h5::Dataset tokens = file.dataset("/tokens");
   const std::int64_t num_tokens = check_vector(tokens, path, "/tokens", DType::u32);
-  first_ = set_.count();
   add_offsets(file, num_tokens);
   count_ = set_.count() - first_;
   set_.status_.resize(static_cast<std::size_t>(set_.count()));
   add_ids(file);
   add_score_from(file);
-  judge_lengths();
+  for (std::int64_t i = first_; i < set_.count(); ++i)
+    judge_length(i);
   add_tokens(tokens);
-  set_.file_begin_.push_back(set_.count());
+}
+
+/// Ids that are made up name file and line: "prompts.jsonl:17", and "prompts.jsonl#2:17" in the
+/// second file of that name; they hold wherever the files are found again.
+void InputReader::add_jsonl(const std::string& path) {
+  JsonlReader reader(path);
+  set_.files_.push_back(path);
+  set_.line_begin_.push_back(std::ssize(set_.lines_));
+  name_ = printable(std::filesystem::path(path).filename().string());
+  if (const int number = ++num_of_name_[name_]; number > 1) name_ += fmt::format("#{}", number);
+  JsonlRecord record;
+  JsonlLine line;
+  while (reader.next(record, line))
+    add_record(record, line);
+}
+
+void InputReader::add_record(const JsonlRecord& record, const JsonlLine& line) {
+  if (record.is_text && set_.tokenizer_ == plan::Tokenizer::none)
+    throw base::UsageError(
+        ExitCode::usage,
+        fmt::format("{}: line {} has text but no tokens (no tokenizer is chosen). Add --tokenizer "
+                    "bytes, which makes a token of each byte, or give tokens.",
+                    set_.files_.back(), line.number));
+  const std::int64_t sequence = set_.count();
+  set_.lines_.push_back(line);
+  set_.offsets_.push_back(set_.offsets_.back() + record.tokens.size());
+  set_.status_.push_back(static_cast<std::uint8_t>(SequenceStatus::ok));
+  if (const auto* number = std::get_if<std::uint64_t>(&record.id)) {
+    add_id(*number);
+  } else if (const auto* text = std::get_if<std::string>(&record.id)) {
+    add_id(*text);
+  } else {
+    add_id(fmt::format("{}:{}", name_, line.number));
+  }
+  if (record.score_from > 0 || !set_.score_from_.empty())
+    set_.score_from_.resize(static_cast<std::size_t>(set_.count()));
+  if (record.score_from > 0)
+    set_.score_from_.back() = static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(record.score_from, std::numeric_limits<std::uint32_t>::max()));
+  if (record.problem.empty()) {
+    judge_length(sequence);
+    judge_tokens(sequence, 0, record.tokens.data(), set_.length(sequence));
+  } else {
+    set_status(sequence, SequenceStatus::bad_record, record.problem);
+  }
+  hash_.update(std::as_bytes(std::span(record.tokens)));
+  hash_record(sequence, record.is_text);
+}
+
+/// All but the tokens.
+void InputReader::hash_record(std::int64_t sequence, bool is_text) {
+  const std::string id = set_.id(sequence), error = set_.error(sequence);
+  const std::array<std::uint64_t, 5> numbers = {
+      static_cast<std::uint64_t>(set_.length(sequence)),
+      static_cast<std::uint64_t>(set_.score_from(sequence)), is_text, id.size(), error.size()};
+  hash_.update(std::as_bytes(std::span(numbers)));
+  hash_.update(id);
+  hash_.update(error);
+}
+
+void InputReader::add_id(std::uint64_t id) {
+  if (set_.is_numeric_) {
+    set_.numeric_ids_.push_back(id);
+  } else {
+    set_.text_ids_.push_back(std::to_string(id));
+  }
+}
+
+/// One text makes texts of all ids.
+void InputReader::add_id(std::string id) {
+  for (const std::uint64_t number : set_.numeric_ids_)
+    set_.text_ids_.push_back(std::to_string(number));
+  set_.numeric_ids_ = {};
+  set_.is_numeric_ = false;
+  set_.text_ids_.push_back(std::move(id));
 }
 
 void InputReader::add_offsets(const h5::File& file, std::int64_t num_tokens) {
@@ -192,12 +257,6 @@ void InputReader::add_ids(const h5::File& file) {
   if (count != count_)
     refuse(file.path(), "/ids", fmt::format("of {} elements", count),
            fmt::format("{}, one for each sequence of /offsets", count_));
-  if (is_text && set_.is_numeric_) {
-    for (const std::uint64_t id : set_.numeric_ids_)
-      set_.text_ids_.push_back(std::to_string(id));
-    set_.numeric_ids_.clear();
-    set_.is_numeric_ = false;
-  }
   if (is_text) {
     constexpr std::int64_t block = 1 << 16;
     for (std::int64_t begin = 0; begin < count; begin += block) {
@@ -205,7 +264,7 @@ void InputReader::add_ids(const h5::File& file) {
       for (std::string& text : texts) {
         check_id(file.path(), text, begin + (&text - texts.data()));
         hash_.update(std::as_bytes(std::span(text.c_str(), text.size() + 1)));
-        set_.text_ids_.push_back(std::move(text));
+        add_id(std::move(text));
       }
     }
     return;
@@ -213,13 +272,8 @@ void InputReader::add_ids(const h5::File& file) {
   std::vector<std::uint64_t> ids(static_cast<std::size_t>(count));
   dataset.read_all(DType::u64, ids.data());
   hash_.update(std::as_bytes(std::span(ids)));
-  for (const std::uint64_t id : ids) {
-    if (set_.is_numeric_) {
-      set_.numeric_ids_.push_back(id);
-    } else {
-      set_.text_ids_.push_back(std::to_string(id));
-    }
-  }
+  for (const std::uint64_t id : ids)
+    add_id(id);
 }
 
 void InputReader::add_score_from(const h5::File& file) {
@@ -239,18 +293,16 @@ void InputReader::add_score_from(const h5::File& file) {
   hash_.update(std::as_bytes(values));
 }
 
-void InputReader::judge_lengths() {
-  for (std::int64_t i = first_; i < first_ + count_; ++i) {
-    const std::int64_t length = set_.length(i);
-    if (length == 0) {
-      set_status(i, SequenceStatus::empty, "no tokens");
-    } else if (set_.score_from(i) > length) {
-      set_status(i, SequenceStatus::bad_record,
-                 fmt::format("score_from {} is beyond its {} tokens", set_.score_from(i), length));
-    } else if (length > max_position_) {
-      set_status(i, SequenceStatus::too_long,
-                 fmt::format("{} tokens, max_position is {}", length, max_position_));
-    }
+void InputReader::judge_length(std::int64_t sequence) {
+  const std::int64_t length = set_.length(sequence), score_from = set_.score_from(sequence);
+  if (length == 0) {
+    set_status(sequence, SequenceStatus::empty, "no tokens");
+  } else if (score_from > length) {
+    set_status(sequence, SequenceStatus::bad_record,
+               fmt::format("score_from {} is beyond its {} tokens", score_from, length));
+  } else if (length > max_position_) {
+    set_status(sequence, SequenceStatus::too_long,
+               fmt::format("{} tokens, max_position is {}", length, max_position_));
   }
 }
 
@@ -316,10 +368,6 @@ void InputReader::refuse_duplicates() const {
   for (std::size_t i = 1; i < order.size(); ++i) {
     const std::int64_t a = order[i - 1], b = order[i];
     if (set_.id(a) != set_.id(b) || ++num_found > max_listed) continue;
-    const auto place = [&](std::int64_t sequence) {
-      const std::uint32_t file = set_.file(sequence);
-      return fmt::format("{} (sequence {})", set_.files_[file], sequence - set_.file_begin_[file]);
-    };
     list += fmt::format("\n  id {} stands in {} and in {}", set_.id(a), place(a), place(b));
   }
   if (num_found > 0)
@@ -327,6 +375,13 @@ void InputReader::refuse_duplicates() const {
                            fmt::format("inputs: {} ids stand twice (results are found by id). Make "
                                        "each id of all input files unique.{}",
                                        num_found, list));
+}
+
+std::string InputReader::place(std::int64_t sequence) const {
+  const std::uint32_t file = set_.file(sequence);
+  if (const JsonlLine* line = set_.line(sequence))
+    return fmt::format("{} (line {})", set_.files_[file], line->number);
+  return fmt::format("{} (sequence {})", set_.files_[file], sequence - set_.file_begin_[file]);
 }
 
 InputSet InputReader::finish() {

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
 #include <string>
-#include <vector>
 
 #include "storage/checksum.hpp"
 #include "storage/h5.hpp"
@@ -11,31 +11,38 @@
 
 namespace tetrarch::storage {
 
-/// The files meant by paths of files and folders, in order; throws UsageError(input).
-std::vector<std::string> input_files(const std::vector<std::string>& paths);
-
 /// One pass over each file, in bounded memory besides what InputSet holds.
 class InputReader {
  public:
-  InputReader(std::int64_t vocab_size, std::int64_t max_position);
+  /// Throws UsageError(usage) when the tokenizer does not suit the vocabulary.
+  InputReader(std::int64_t vocab_size, std::int64_t max_position, plan::Tokenizer tokenizer);
   void add(const std::string& path);
   InputSet finish();
 
  private:
+  void add_hdf5(const std::string& path);
+  void add_jsonl(const std::string& path);
+  void add_record(const JsonlRecord& record, const JsonlLine& line);
+  void hash_record(std::int64_t sequence, bool is_text);
+  void add_id(std::uint64_t id);
+  void add_id(std::string id);
   void add_offsets(const h5::File& file, std::int64_t num_tokens);
   void add_ids(const h5::File& file);
   void add_score_from(const h5::File& file);
-  void judge_lengths();
+  void judge_length(std::int64_t sequence);
   void add_tokens(const h5::Dataset& tokens);
   void judge_tokens(std::int64_t sequence, std::int64_t position, const std::uint32_t* tokens,
                     std::int64_t count);
   void refuse_duplicates() const;
+  std::string place(std::int64_t sequence) const;
   void set_status(std::int64_t sequence, SequenceStatus status, std::string error);
 
   InputSet set_;
   std::int64_t max_position_;
   Xxh3 hash_;
-  std::int64_t first_ = 0, count_ = 0;  // sequences of the file at hand
+  std::int64_t first_ = 0, count_ = 0;      // sequences of the file at hand
+  std::map<std::string, int> num_of_name_;  // JSONL files so far that have the name
+  std::string name_;                        // of the file at hand, in ids that are made up
 };
 
 }  // namespace tetrarch::storage

@@ -4,12 +4,11 @@
 
 #include <algorithm>
 #include <cstring>
-#include <optional>
 
 #include <fmt/format.h>
 
 #include "base/error.hpp"
-#include "storage/h5.hpp"
+#include "storage/input_paths.hpp"
 #include "storage/input_reader.hpp"
 
 namespace tetrarch::storage {
@@ -84,20 +83,9 @@ class Unpacker {
 
 }  // namespace
 
-struct InputSet::Reader {
-  std::uint32_t file = 0;
-  h5::File opened;
-  h5::Dataset tokens;
-};
-
-InputSet::InputSet() = default;
-InputSet::InputSet(InputSet&&) noexcept = default;
-InputSet& InputSet::operator=(InputSet&&) noexcept = default;
-InputSet::~InputSet() = default;
-
 InputSet InputSet::open(const std::vector<std::string>& paths, std::int64_t vocab_size,
-                        std::int64_t max_position) {
-  InputReader reader(vocab_size, max_position);
+                        std::int64_t max_position, plan::Tokenizer tokenizer) {
+  InputReader reader(vocab_size, max_position, tokenizer);
   for (const std::string& path : input_files(paths))
     reader.add(path);
   return reader.finish();
@@ -107,6 +95,8 @@ std::vector<std::byte> InputSet::to_bytes() const {
   Packer packer;
   packer.texts(files_);
   packer.vector(file_begin_);
+  packer.vector(line_begin_);
+  packer.vector(lines_);
   packer.vector(offsets_);
   packer.vector(score_from_);
   packer.vector(status_);
@@ -120,6 +110,7 @@ std::vector<std::byte> InputSet::to_bytes() const {
   packer.texts(text_ids_);
   packer.text(identity_);
   packer.value(vocab_size_);
+  packer.value(tokenizer_);
   return packer.take();
 }
 
@@ -128,6 +119,8 @@ InputSet InputSet::from_bytes(std::span<const std::byte> bytes) {
   InputSet set;
   set.files_ = unpacker.texts();
   set.file_begin_ = unpacker.vector<std::int64_t>();
+  set.line_begin_ = unpacker.vector<std::int64_t>();
+  set.lines_ = unpacker.vector<JsonlLine>();
   set.offsets_ = unpacker.vector<std::uint64_t>();
   set.score_from_ = unpacker.vector<std::uint32_t>();
   set.status_ = unpacker.vector<std::uint8_t>();
@@ -141,6 +134,7 @@ InputSet InputSet::from_bytes(std::span<const std::byte> bytes) {
   set.text_ids_ = unpacker.texts();
   set.identity_ = unpacker.text();
   set.vocab_size_ = unpacker.value<std::int64_t>();
+  set.tokenizer_ = unpacker.value<plan::Tokenizer>();
   return set;
 }
 
@@ -179,37 +173,10 @@ std::vector<plan::SequenceLength> InputSet::lengths_ok() const {
   return lengths;
 }
 
-void InputSet::read_tokens(std::int64_t sequence, std::uint32_t* to) const {
+const JsonlLine* InputSet::line(std::int64_t sequence) const {
   const std::uint32_t index = file(sequence);
-  const auto first = static_cast<std::size_t>(file_begin_[index]);
-  const auto last = static_cast<std::size_t>(file_begin_[index + 1]);
-  const auto has_changed = [&](const std::string& how) {
-    return base::UsageError(
-        base::ExitCode::input,
-        fmt::format("{}: /tokens has changed since the run began ({}). Start again in another "
-                    "folder.",
-                    files_[index], how));
-  };
-  if (!reader_ || reader_->file != index) {
-    h5::File opened = h5::File::open_to_read(files_[index], base::ExitCode::input);
-    h5::Dataset tokens = opened.dataset("/tokens");
-    const auto expected = static_cast<std::int64_t>(offsets_[last] - offsets_[first]);
-    if (const h5::Info info = tokens.info();
-        info.shape != base::Shape{expected} || info.dtype != base::DType::u32)
-      throw has_changed(
-          fmt::format("shape {}, expected [{}] of u32", base::to_string(info.shape), expected));
-    reader_ = std::make_unique<Reader>(Reader{index, std::move(opened), std::move(tokens)});
-  }
-  const auto i = static_cast<std::size_t>(sequence);
-  const std::int64_t num_tokens = length(sequence);
-  if (num_tokens == 0) return;
-  reader_->tokens.read({{static_cast<std::int64_t>(offsets_[i] - offsets_[first])}, {num_tokens}},
-                       base::DType::u32, to);
-  if (status(sequence) != SequenceStatus::ok) return;
-  const std::uint32_t largest = *std::max_element(to, to + num_tokens);
-  if (largest >= vocab_size_)
-    throw has_changed(
-        fmt::format("id {} has token {}, vocab_size is {}", id(sequence), largest, vocab_size_));
+  if (line_begin_[index] == no_lines) return nullptr;
+  return &lines_[static_cast<std::size_t>(line_begin_[index] + sequence - file_begin_[index])];
 }
 
 }  // namespace tetrarch::storage

@@ -11,7 +11,9 @@
 #include <string_view>
 #include <vector>
 
+#include "plan/run_config.hpp"
 #include "plan/schedule.hpp"
+#include "storage/jsonl_reader.hpp"
 #include "storage/results_layout.hpp"
 
 namespace tetrarch::storage {
@@ -22,12 +24,14 @@ namespace tetrarch::storage {
 /// sends to_bytes() to the others; each rank then reads the tokens that it needs itself.
 class InputSet {
  public:
-  /// `paths`: HDF5 files, or folders whose *.h5 are taken by name. Reads every file once, in
-  /// bounded memory: checks token ids against `vocab_size` and makes the identity. Throws
-  /// UsageError(input) naming file, object, what was found and what was expected. A bad sequence
+  /// `paths`: HDF5 and JSONL files, and folders of them (input_paths.hpp). Reads every file once,
+  /// in bounded memory: checks token ids against `vocab_size` and makes the identity. Throws
+  /// UsageError(input) naming file, object, what was found and what was expected, and
+  /// UsageError(usage) where a text and the tokenizer do not go together. A bad sequence or line
   /// does not throw: it gets a status.
   static InputSet open(const std::vector<std::string>& paths, std::int64_t vocab_size,
-                       std::int64_t max_position);
+                       std::int64_t max_position,
+                       plan::Tokenizer tokenizer = plan::Tokenizer::none);
   static InputSet from_bytes(std::span<const std::byte> bytes);
   std::vector<std::byte> to_bytes() const;
 
@@ -55,22 +59,36 @@ class InputSet {
   /// Index into files() of the file that the sequence came from.
   std::uint32_t file(std::int64_t sequence) const;
   const std::vector<std::string>& files() const { return files_; }
-  /// XXH3 over offsets, ids, score_from and tokens of each file in order, 16 hex digits.
+  /// Where a sequence of a JSONL file stands; nullptr for one of HDF5.
+  const JsonlLine* line(std::int64_t sequence) const;
+  /// XXH3 over offsets, ids, score_from and tokens of each file in order, and over what is wrong
+  /// with lines of JSONL; 16 hex digits.
   const std::string& identity() const { return identity_; }
+  plan::Tokenizer tokenizer() const { return tokenizer_; }
 
   /// The sequences that can be computed (status ok), in input order.
   std::vector<plan::SequenceLength> lengths_ok() const;
-  /// length(sequence) token ids. Opens the file when it is not the last one used; not thread-safe.
-  /// Throws UsageError(input) when the file has changed since open().
-  void read_tokens(std::int64_t sequence, std::uint32_t* to) const;
+  /// Token ids `first` .. `first + count - 1` of the sequence. Keeps the file used last open, and
+  /// the tokens of the line of JSONL read last; not thread-safe. Throws UsageError(input) when the
+  /// file has changed since open().
+  void read_tokens(std::int64_t sequence, std::int64_t first, std::int64_t count,
+                   std::uint32_t* to) const;
 
  private:
   struct Reader;
+  static constexpr std::int64_t no_lines = -1;
   InputSet();
   friend class InputReader;
+  void open_reader(std::uint32_t file) const;
+  void read_hdf5(std::int64_t sequence, std::int64_t first, std::int64_t count,
+                 std::uint32_t* to) const;
+  void read_jsonl(std::int64_t sequence, std::int64_t first, std::int64_t count,
+                  std::uint32_t* to) const;
 
   std::vector<std::string> files_;
   std::vector<std::int64_t> file_begin_;   // first sequence of each file, and count()
+  std::vector<std::int64_t> line_begin_;   // of each file: the first of lines_, or no_lines
+  std::vector<JsonlLine> lines_;           // of the sequences of all JSONL files
   std::vector<std::uint64_t> offsets_;     // [count + 1]
   std::vector<std::uint32_t> score_from_;  // [count], or empty when no file has it
   std::vector<std::uint8_t> status_;       // [count]
@@ -80,6 +98,7 @@ class InputSet {
   std::vector<std::string> text_ids_;       // [count] otherwise
   std::string identity_;
   std::int64_t vocab_size_ = 0;
+  plan::Tokenizer tokenizer_ = plan::Tokenizer::none;
   mutable std::unique_ptr<Reader> reader_;  // the file read last
 };
 

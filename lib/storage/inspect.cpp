@@ -13,6 +13,8 @@
 #include "base/json.hpp"
 #include "base/text.hpp"
 #include "storage/h5.hpp"
+#include "storage/input_paths.hpp"
+#include "storage/jsonl_reader.hpp"
 #include "storage/part_file.hpp"
 #include "storage/results_layout.hpp"
 #include "storage/run_folder.hpp"
@@ -140,6 +142,36 @@ void show_sequences(const h5::File& file, const std::string& offsets_path,
   log.say("  first ids:{}{}", cut(list), shown < count ? " ..." : "");
 }
 
+/// Reads all lines, for a file of them has no labels.
+void inspect_jsonl(const std::string& path, base::Log& log) {
+  JsonlReader reader(path);
+  JsonlRecord record;
+  JsonlLine line;
+  std::int64_t count = 0, num_tokens = 0, num_texts = 0, num_scored = 0, num_bad = 0;
+  std::string ids, problems;
+  while (reader.next(record, line)) {
+    if (++count <= num_shown) ids += fmt::format(" {}", id_text(record));
+    num_tokens += std::ssize(record.tokens);
+    num_texts += record.is_text;
+    num_scored += record.score_from > 0;
+    if (record.problem.empty() || ++num_bad > num_shown) continue;
+    problems += fmt::format("\n    line {}: {}", line.number, record.problem);
+  }
+  log.say("{}: JSON lines, {}", path,
+          base::bytes_text(static_cast<std::int64_t>(fs::file_size(path))));
+  log.say("  {} sequences, {} tokens, {:.1f} a sequence", base::count_text(count),
+          base::count_text(num_tokens),
+          count > 0 ? static_cast<double>(num_tokens) / static_cast<double>(count) : 0.0);
+  log.say("  first ids:{}{}", cut(ids), num_shown < count ? " ..." : "");
+  if (num_texts > 0)
+    log.say("  {} are text, counted in bytes: run with --tokenizer bytes",
+            base::count_text(num_texts));
+  if (num_scored > 0) log.say("  {} have a score_from", base::count_text(num_scored));
+  if (num_bad > 0)
+    log.say("  {} are bad records, of which a run makes error records:{}{}",
+            base::count_text(num_bad), problems, num_shown < num_bad ? "\n    ..." : "");
+}
+
 void show_statuses(const h5::File& file, base::Log& log) {
   const h5::Dataset dataset = file.dataset("/sequences/status");
   const base::Shape shape = dataset.info().shape;
@@ -193,6 +225,7 @@ void inspect_run_folder(const std::string& path, base::Log& log) {
 void inspect(const std::string& path, base::Log& log) {
   std::error_code error;
   if (fs::is_directory(path, error)) return inspect_run_folder(path, log);
+  if (input_format(path) == InputFormat::jsonl) return inspect_jsonl(path, log);
   const h5::File file = h5::File::open_to_read(path, ExitCode::input);
   const std::string format = file.text_attribute("format").value_or("");
   if (!format.starts_with("tetrarch-"))

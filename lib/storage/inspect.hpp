@@ -1,4 +1,4 @@
-/// Tells a person what is in a file or run folder, without reading its data.
+/// Tells a person what is in a file or run folder; only of JSON lines all data is read.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

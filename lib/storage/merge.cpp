@@ -232,6 +232,25 @@ MergeReport report_of(const Outcome& outcome, const InputSet& inputs) {
   return report;
 }
 
+[[noreturn]] void refuse_missing(const std::string& path, const InputSet& inputs,
+                                 const Outcome& outcome, std::int64_t num_missing) {
+  constexpr int max_listed = 10;
+  int num_listed = 0;
+  std::string list;
+  for (std::int64_t i = 0; i < inputs.count() && num_listed < max_listed; ++i) {
+    const auto status = static_cast<SequenceStatus>(outcome.status[static_cast<std::size_t>(i)]);
+    if (status != SequenceStatus::not_done) continue;
+    list += fmt::format("\n  id {} ({} tokens)", inputs.id(i), inputs.length(i));
+    ++num_listed;
+  }
+  throw base::UsageError(
+      ExitCode::resources,
+      fmt::format("{}: {} sequences are in no part (a part was removed or damaged after it was "
+                  "written). Run the same command again; it does what is missing.{}{}",
+                  path, base::count_text(num_missing), list,
+                  num_missing > num_listed ? "\n  ..." : ""));
+}
+
 /// Removes the temporary file unless it has been published.
 struct Temporary {
   explicit Temporary(std::string name) : path(std::move(name)) {}
@@ -311,7 +330,9 @@ InputSet reopen_inputs(const base::Json& facts, const std::string& where) try {
     const std::filesystem::path there = facts.at("working_folder").get<std::string>() / path;
     paths.push_back(std::filesystem::exists(path) ? path.string() : there.string());
   }
-  InputSet inputs = InputSet::open(paths, facts.at("vocab_size"), facts.at("max_position"));
+  const bool is_bytes = facts.value("tokenizer", "none") == "bytes";
+  InputSet inputs = InputSet::open(paths, facts.at("vocab_size"), facts.at("max_position"),
+                                   is_bytes ? plan::Tokenizer::bytes : plan::Tokenizer::none);
   if (inputs.identity() != expected)
     throw base::UsageError(ExitCode::input,
                            fmt::format("{}: the inputs have changed since the run began (checksum "
@@ -328,8 +349,8 @@ MergeReport merge(RunFolder& folder, const InputSet& inputs, const std::vector<D
   const Committed committed = folder.committed(log);
   const Outcome outcome = outcome_of(committed, inputs);
   MergeReport report = report_of(outcome, inputs);
-  base::expects(missing == Missing::allowed || report.num_missing == 0,
-                "every sequence to be in a part before results are complete");
+  if (missing == Missing::refused && report.num_missing > 0)
+    refuse_missing(folder.path(), inputs, outcome, report.num_missing);
   report.path = folder.results_path();
   const Temporary temporary(folder.path() + "/.tmp-results.h5");
   {
@@ -352,6 +373,7 @@ base::Json merge_facts(const InputSet& inputs, const std::vector<DatasetPlan>& l
   return {{"input_files", inputs.files()},
           {"working_folder", std::filesystem::current_path().string()},
           {"num_sequences", inputs.count()},
+          {"tokenizer", inputs.tokenizer() == plan::Tokenizer::bytes ? "bytes" : "none"},
           {"vocab_size", spec.vocab_size},
           {"max_position", spec.max_position},
           {"layout", to_json(layout)},

@@ -15,16 +15,13 @@ constexpr std::int64_t window_bytes = 16 << 20;
 constexpr std::size_t max_open_files = 32;
 
 h5::Hyperslab rows_of(const DatasetPlan& plan, std::int64_t begin, std::int64_t count) {
-  h5::Hyperslab slab{plan.shape(begin), plan.shape(count)};
-  if (!plan.is_vector) slab.offset[1] = 0;
-  return slab;
+  return {plan.offset(begin), plan.shape(count)};
 }
 
 }  // namespace
 
 void DatasetCopier::copy(const DatasetPlan& plan, h5::File& results) {
-  const bool is_per_token = plan.per == DatasetPlan::Per::token;
-  const std::int64_t total = is_per_token ? inputs_->total_tokens() : inputs_->count();
+  const std::int64_t total = plan.total_rows(inputs_->count(), inputs_->total_tokens());
   h5::Create create;
   create.shape = plan.shape(total);
   create.dtype = plan.dtype;
@@ -32,6 +29,13 @@ void DatasetCopier::copy(const DatasetPlan& plan, h5::File& results) {
   create.units = plan.units;
   h5::Dataset target = results.create_dataset(plan.path, create);
 
+  if (plan.per == DatasetPlan::Per::run) {
+    add_up(plan);
+    target.write_all(plan.dtype, window_.data());
+    target.set_attribute("xxh3", hex_text(xxh3(window_)));
+    open_datasets_.clear();
+    return;
+  }
   const std::int64_t step = std::max<std::int64_t>(1, window_bytes / plan.row_bytes());
   window_.resize(static_cast<std::size_t>(std::min(step, total) * plan.row_bytes()));
   Xxh3 hash;
@@ -45,6 +49,20 @@ void DatasetCopier::copy(const DatasetPlan& plan, h5::File& results) {
   }
   target.set_attribute("xxh3", hex_text(hash.digest()));
   open_datasets_.clear();
+}
+
+void DatasetCopier::add_up(const DatasetPlan& plan) {
+  std::vector<std::uint64_t> sums(static_cast<std::size_t>(plan.rows * plan.columns)), of_part;
+  for (std::size_t part = 0; part < committed_->parts.size(); ++part) {
+    if (!committed_->is_whole[part]) continue;
+    of_part.resize(sums.size());
+    part_dataset(static_cast<int>(part), plan.path)
+        .read(rows_of(plan, 0, plan.rows), plan.dtype, of_part.data());
+    for (std::size_t i = 0; i < sums.size(); ++i)
+      sums[i] += of_part[i];
+  }
+  const auto bytes = std::as_bytes(std::span(sums));
+  window_.assign(bytes.begin(), bytes.end());
 }
 
 /// Lists what of the parts belongs in rows [begin, end) of the results, and fills the rest.

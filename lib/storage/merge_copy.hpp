@@ -31,6 +31,8 @@ class DatasetCopier {
     int part = 0;
     std::int64_t part_row = 0, window_row = 0, rows = 0;
   };
+  /// Element-wise sums over the parts of which every sequence counts.
+  void add_up(const DatasetPlan& plan);
   void gather(const DatasetPlan& plan, std::int64_t begin, std::int64_t end);
   void fetch(const DatasetPlan& plan);
   const h5::Dataset& part_dataset(int part, const std::string& path);

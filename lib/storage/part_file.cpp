@@ -11,14 +11,13 @@
 #include "base/error.hpp"
 #include "storage/checksum.hpp"
 #include "storage/durable.hpp"
+#include "storage/part_column.hpp"
 
 namespace tetrarch::storage {
 namespace {
 
 using base::DType;
-using Per = DatasetPlan::Per;
 
-constexpr std::int64_t buffer_bytes = 256 << 10;  // of each dataset; also its HDF5 chunk
 constexpr std::int64_t max_error_bytes = 200;
 
 static_assert(sizeof(TimingRow) == 80);
@@ -59,91 +58,6 @@ const std::vector<h5::Field>& timing_fields() {
   return fields;
 }
 
-/// A dataset of the part at hand. Small ones stay in memory and are written at their exact size;
-/// those that outgrow the buffer become extendible datasets.
-class PartWriter::Column {
- public:
-  explicit Column(const DatasetPlan& plan) : plan_(&plan) {}
-
-  std::int64_t rows() const { return rows_; }
-  void append(h5::File& file, std::int64_t rows, const std::byte* data);
-  void finish(h5::File& file);
-  void check(const h5::File& file, std::vector<std::byte>& scratch) const;
-
- private:
-  void write(h5::File& file, const std::byte* data, std::size_t bytes);
-
-  const DatasetPlan* plan_;
-  std::int64_t rows_ = 0;
-  std::vector<std::byte> buffer_;
-  std::optional<h5::Dataset> dataset_;  // once the buffer has been full
-  Xxh3 hash_;
-};
-
-void PartWriter::Column::append(h5::File& file, std::int64_t rows, const std::byte* data) {
-  const auto bytes = static_cast<std::size_t>(rows * plan_->row_bytes());
-  rows_ += rows;
-  hash_.update({data, bytes});
-  if (buffer_.size() + bytes <= static_cast<std::size_t>(buffer_bytes)) {
-    buffer_.insert(buffer_.end(), data, data + bytes);
-    return;
-  }
-  write(file, buffer_.data(), buffer_.size());
-  buffer_.clear();
-  write(file, data, bytes);
-}
-
-void PartWriter::Column::write(h5::File& file, const std::byte* data, std::size_t bytes) {
-  if (!dataset_) {
-    h5::Create create;
-    create.shape = plan_->shape(0);
-    create.dtype = plan_->dtype;
-    create.extendible = true;
-    create.chunk_bytes = buffer_bytes;
-    dataset_ = file.create_dataset(plan_->path, create);
-  }
-  const auto rows = static_cast<std::int64_t>(bytes) / plan_->row_bytes();
-  if (rows > 0) dataset_->append(rows, plan_->dtype, data);
-}
-
-void PartWriter::Column::finish(h5::File& file) {
-  if (dataset_) {
-    write(file, buffer_.data(), buffer_.size());
-  } else {
-    h5::Create create;
-    create.shape = plan_->shape(rows_);
-    create.dtype = plan_->dtype;
-    dataset_ = file.create_dataset(plan_->path, create);
-    if (rows_ > 0) dataset_->write_all(plan_->dtype, buffer_.data());
-  }
-  buffer_.clear();
-  dataset_.reset();
-}
-
-/// Reads back what was written: HDF5 can lose a chunk on a full disk and report success.
-void PartWriter::Column::check(const h5::File& file, std::vector<std::byte>& scratch) const {
-  const h5::Dataset dataset = file.dataset(plan_->path);
-  const std::int64_t row_bytes = plan_->row_bytes();
-  const std::int64_t step =
-      std::max<std::int64_t>(1, static_cast<std::int64_t>(scratch.size()) / row_bytes);
-  scratch.resize(std::max(scratch.size(), static_cast<std::size_t>(row_bytes)));
-  Xxh3 found;
-  for (std::int64_t row = 0; row < rows_; row += step) {
-    const std::int64_t count = std::min(step, rows_ - row);
-    h5::Hyperslab slab{plan_->shape(row), plan_->shape(count)};
-    if (!plan_->is_vector) slab.offset[1] = 0;
-    dataset.read(slab, plan_->dtype, scratch.data());
-    found.update({scratch.data(), static_cast<std::size_t>(count * row_bytes)});
-  }
-  if (found.digest() != hash_.digest())
-    throw base::SystemError(
-        base::ExitCode::resources,
-        fmt::format(
-            "{}: what was read back differs from what was written (a full or failing disk). "
-            "Check the disk and run the same command again.",
-            dataset.name()));
-}
-
 PartWriter::PartWriter(PartOptions options, std::vector<DatasetPlan> layout)
     : options_(std::move(options)), layout_(std::move(layout)) {}
 
@@ -165,7 +79,7 @@ void PartWriter::open_file() {
   file_ = h5::File::create(temporary_);
   columns_.clear();
   for (const DatasetPlan& plan : layout_)
-    columns_.push_back(std::make_unique<Column>(plan));
+    columns_.push_back(std::make_unique<PartColumn>(plan));
   pending_since_ = std::chrono::steady_clock::now();
 }
 
@@ -174,28 +88,48 @@ void PartWriter::begin(std::span<const PartSequence> sequences) {
   open_file();
   in_microbatch_ = true;
   microbatch_begin_ = sequences_.size();
+  std::int64_t num_tokens = 0;
   for (const PartSequence& each : sequences) {
     sequences_.push_back(each);
-    num_tokens_ += each.length;
+    num_tokens += each.length;
   }
+  for (std::size_t i = 0; i < layout_.size(); ++i)
+    columns_[i]->begin(
+        *file_, layout_[i].per == DatasetPlan::Per::token ? num_tokens : std::ssize(sequences));
   status_.resize(sequences_.size());
   errors_.resize(sequences_.size());
 }
 
-void PartWriter::append(int dataset, std::int64_t rows, const void* data) {
-  base::expects(in_microbatch_, "append() after begin()");
-  base::expects(dataset >= 0 && dataset < static_cast<int>(layout_.size()) && rows >= 0,
+PartColumn& PartWriter::column(int dataset) {
+  base::expects(in_microbatch_, "write() and add() between begin() and end()");
+  base::expects(dataset >= 0 && dataset < static_cast<int>(layout_.size()),
                 "a dataset of the layout");
-  if (rows == 0) return;
-  columns_[static_cast<std::size_t>(dataset)]->append(*file_, rows,
-                                                      static_cast<const std::byte*>(data));
-  const std::int64_t bytes = rows * layout_[static_cast<std::size_t>(dataset)].row_bytes();
+  return *columns_[static_cast<std::size_t>(dataset)];
+}
+
+void PartWriter::write(int dataset, std::int64_t first_row, std::int64_t num_rows,
+                       const void* data) {
+  PartColumn& to = column(dataset);
+  if (num_rows == 0) return;
+  to.write(first_row, num_rows, static_cast<const std::byte*>(data));
+  const std::int64_t bytes = num_rows * layout_[static_cast<std::size_t>(dataset)].row_bytes();
   pending_bytes_ += bytes;
   bytes_written_ += bytes;
 }
 
-void PartWriter::append(std::string_view path, std::int64_t rows, const void* data) {
-  append(find_dataset(layout_, path), rows, data);
+void PartWriter::write(std::string_view path, std::int64_t first_row, std::int64_t num_rows,
+                       const void* data) {
+  write(find_dataset(layout_, path), first_row, num_rows, data);
+}
+
+void PartWriter::add(int dataset, std::int64_t first_row, std::int64_t num_rows,
+                     const std::uint64_t* counts) {
+  column(dataset).add(first_row, num_rows, counts);
+}
+
+void PartWriter::add(std::string_view path, std::int64_t first_row, std::int64_t num_rows,
+                     const std::uint64_t* counts) {
+  add(find_dataset(layout_, path), first_row, num_rows, counts);
 }
 
 void PartWriter::set_status(std::int64_t sequence, SequenceStatus status,
@@ -218,15 +152,8 @@ void PartWriter::append_timing(std::span<const TimingRow> rows) {
 void PartWriter::end() {
   base::expects(in_microbatch_, "begin() before end()");
   in_microbatch_ = false;
-  for (std::size_t i = 0; i < layout_.size(); ++i) {
-    const std::int64_t expected =
-        layout_[i].per == Per::token ? num_tokens_ : static_cast<std::int64_t>(sequences_.size());
-    if (columns_[i]->rows() != expected)
-      throw base::InternalError(fmt::format(
-          "internal defect: {} has {} rows in the part, expected {}. Please report it with the "
-          "command line.",
-          layout_[i].path, columns_[i]->rows(), expected));
-  }
+  for (const auto& column : columns_)
+    column->end();
 }
 
 bool PartWriter::is_due() const {
@@ -280,7 +207,7 @@ void PartWriter::commit() {
   errors_.clear();
   timing_.clear();
   microbatch_begin_ = 0;
-  num_tokens_ = pending_bytes_ = 0;
+  pending_bytes_ = 0;
   ++number_;
 }
 

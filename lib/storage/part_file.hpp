@@ -49,14 +49,16 @@ struct PartOptions {
   double commit_interval_s = 30;
 };
 
+class PartColumn;
+
 /// Writes parts/dDDD-eEEE-aAAA-NNNNNN-XXXXXXXXXXXXXXXX.h5, the last field being the XXH3 of the
 /// file. A part holds whole microbatches and counts only under this name: until commit() it is a
 /// temporary file, which the destructor discards.
 ///
 ///   begin(sequences)
-///   append(dataset, rows, data) ...   every dataset of the layout, any pieces, in row order
-///   set_status(...), append_timing(...)
-///   end()                             checks that no dataset lacks a row
+///   write(dataset, first_row, num_rows, data) ...   every row once, in any pieces and any order
+///   add(dataset, ...), set_status(...), append_timing(...)
+///   end()                                           checks that no row lacks or came twice
 ///   if (is_due()) commit()
 ///
 /// All failures of writing throw SystemError(resources); what was committed before stays.
@@ -71,10 +73,16 @@ class PartWriter {
 
   /// Begins a microbatch; an empty one is welcome.
   void begin(std::span<const PartSequence> sequences);
-  /// `rows` rows of row_bytes() each: token rows, or one row for each sequence.
-  void append(int dataset, std::int64_t rows, const void* data);
-  void append(std::string_view path, std::int64_t rows, const void* data);
-  /// For a sequence of the microbatch at hand that turned out bad; its rows are appended all the
+  /// `num_rows` rows of row_bytes() each. `first_row` counts in the microbatch at hand: token rows
+  /// stand sequence after sequence in the order of begin(), rows per sequence in that order.
+  void write(int dataset, std::int64_t first_row, std::int64_t num_rows, const void* data);
+  void write(std::string_view path, std::int64_t first_row, std::int64_t num_rows,
+             const void* data);
+  /// Adds [num_rows, columns] counts to rows of a dataset per run, whose sums the part holds.
+  void add(int dataset, std::int64_t first_row, std::int64_t num_rows, const std::uint64_t* counts);
+  void add(std::string_view path, std::int64_t first_row, std::int64_t num_rows,
+           const std::uint64_t* counts);
+  /// For a sequence of the microbatch at hand that turned out bad; its rows are written all the
   /// same and replaced by fill values when results are merged.
   void set_status(std::int64_t sequence, SequenceStatus status, const std::string& error);
   /// May be called between begin() and end(), or outside.
@@ -89,14 +97,14 @@ class PartWriter {
   /// Commits what is pending.
   void close() { commit(); }
 
-  /// Payload appended so far, in committed parts and the one at hand.
+  /// Payload written so far, in committed parts and the one at hand.
   std::int64_t bytes_written() const { return bytes_written_; }
   /// Committed files so far.
   int num_parts() const { return number_; }
 
  private:
-  class Column;
   void open_file();
+  PartColumn& column(int dataset);
   void write_sequences(h5::File& file);
   void discard() noexcept;
 
@@ -106,13 +114,12 @@ class PartWriter {
   bool in_microbatch_ = false;
   std::string temporary_;
   std::optional<h5::File> file_;
-  std::vector<std::unique_ptr<Column>> columns_;  // one per dataset of the layout
-  std::vector<PartSequence> sequences_;           // of the part
+  std::vector<std::unique_ptr<PartColumn>> columns_;  // one per dataset of the layout
+  std::vector<PartSequence> sequences_;               // of the part
   std::vector<std::uint8_t> status_;
   std::vector<std::string> errors_;
   std::vector<TimingRow> timing_;
   std::size_t microbatch_begin_ = 0;  // index into sequences_
-  std::int64_t num_tokens_ = 0;       // of the part
   std::int64_t pending_bytes_ = 0, bytes_written_ = 0;
   std::chrono::steady_clock::time_point pending_since_;
 };

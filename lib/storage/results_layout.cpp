@@ -17,7 +17,7 @@ using base::DType;
 using Per = DatasetPlan::Per;
 
 constexpr std::uint64_t nan_f32 = 0x7fc00000, nan_bf16 = 0x7fc0, nan_f64 = 0x7ff8000000000000;
-constexpr std::uint64_t no_expert = 0xffff;
+constexpr std::uint64_t no_expert = 0xffff, no_token = 0xffffffff;
 
 std::uint64_t nan_of(DType dtype) {
   return dtype == DType::bf16 ? nan_bf16 : dtype == DType::f64 ? nan_f64 : nan_f32;
@@ -62,6 +62,48 @@ DatasetPlan experts(std::int64_t layer, const plan::ModelSpec& spec) {
       no_expert};
 }
 
+/// Keys or values of one layer, by `which`.
+DatasetPlan kv(std::int64_t layer, const char* which, const plan::ModelSpec& spec) {
+  DatasetPlan plan;
+  plan.path = fmt::format("{}/{}", numbered_path("kv", layer), which);
+  plan.dtype = spec.dtype;
+  plan.columns = spec.num_kv_heads * spec.head_size;
+  plan.inner = spec.head_size;
+  plan.is_vector = false;
+  plan.description = fmt::format("{} of layer {} after RoPE, [token, kv head, dimension]",
+                                 std::string_view(which) == "k" ? "keys" : "values", layer);
+  return plan;
+}
+
+void add_topk(std::vector<DatasetPlan>& layout, std::int64_t top_k) {
+  layout.push_back({"/topk/ids", DType::u32, Per::token, top_k, false,
+                    "most likely next tokens after each position: log p descending, then lower id",
+                    "token id", no_token});
+  layout.push_back({"/topk/logprobs", DType::f32, Per::token, top_k, false,
+                    "log p of the tokens of /topk/ids", "nat", nan_f32});
+}
+
+void add_routing(std::vector<DatasetPlan>& layout, const plan::ModelSpec& spec) {
+  DatasetPlan counts{"/routing/tokens_per_expert",
+                     DType::u64,
+                     Per::run,
+                     spec.num_experts,
+                     false,
+                     "copies of tokens that each layer sent to each expert",
+                     "copies"};
+  DatasetPlan dropped{"/routing/dropped",
+                      DType::u64,
+                      Per::run,
+                      1,
+                      true,
+                      "copies of tokens beyond an expert's capacity, in each layer",
+                      "copies"};
+  for (DatasetPlan* plan : {&counts, &dropped}) {
+    plan->rows = spec.num_layers;
+    layout.push_back(*plan);
+  }
+}
+
 void add_logprobs(std::vector<DatasetPlan>& layout) {
   layout.push_back({"/logprobs/token", DType::f32, Per::token, 1, true,
                     "log p(token at this position | those before it); NaN at position 0", "nat",
@@ -96,8 +138,20 @@ std::string_view name_of(SequenceStatus status) {
   return "unknown";
 }
 
-base::Shape DatasetPlan::shape(std::int64_t rows) const {
-  return is_vector ? base::Shape{rows} : base::Shape{rows, columns};
+std::int64_t DatasetPlan::total_rows(std::int64_t num_sequences, std::int64_t num_tokens) const {
+  return per == Per::token ? num_tokens : per == Per::sequence ? num_sequences : rows;
+}
+
+base::Shape DatasetPlan::shape(std::int64_t num_rows) const {
+  if (is_vector) return {num_rows};
+  if (inner > 0) return {num_rows, columns / inner, inner};
+  return {num_rows, columns};
+}
+
+base::Shape DatasetPlan::offset(std::int64_t row) const {
+  base::Shape first(shape(row).size(), 0);
+  first.front() = row;
+  return first;
 }
 
 std::string numbered_path(std::string_view group, std::int64_t layer) {
@@ -111,14 +165,19 @@ std::vector<DatasetPlan> results_layout(const plan::Outputs& outputs, const plan
   std::vector<DatasetPlan> layout;
   if (has_hidden(-1)) layout.push_back(hidden(-1, outputs, spec));
   for (std::int64_t layer = 0; layer < spec.num_layers; ++layer) {
+    if (outputs.kv)
+      for (const char* which : {"k", "v"})
+        layout.push_back(kv(layer, which, spec));
     if (outputs.experts && spec.top_k > 0) layout.push_back(experts(layer, spec));
     if (has_hidden(layer)) layout.push_back(hidden(layer, outputs, spec));
   }
   if (has_hidden(spec.num_layers)) layout.push_back(hidden(spec.num_layers, outputs, spec));
   if (outputs.logprobs) add_logprobs(layout);
+  if (outputs.topk) add_topk(layout, outputs.top_k_logprobs);
   if (outputs.last_logits)
     layout.push_back({"/last_logits", DType::f32, Per::sequence, spec.vocab_size, false,
                       "logits after the last position", "", nan_f32});
+  if (outputs.routing && spec.top_k > 0) add_routing(layout, spec);
   return layout;
 }
 
@@ -127,17 +186,39 @@ int find_dataset(const std::vector<DatasetPlan>& layout, std::string_view path) 
   return found == layout.end() ? -1 : static_cast<int>(found - layout.begin());
 }
 
+namespace {
+
+std::string_view name_of(Per per) {
+  return per == Per::token ? "token" : per == Per::sequence ? "sequence" : "run";
+}
+
+Per per_from(const std::string& name) {
+  return name == "token" ? Per::token : name == "sequence" ? Per::sequence : Per::run;
+}
+
+/// Whether rows and axes of what run.json says fit each other.
+bool is_sensible(const DatasetPlan& plan) {
+  const bool is_run = plan.per == Per::run;
+  return plan.columns >= 1 && plan.rows >= 0 && plan.inner >= 0 &&
+         (plan.inner == 0 || plan.columns % plan.inner == 0) &&
+         (is_run ? plan.dtype == DType::u64 : plan.rows == 0);
+}
+
+}  // namespace
+
 base::Json to_json(const std::vector<DatasetPlan>& layout) {
   base::Json json = base::Json::array();
   for (const DatasetPlan& plan : layout) {
     json.push_back({{"path", plan.path},
                     {"dtype", base::name_of(plan.dtype)},
-                    {"per", plan.per == Per::token ? "token" : "sequence"},
+                    {"per", name_of(plan.per)},
                     {"columns", plan.columns},
                     {"is_vector", plan.is_vector},
                     {"description", plan.description},
                     {"units", plan.units},
-                    {"fill", plan.fill}});
+                    {"fill", plan.fill},
+                    {"rows", plan.rows},
+                    {"inner", plan.inner}});
   }
   return json;
 }
@@ -152,18 +233,20 @@ std::vector<DatasetPlan> layout_from_json(const base::Json& json, const std::str
       plan.path = item.at("path");
       const auto dtype =
           std::ranges::find(dtypes, item.at("dtype").get<std::string>(), base::name_of);
-      if (dtype == std::end(dtypes) || item.at("columns").get<std::int64_t>() < 1)
-        throw base::UsageError(base::ExitCode::input,
-                               fmt::format("{}: dataset {} has an unknown type or no columns. "
-                                           "Start again in another folder.",
-                                           where, plan.path));
-      plan.dtype = *dtype;
-      plan.per = item.at("per") == "token" ? Per::token : Per::sequence;
+      plan.dtype = dtype == std::end(dtypes) ? DType::f32 : *dtype;
+      plan.per = per_from(item.at("per"));
       plan.columns = item.at("columns");
       plan.is_vector = item.at("is_vector");
       plan.description = item.at("description");
       plan.units = item.at("units");
       plan.fill = item.at("fill");
+      plan.rows = item.value("rows", std::int64_t{0});
+      plan.inner = item.value("inner", std::int64_t{0});
+      if (dtype == std::end(dtypes) || !is_sensible(plan))
+        throw base::UsageError(base::ExitCode::input,
+                               fmt::format("{}: dataset {} has an unknown type or shape. Start "
+                                           "again in another folder.",
+                                           where, plan.path));
       layout.push_back(std::move(plan));
     }
   } catch (const base::Json::exception& error) {

@@ -27,7 +27,8 @@ enum class SequenceStatus : std::uint8_t {
 std::string_view name_of(SequenceStatus status);
 
 struct DatasetPlan {
-  enum class Per { token, sequence };
+  /// What has a row: a token, a sequence, or (u64 counts of the whole run) a layer.
+  enum class Per { token, sequence, run };
 
   std::string path;  // "/logprobs/token"
   base::DType dtype = base::DType::f32;
@@ -36,15 +37,24 @@ struct DatasetPlan {
   bool is_vector = true;     // one axis; otherwise [rows, columns], also with one column
   std::string description, units;
   std::uint64_t fill = 0;  // the bits of an element of a failed sequence, in the low bytes
+  std::int64_t rows = 0;   // of a dataset per run
+  std::int64_t inner = 0;  // > 0: three axes, [rows, columns / inner, inner]
 
   std::int64_t row_bytes() const { return columns * base::size_of(dtype); }
-  base::Shape shape(std::int64_t rows) const;
+  /// Rows in results of so many sequences and tokens.
+  std::int64_t total_rows(std::int64_t num_sequences, std::int64_t num_tokens) const;
+  /// Of the dataset, or of a hyperslab of it, with so many rows.
+  base::Shape shape(std::int64_t num_rows) const;
+  /// Where a hyperslab begins: 0 on all axes but the first.
+  base::Shape offset(std::int64_t row) const;
   bool operator==(const DatasetPlan&) const = default;
 };
 
-/// In the order in which a microbatch produces them: /hidden/embed, then for each layer
-/// /experts/NN and /hidden/NN, then /hidden/final, /logprobs/token, sum, count, is_greedy,
-/// /last_logits. Unpooled /hidden: the model's dtype, per token; pooled: f32, per sequence.
+/// In the order in which a microbatch produces them: /hidden/embed, then for each layer /kv/NN/k,
+/// /kv/NN/v, /experts/NN and /hidden/NN, then /hidden/final, /logprobs/token, sum, count,
+/// is_greedy, /topk/ids, /topk/logprobs, /last_logits, /routing/tokens_per_expert, dropped.
+/// Unpooled /hidden: the model's dtype, per token; pooled: f32, per sequence. /experts and /routing
+/// are there for dense layers too: fill values, zeros; a model of dense layers alone has neither.
 std::vector<DatasetPlan> results_layout(const plan::Outputs& outputs, const plan::ModelSpec& spec);
 
 /// Index of a path in the layout, -1 where it is not.

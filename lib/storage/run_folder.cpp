@@ -110,56 +110,7 @@ std::vector<std::string> names_in(const std::string& folder) {
   return names;
 }
 
-/// Sorts by sequence and keeps the first of each.
-void note_duplicates(
-    Committed& committed,
-    const std::function<void(std::int64_t, const std::string&, const std::string&)>& twice) {
-  auto& all = committed.sequences;
-  std::ranges::stable_sort(all, {}, [](const auto& each) { return each.entry.sequence; });
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    if (kept > 0 && all[kept - 1].entry.sequence == all[i].entry.sequence) {
-      twice(all[i].entry.sequence, committed.parts[static_cast<std::size_t>(all[kept - 1].part)],
-            committed.parts[static_cast<std::size_t>(all[i].part)]);
-    } else {
-      if (kept != i) all[kept] = std::move(all[i]);
-      ++kept;
-    }
-  }
-  all.resize(kept);
-}
-
 }  // namespace
-
-const CommittedSequence* Committed::find(std::int64_t sequence) const {
-  const auto found = std::ranges::lower_bound(
-      sequences, sequence, {}, [](const CommittedSequence& each) { return each.entry.sequence; });
-  return found != sequences.end() && found->entry.sequence == sequence ? &*found : nullptr;
-}
-
-Committed scan_parts(
-    const std::string& run_dir, const std::string& run_uuid,
-    const std::function<void(const std::string&, const std::string&)>& tell,
-    const std::function<void(std::int64_t, const std::string&, const std::string&)>& twice) {
-  Committed committed;
-  for (const std::string& name : names_in(run_dir + "/parts")) {
-    if (name.starts_with(".tmp-") || name.starts_with("damaged-")) continue;
-    const std::string path = run_dir + "/parts/" + name;
-    std::vector<PartEntry> entries;
-    try {
-      entries = read_part(path, run_uuid);
-    } catch (const std::runtime_error& error) {
-      tell(path, error.what());
-      continue;
-    }
-    const auto part = static_cast<int>(committed.parts.size());
-    committed.parts.push_back(path);
-    for (PartEntry& entry : entries)
-      committed.sequences.push_back({std::move(entry), part});
-  }
-  note_duplicates(committed, twice);
-  return committed;
-}
 
 base::Json read_run_json(const std::string& run_dir) {
   const std::string path = run_dir + "/run.json";
@@ -276,22 +227,33 @@ bool RunFolder::is_complete() const {
   }
 }
 
-Committed RunFolder::committed(base::Log& log) {
-  const auto move_away = [&](const std::string& path, const std::string& problem) {
+Committed RunFolder::committed(base::Log& log, int ep_set) {
+  const auto done = [](const std::string& path, const std::error_code& error) {
+    if (error)
+      throw base::SystemError(
+          ExitCode::resources,
+          fmt::format("{}: cannot be taken away ({}). Remove it.", path, error.message()));
+  };
+  PartFindings findings;
+  findings.damaged = [&](const std::string& path, const std::string& problem) {
     const fs::path from(path);
     const fs::path to = from.parent_path() / ("damaged-" + from.filename().string());
     std::error_code error;
     fs::rename(from, to, error);
-    if (error)
-      throw base::SystemError(
-          ExitCode::resources,
-          fmt::format("{}: cannot be moved away ({}). Remove it.", path, error.message()));
+    done(path, error);
     log.note(fmt::format("{} It is now {}.", problem, to.string()));
   };
+  findings.uncounted = [&](const std::string& path, const std::string& problem) {
+    std::error_code error;
+    fs::remove(path, error);
+    done(path, error);
+    log.note(fmt::format("{} It is removed.", problem));
+  };
   std::int64_t num_twice = 0;
-  Committed found =
-      scan_parts(path_, run_uuid_, move_away,
-                 [&](std::int64_t, const std::string&, const std::string&) { ++num_twice; });
+  findings.twice = [&](std::int64_t, const std::string&, const std::string&) { ++num_twice; };
+  PartRules rules = part_rules(facts());
+  if (ep_set > 0) rules.ep_set = ep_set;
+  Committed found = scan_parts(path_, run_uuid_, rules, findings);
   if (num_twice > 0)
     log.note(
         fmt::format("{}: {} sequences are in two parts; the first is taken", path_, num_twice));

@@ -37,20 +37,35 @@ struct CommittedSequence {
 };
 /// What parts hold, each sequence once.
 struct Committed {
-  std::vector<std::string> parts;            // paths, in name order
+  std::vector<std::string> parts;            // paths, those that count together in a row
+  std::vector<bool> is_whole;                // of each part: all its sequences are taken from it
   std::vector<CommittedSequence> sequences;  // by rising sequence
   bool has(std::int64_t sequence) const { return find(sequence) != nullptr; }
   const CommittedSequence* find(std::int64_t sequence) const;
 };
 
-/// Reads all parts of a folder and changes nothing. `tell(path, problem)` hears of damaged and
-/// foreign files; `twice(sequence, kept, other)` of a sequence in two parts, of which the first
-/// counts.
-Committed scan_parts(
-    const std::string& run_dir, const std::string& run_uuid,
-    const std::function<void(const std::string& path, const std::string& problem)>& tell,
-    const std::function<void(std::int64_t sequence, const std::string& kept,
-                             const std::string& other)>& twice);
+/// Which parts of a run count.
+struct PartRules {
+  /// > 0: parts of one dp, attempt and number count only together, one of each ep below it.
+  int ep_set = 0;
+  /// Parts hold sums over all their sequences: they count with all of them or with none.
+  bool holds_sums = false;
+};
+/// From `ep_set` (0 where absent) and `layout` in the facts of run.json.
+PartRules part_rules(const base::Json& facts);
+
+/// Who hears what scan_parts() finds. Problems are whole sentences that name the file.
+struct PartFindings {
+  using Tell = std::function<void(const std::string& path, const std::string& problem)>;
+  Tell damaged;    // or foreign
+  Tell uncounted;  // sound, but by the rules it does not count
+  /// A sequence in two parts, of which the first counts.
+  std::function<void(std::int64_t sequence, const std::string& kept, const std::string& other)>
+      twice;
+};
+/// Reads all parts of a folder and changes nothing.
+Committed scan_parts(const std::string& run_dir, const std::string& run_uuid,
+                     const PartRules& rules, const PartFindings& findings);
 
 /// Held by rank 0 alone, from open to destruction: no second process can open it meanwhile. Other
 /// writing ranks need path(), run_uuid() and attempt() for their PartWriter, and nothing else.
@@ -79,8 +94,9 @@ class RunFolder {
   /// True when results.h5 of this run is there, with status "complete".
   bool is_complete() const;
   /// Verifies every part. Damaged and foreign ones are moved to parts/damaged-NAME with a message,
-  /// and their sequences count as not done.
-  Committed committed(base::Log& log);
+  /// those that do not count are removed with one, and their sequences count as not done.
+  /// `ep_set` as in PartRules; 0: what run.json says.
+  Committed committed(base::Log& log, int ep_set = 0);
   /// True when somebody has made a file RUN_DIR/stop.
   bool stop_requested() const;
   /// Removes all committed parts.

@@ -58,6 +58,8 @@ double deviation(const TensorSpec& tensor) {
     case Role::final_norm:
     case Role::attn_norm:
     case Role::moe_norm:
+    case Role::q_norm:
+    case Role::k_norm:
       return 0.1;
     case Role::router:
       return 2.5 / std::sqrt(static_cast<double>(tensor.columns()));

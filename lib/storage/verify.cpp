@@ -11,6 +11,7 @@
 #include "base/error.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
+#include "storage/input_paths.hpp"
 #include "storage/inputs_file.hpp"
 #include "storage/merge.hpp"
 #include "storage/part_file.hpp"
@@ -36,7 +37,7 @@ void verify_weights(const std::string& path, base::Log& log) {
 
 void verify_inputs(const std::string& path, base::Log& log) {
   constexpr std::int64_t any = std::numeric_limits<std::int64_t>::max();
-  const InputSet inputs = InputSet::open({path}, any, any);
+  const InputSet inputs = InputSet::open({path}, any, any, plan::Tokenizer::bytes);
   std::int64_t num_bad = 0;
   for (std::int64_t i = 0; i < inputs.count(); ++i)
     num_bad += inputs.status(i) != SequenceStatus::ok;
@@ -45,8 +46,8 @@ void verify_inputs(const std::string& path, base::Log& log) {
           inputs.identity());
   if (num_bad > 0)
     log.note(
-        fmt::format("{} sequences are empty or have a score_from beyond their end; a run makes "
-                    "error records of them",
+        fmt::format("{} sequences are empty, have a score_from beyond their end or are bad "
+                    "records; a run makes error records of them",
                     base::count_text(num_bad)));
 }
 
@@ -65,17 +66,20 @@ void verify_part(const std::string& path, const std::string& run_uuid, base::Log
 }
 
 /// Throws when something in parts/ is damaged, foreign or there twice; all of it in one message.
-Committed sound_parts(const std::string& path, const std::string& run_uuid) {
+Committed sound_parts(const std::string& path, const base::Json& run, base::Log& log) {
   int num_problems = 0;
   std::string list;
   const auto add = [&](const std::string& problem) {
     if (++num_problems <= max_listed) list += "\n  " + problem;
   };
-  Committed committed = scan_parts(
-      path, run_uuid, [&](const std::string&, const std::string& problem) { add(problem); },
-      [&](std::int64_t sequence, const std::string& kept, const std::string& other) {
-        add(fmt::format("sequence {} is in {} and in {}", sequence, kept, other));
-      });
+  PartFindings findings;
+  findings.damaged = [&](const std::string&, const std::string& problem) { add(problem); };
+  // left by a killed attempt, and removed by the next one
+  findings.uncounted = [&](const std::string&, const std::string& problem) { log.note(problem); };
+  findings.twice = [&](std::int64_t sequence, const std::string& kept, const std::string& other) {
+    add(fmt::format("sequence {} is in {} and in {}", sequence, kept, other));
+  };
+  Committed committed = scan_parts(path, run["run_uuid"], part_rules(run["facts"]), findings);
   if (num_problems > 0)
     throw UsageError(ExitCode::input,
                      fmt::format("{}: {} problems with its parts. Run the same command again; it "
@@ -87,7 +91,7 @@ Committed sound_parts(const std::string& path, const std::string& run_uuid) {
 void verify_run_folder(const std::string& path, base::Log& log) {
   const base::Json json = read_run_json(path);
   const std::string run_uuid = json["run_uuid"];
-  const Committed committed = sound_parts(path, run_uuid);
+  const Committed committed = sound_parts(path, json, log);
   log.say("{}: run {}, {} parts with {} sequences: every checksum agrees, no sequence twice", path,
           run_uuid, committed.parts.size(), base::count_text(std::ssize(committed.sequences)));
   if (const std::string results = path + "/results.h5"; fs::exists(results)) {
@@ -126,6 +130,7 @@ ExitCode code_of(const std::string& path) {
 void verify(const std::string& path, base::Log& log) {
   std::error_code error;
   if (fs::is_directory(path, error)) return verify_run_folder(path, log);
+  if (input_format(path) == InputFormat::jsonl) return verify_inputs(path, log);
   std::string format, run_uuid;
   {
     const h5::File file = h5::File::open_to_read(path, code_of(path));

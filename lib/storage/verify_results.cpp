@@ -6,6 +6,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include <fmt/format.h>
@@ -17,6 +18,7 @@
 #include "storage/h5.hpp"
 #include "storage/part_file.hpp"
 #include "storage/results_layout.hpp"
+#include "storage/verify_outputs.hpp"
 
 namespace tetrarch::storage {
 namespace {
@@ -61,6 +63,10 @@ class ResultsVerifier {
   std::vector<DatasetPlan> layout() const;
   void check_dataset(const DatasetPlan& plan);
   void check_rows(const DatasetPlan& plan, std::int64_t begin, std::int64_t end);
+  void check_row_order(const DatasetPlan& plan, std::int64_t sequence, std::int64_t row,
+                       const std::byte* data);
+  void begin_routing();
+  void check_routing(const std::vector<DatasetPlan>& layout);
   void check_sequence_rows(const DatasetPlan& plan, std::int64_t sequence, std::int64_t first,
                            std::int64_t rows, const std::byte* data);
   void add_token(std::int64_t sequence, std::int64_t position, const std::byte* data);
@@ -88,6 +94,9 @@ class ResultsVerifier {
   std::vector<std::uint64_t> counted_;  // /logprobs/count
   std::vector<double> sums_;            // added again from /logprobs/token
   std::vector<std::byte> window_, fill_;
+  std::vector<std::byte> topk_ids_;  // beside the rows of /topk/logprobs in window_
+  std::optional<RoutingCheck> routing_;
+  std::vector<std::uint64_t> expert_counts_, dropped_;
   std::int64_t sequence_ = 0;
   std::string problem_;  // the first contradiction that no checksum explains
 };
@@ -212,6 +221,15 @@ std::vector<DatasetPlan> ResultsVerifier::layout() const {
   plan::Outputs outputs;
   outputs.logprobs = file_.has("/logprobs/token");
   outputs.last_logits = file_.has("/last_logits");
+  outputs.kv = file_.has("/kv/00/k");
+  outputs.routing = file_.has("/routing/tokens_per_expert");
+  outputs.topk = file_.has("/topk/ids");
+  if (outputs.topk) {
+    const base::Shape shape = file_.dataset("/topk/ids").info().shape;
+    if (shape.size() != 2 || shape[1] < 1 || shape[1] > spec_.vocab_size)
+      refuse("/topk/ids", fmt::format("shape {}", base::to_string(shape)));
+    outputs.top_k_logprobs = shape[1];
+  }
   const std::vector<std::string> paths = file_.list();
   const auto has = [&](const std::string& path) { return std::ranges::count(paths, path) > 0; };
   for (std::int64_t layer = -1; layer <= spec_.num_layers; ++layer) {
@@ -240,7 +258,7 @@ std::vector<DatasetPlan> ResultsVerifier::layout() const {
 
 void ResultsVerifier::check_dataset(const DatasetPlan& plan) {
   const h5::Dataset dataset = file_.dataset(plan.path);
-  const std::int64_t total = plan.per == Per::token ? offset(count_) : count_;
+  const std::int64_t total = plan.total_rows(count_, offset(count_));
   const h5::Info info = dataset.info();
   if (info.shape != plan.shape(total) || info.dtype != plan.dtype)
     refuse(plan.path, fmt::format("shape {} of {}, expected {} of {}", base::to_string(info.shape),
@@ -254,11 +272,22 @@ void ResultsVerifier::check_dataset(const DatasetPlan& plan) {
   Xxh3 hash;
   for (std::int64_t begin = 0; begin < total; begin += step) {
     const std::int64_t end = std::min(begin + step, total);
-    h5::Hyperslab slab{plan.shape(begin), plan.shape(end - begin)};
-    if (!plan.is_vector) slab.offset[1] = 0;
+    const h5::Hyperslab slab{plan.offset(begin), plan.shape(end - begin)};
     dataset.read(slab, plan.dtype, window_.data());
     hash.update({window_.data(), static_cast<std::size_t>((end - begin) * plan.row_bytes())});
-    check_rows(plan, begin, end);
+    if (plan.path == "/topk/logprobs") {
+      topk_ids_.resize(window_.size());  // u32 and f32 alike have 4 bytes
+      file_.dataset("/topk/ids").read(slab, DType::u32, topk_ids_.data());
+    }
+    if (plan.per != Per::run) {
+      check_rows(plan, begin, end);
+      continue;
+    }
+    std::vector<std::uint64_t>& counts =
+        plan.path == "/routing/dropped" ? dropped_ : expert_counts_;
+    counts.resize(static_cast<std::size_t>(plan.columns * total));
+    std::memcpy(counts.data() + begin * plan.columns, window_.data(),
+                static_cast<std::size_t>((end - begin) * plan.row_bytes()));
   }
   check_hash(dataset, plan.path, hash.digest());
 }
@@ -297,7 +326,43 @@ void ResultsVerifier::check_sequence_rows(const DatasetPlan& plan, std::int64_t 
                          sequence, first + row, column,
                          is_token_logprob && first + row == 0 ? "is a number" : "is NaN"));
     if (is_token_logprob) add_token(sequence, first + row, data);
+    check_row_order(plan, sequence, first + row, data);
   }
+}
+
+/// Of /topk/logprobs with its ids, and of /experts.
+void ResultsVerifier::check_row_order(const DatasetPlan& plan, std::int64_t sequence,
+                                      std::int64_t row, const std::byte* data) {
+  const auto columns = static_cast<std::size_t>(plan.columns);
+  std::string problem;
+  if (plan.path == "/topk/logprobs") {
+    const std::byte* ids = topk_ids_.data() + (data - window_.data());
+    problem = topk_problem({reinterpret_cast<const std::uint32_t*>(ids), columns},
+                           {reinterpret_cast<const float*>(data), columns}, spec_.vocab_size);
+  } else if (plan.path.starts_with("/experts/")) {
+    const std::int64_t layer = std::stoll(plan.path.substr(std::strlen("/experts/")));
+    problem = routing_->add(layer, {reinterpret_cast<const std::uint16_t*>(data), columns});
+  }
+  if (!problem.empty())
+    note(fmt::format("{}: row {} of sequence {} {}", plan.path, row, sequence, problem));
+}
+
+void ResultsVerifier::begin_routing() {
+  std::int64_t num_ok_tokens = 0, num_tokens = 0;
+  for (std::int64_t i = 0; i < count_; ++i) {
+    const auto status = static_cast<SequenceStatus>(status_[static_cast<std::size_t>(i)]);
+    const std::int64_t length = offset(i + 1) - offset(i);
+    if (status == SequenceStatus::ok) num_ok_tokens += length;
+    if (status == SequenceStatus::ok || status == SequenceStatus::not_finite) num_tokens += length;
+  }
+  routing_.emplace(spec_, num_ok_tokens, num_tokens);
+}
+
+void ResultsVerifier::check_routing(const std::vector<DatasetPlan>& layout) {
+  if (find_dataset(layout, "/routing/dropped") < 0) return;
+  const bool has_experts = find_dataset(layout, numbered_path("experts", 0)) >= 0;
+  const std::string problem = routing_->problem(expert_counts_, dropped_, has_experts);
+  if (!problem.empty()) note("/routing: " + problem);
 }
 
 void ResultsVerifier::read_counts() {
@@ -369,8 +434,10 @@ ResultsSummary ResultsVerifier::run(base::Log& log) {
   const std::vector<DatasetPlan> plans = layout();
   const bool has_logprobs = find_dataset(plans, "/logprobs/token") >= 0;
   if (has_logprobs) read_counts();
+  begin_routing();
   for (const DatasetPlan& plan : plans)
     check_dataset(plan);
+  check_routing(plans);
   if (has_logprobs) check_sums();
   check_timing();
   if (!problem_.empty())

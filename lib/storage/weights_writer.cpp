@@ -20,8 +20,9 @@ namespace {
 using base::ExitCode;
 using plan::Role;
 
-std::string_view describe(Role role) {
-  switch (role) {
+std::string_view describe(const plan::TensorSpec& tensor) {
+  const bool is_dense = tensor.shape.size() == 2;  // a layer without experts
+  switch (tensor.role) {
     case Role::embed:
       return "token embeddings [vocabulary, hidden]";
     case Role::head:
@@ -38,16 +39,21 @@ std::string_view describe(Role role) {
       return "key projection [kv heads * head_dim, hidden]";
     case Role::v:
       return "value projection [kv heads * head_dim, hidden]";
+    case Role::q_norm:
+      return "scale of the norm of each query head [head_dim]";
+    case Role::k_norm:
+      return "scale of the norm of each key head [head_dim]";
     case Role::o:
       return "attention's output projection, input-major [heads * head_dim, hidden]";
     case Role::router:
       return "router [experts, hidden]";
     case Role::gate:
-      return "gate projections [experts, ffn, hidden]";
+      return is_dense ? "gate projection [ffn, hidden]" : "gate projections [experts, ffn, hidden]";
     case Role::up:
-      return "up projections [experts, ffn, hidden]";
+      return is_dense ? "up projection [ffn, hidden]" : "up projections [experts, ffn, hidden]";
     case Role::down:
-      return "down projections, ffn-major [experts, ffn, hidden]";
+      return is_dense ? "down projection, ffn-major [ffn, hidden]"
+                      : "down projections, ffn-major [experts, ffn, hidden]";
   }
   return "";
 }
@@ -101,7 +107,7 @@ WeightsWriter::WeightsWriter(const std::string& path, const plan::ModelSpec& spe
     h5::Create create;
     create.shape = tensor.shape;
     create.dtype = tensor.dtype;
-    create.description = describe(tensor.role);
+    create.description = describe(tensor);
     h5::Dataset dataset = file_->create_dataset(tensor.path, create);
     const auto num_sums = static_cast<std::size_t>(base::checked_elements(sums_shape(tensor)));
     const auto num_units = static_cast<std::size_t>(tensor.num_units());

@@ -67,9 +67,34 @@ TEST_F(Permute, NoRowsHaveNoCopies) {
 TEST_F(Permute, AnUnknownExpertIsRefused) {
   const Array order(DType::i32, 1, 1), position(DType::i32, 1, 1), count(DType::i32, 1, 3);
 
-  for (const std::int32_t id : {-1, 3})
+  for (const std::int32_t id : {-2, 3})
     EXPECT_THROW(compute_.group_by_expert(Array::of_ints(1, 1, {id}), order, position, count),
                  base::InternalError);
+}
+
+TEST_F(Permute, ADroppedCopyHasNoPlace) {
+  // rows 0 1 2 choose (1, dropped), (dropped, 1), (0, 1)
+  const auto expert = Array::of_ints(3, 2, {1, -1, -1, 1, 0, 1});
+  Array order(DType::i32, 4, 1), position(DType::i32, 3, 2), count(DType::i32, 1, 4);
+
+  compute_.group_by_expert(expert, order, position, count);
+
+  const std::int32_t rows[] = {2, 0, 1, 2}, positions[] = {1, -1, -1, 2, 0, 3};
+  for (int i = 0; i < 4; ++i)
+    EXPECT_EQ(order.integer(i), rows[i]) << i;
+  for (int i = 0; i < 6; ++i)
+    EXPECT_EQ(position.integer(i), positions[i]) << i;
+}
+
+TEST_F(Permute, ACopyIsTheSameBytes) {
+  const auto from = Array::random(DType::bf16, 3, 5, 1);
+  Array to(DType::bf16, 3, 5);
+
+  compute_.copy(from, to);
+
+  for (int i = 0; i < 15; ++i)
+    EXPECT_EQ(to[i], from[i]);
+  EXPECT_THROW(compute_.copy(from, Array(DType::bf16, 5, 3)), base::InternalError);
 }
 
 TEST_F(Permute, RowsMoveWhole) {

@@ -118,6 +118,35 @@ TEST_F(Vocabulary, TiesGoToTheLowerIdAndBadRowsStayInside) {
   EXPECT_TRUE(std::isnan(stats_at(stats, 1).sum_exp));
 }
 
+TEST_F(Vocabulary, TheLargestComeByFallingLogitThenRisingId) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const auto logits =
+      Array::of_floats(DType::f32, 2, 6, {3, 5, 3, -1, 5, 0, nan, -2, nan, -2, -7, -3});
+  Array top(DType::i32, 2, 2 * 4);
+
+  compute_.largest_logits(logits, 100, top);
+
+  const std::int32_t ids[2][4] = {{101, 104, 100, 102}, {101, 103, 105, 104}};
+  const float values[2][4] = {{5, 5, 3, 3}, {-2, -2, -3, -7}};
+  for (int row = 0; row < 2; ++row)
+    for (int i = 0; i < 4; ++i) {
+      EXPECT_EQ(top.integer(8 * row + i), ids[row][i]) << row << " " << i;
+      EXPECT_EQ(std::bit_cast<float>(top.integer(8 * row + 4 + i)), values[row][i]);
+    }
+}
+
+TEST_F(Vocabulary, FewerColumnsThanAskedForLeaveNoIds) {
+  const auto logits = Array::of_floats(DType::f32, 1, 2, {1, 2});
+  Array top(DType::i32, 1, 2 * 3);
+
+  compute_.largest_logits(logits, 0, top);
+
+  EXPECT_EQ(top.integer(0), 1);
+  EXPECT_EQ(top.integer(1), 0);
+  EXPECT_EQ(top.integer(2), -1);
+  EXPECT_EQ(std::bit_cast<float>(top.integer(5)), -std::numeric_limits<float>::infinity());
+}
+
 TEST_F(Vocabulary, FiniteRowsAreToldFromOthers) {
   for (const DType dtype : {DType::f32, DType::bf16})
     for (const std::int64_t columns : {1, 16, 50}) {

@@ -4,6 +4,7 @@
 """
 # SPDX-License-Identifier: Apache-2.0
 
+import json
 import os
 import shutil
 import signal
@@ -102,6 +103,34 @@ def bad_inputs(test, model):
     refused(test, "no inputs", 3, 0, (weights, test.folder / "none.h5"), words=("none.h5",))
 
 
+def bad_lines(test, model):
+    weights = model / "weights.h5"
+
+    def refused_file(what, code, data, *arguments, words, name="lines.jsonl", num_ranks=0):
+        path = test.folder / name
+        path.write_bytes(data)
+        refused(test, what, code, num_ranks, (weights, path), *arguments, words=(path, *words))
+
+    line = b'{"id": 1, "tokens": [1, 2]}\n'
+    text = b'{"id": 2, "text": "word"}\n'
+    refused_file("prose", 3, b"No JSON.\nAt all.\n", words=("not JSON lines", "line 1"))
+    refused_file("one JSON document", 3, b'[{"id": 1, "tokens": [1, 2]}]', name="array.json",
+                 words=("not JSON lines", "line 1: not an object"))
+    refused_file("HDF5 under a wrong name", 3, (model / "inputs.h5").read_bytes(), words=("HDF5",))
+    refused_file("lines under a wrong name", 3, line, words=(), name="lines.h5")
+    refused_file("an id twice", 3, line + b"\n" + line, num_ranks=4, words=("line 1", "line 3"))
+    refused_file("text without a tokenizer", 2, line + text, num_ranks=4,
+                 words=("line 2", "--tokenizer bytes"))
+    (test.folder / "empty").mkdir()
+    refused(test, "an empty folder", 3, 4, (weights, test.folder / "empty"), words=("no input",))
+
+    small = test.synth("small", "--preset", "tiny", "--layers", 1, "--vocab", 200)
+    (test.folder / "text.jsonl").write_bytes(text)
+    refused(test, "bytes beyond the vocabulary", 2, 4,
+            (small / "weights.h5", test.folder / "text.jsonl"), "--tokenizer", "bytes",
+            words=("200", "256"))
+
+
 def error_records(test, model):
     """A bad sequence becomes a record; the others are bit for bit as without it."""
     weights = model / "weights.h5"
@@ -152,7 +181,103 @@ def check_records(test, run_folder, bad):
             for path in ("logprobs/token", "hidden/00", "hidden/final"):
                 test.check(numpy.isnan(file[path][rows]).all(), f"{path} of {name} is not NaN")
             test.check(numpy.isnan(file["last_logits"][at]).all(), "last logits are not NaN")
-            test.check((file["experts/00"][rows] == 0xFFFF).all(), "experts are not 0xFFFF")
+            test.check(numpy.isnan(file["topk/logprobs"][rows]).all(), "topk is not NaN")
+            for path, value in (("experts/00", 0xFFFF), ("topk/ids", 0xFFFFFFFF), ("kv/01/k", 0),
+                                ("kv/00/v", 0)):
+                test.check((file[path][rows] == value).all(), f"{path} of {name} is not {value}")
+
+
+def mixed_folder(test):
+    """HDF5 and JSONL in one folder, with bad lines of all kinds; and what each id must become."""
+    folder = test.folder / "mixed"
+    folder.mkdir()
+    sequences = support.random_sequences((5, 40, 17, 130, 1), VOCAB)
+    texts = ["Tetrarch reads bytes: naïve, 東京.", "x" * 300]
+
+    def line(name, tokens, **more):
+        return json.dumps({"id": name, "tokens": tokens, **more}).encode()
+
+    lines = [line("0", sequences[0]), b"no JSON", line(1, sequences[1], extra={"id": 5}), b"",
+             b'{"id": "bad-utf8", "text": "\xff"}', b"[1, 2]", b'{"tokens": [1]}',
+             line("float", [1, 2.5]), line("negative", [-1]), line("word", ["1"]),
+             line("large", [2**32]), line("score", [1, 2], score_from=3), line("nothing", []),
+             line("token", [1, VOCAB]), line("long", [7] * 8193), b'{"id": "no-tokens"}',
+             b'{"id": "huge", "x": "' + b"x" * (64 << 20) + b'"}']
+    (folder / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines))
+    support.write_inputs(folder / "b.h5", sequences[2:4], ids=[2, 3])
+    (folder / "c.ndjson").write_text("".join(
+        json.dumps({"id": f"text {i}", "text": text}, ensure_ascii=bool(i)) + "\n"
+        for i, text in enumerate(texts)))
+    (folder / "d.json").write_bytes(b'{"id": "truncated", "tokens": [1, 2\n' + line(4, sequences[4]))
+    good = {**{str(i): tokens for i, tokens in enumerate(sequences)},
+            **{f"text {i}": list(text.encode()) for i, text in enumerate(texts)}}
+    bad = {"a.jsonl:2": (5, "not JSON"), "bad-utf8": (5, "not UTF-8"),
+           "a.jsonl:6": (5, "not an object"), "a.jsonl:7": (5, "id is missing"),
+           "float": (5, "2.5"), "negative": (5, "-1"), "word": (5, "a text"),
+           "large": (5, "4294967296"), "score": (5, "score_from 3"), "nothing": (1, "no tokens"),
+           "token": (2, "token 512 at position 1"), "long": (3, "8193"),
+           "no-tokens": (5, "tokens are missing"), "a.jsonl:17": (5, "longer than 64 MiB"),
+           "truncated": (5, "not JSON")}
+    return folder, good, bad
+
+
+def json_lines(test, model):
+    """A folder of both formats gives the bits of one HDF5 file, and its bad lines are records."""
+    weights = model / "weights.h5"
+    folder, good, bad = mixed_folder(test)
+    as_hdf5 = support.write_inputs(test.folder / "as-hdf5.h5", list(good.values()),
+                                   ids=[name.encode() for name in good])
+    whole = test.folder / "as-hdf5"
+    test.run(1, (weights, as_hdf5), whole, *support.EVERYTHING)
+    expected = support.by_id(whole)
+    arguments = ("--tokenizer", "bytes", *support.EVERYTHING)
+    for num_ranks in (1, 4):
+        out = test.folder / f"mixed-{num_ranks}"
+        result = test.run(num_ranks, (weights, folder), out, *arguments, code=8, seconds=SECONDS)
+        test.check(f"{len(bad)} error records" in result.text, f"not said:\n{result.text}")
+        found = support.by_id(out)
+        test.equal(set(found), {name.encode() for name in (*good, *bad)}, "ids")
+        for name, values in expected.items():
+            for path in values:
+                if not path.startswith("sequences/"):
+                    test.check(found[name][path] == values[path], f"{name}: {path} differs")
+        with h5py.File(out / "results.h5") as file:
+            ids = [name.decode() for name in file["sequences/id"][()]]
+            for name, (status, word) in bad.items():
+                at = ids.index(name)
+                error = file["sequences/error"][at].decode()
+                test.equal(int(file["sequences/status"][at]), status, f"status of {name}")
+                test.check(word in error, f"{name}: \"{word}\" is not in \"{error}\"")
+        test.tetrarch("verify", out)
+    changed_lines(test, weights, test.folder / "as-hdf5", folder, arguments)
+
+
+def changed_lines(test, weights, whole, folder, arguments):
+    """A stopped run goes on with the same lines and tokenizer, and with no others."""
+    out, path = test.folder / "stopped", folder / "d.json"
+    test.run(2, (weights, folder), out, "--tokens-per-microbatch", 1, "--stop-after", "1e-6",
+             *arguments, code=85, seconds=SECONDS)
+    before = path.read_bytes()
+    for what, after in {"another token": before.replace(b"[", b"[7, "),
+                        "a mended line": before.replace(b"[1, 2", b"[1, 2]}")}.items():
+        path.write_bytes(after)
+        refused(test, what, 3, 4, (weights, folder), *arguments, out=out,
+                words=("stopped", "inputs"))
+    path.write_bytes(before)
+    (folder / "c.ndjson").rename(test.folder / "c.ndjson")
+    without = test.folder / "without-tokenizer"
+    test.run(2, (weights, folder), without, "--tokens-per-microbatch", 1, "--stop-after", "1e-6",
+             code=85, seconds=SECONDS)
+    refused(test, "another tokenizer", 2, 4, (weights, folder), "--tokenizer", "bytes",
+            out=without, words=("tokenizer",))
+    (test.folder / "c.ndjson").rename(folder / "c.ndjson")
+    test.tetrarch("verify", out, code=85)
+    test.tetrarch("merge", out, "--keep-parts")
+    test.run(4, (weights, folder), out, *arguments, code=8, seconds=SECONDS)
+    found = support.by_id(out)
+    for name, values in support.by_id(whole).items():
+        test.check(found[name]["logprobs/token"] == values["logprobs/token"],
+                   f"{name} of the resumed run differs")
 
 
 def non_finite(test, model):
@@ -199,6 +324,18 @@ def unusable_folders(test, model):
     refused(test, "read-only run folder", 5, 4, model, out=locked, prefix=prefix, program=program,
             words=("locked",))
     test.launcher = support.TOOLS / "launch.sh"
+    closed = test.folder / "closed"
+    closed.mkdir()
+    hidden = closed / "hidden.jsonl"
+    hidden.write_text('{"id": 1, "tokens": [1, 2]}')
+    how = {"prefix": prefix, "program": program, "words": ("closed", "Permission denied")}
+    writable = test.folder / "writable"
+    writable.mkdir()
+    writable.chmod(0o777)
+    for path, mode in ((hidden, 0), (closed, 0)):
+        path.chmod(mode)
+        refused(test, f"unreadable {path.name}", 3, 0, (model / "weights.h5", closed),
+                out=writable / "run", **how)
     in_the_way = test.folder / "in-the-way"
     in_the_way.write_text("a file")
     refused(test, "a file in the way", 5, 4, model, out=in_the_way, words=("in-the-way",))
@@ -244,7 +381,7 @@ def changed_since_the_start(test, model):
 def body(test):
     model = test.synth("model", "--preset", "tiny", "--layers", 2, "--dtype", "f32")
     support.write_inputs(model / "inputs.h5", support.random_sequences(LENGTHS, VOCAB))
-    for case in (bad_weights, bad_inputs, error_records, non_finite, wrong_grids,
+    for case in (bad_weights, bad_inputs, bad_lines, error_records, json_lines, non_finite, wrong_grids,
                  unusable_folders, second_job, changed_since_the_start):
         case(test, model)
 

@@ -164,8 +164,7 @@ class BadOptions(CommandLine):
                      "4 problems", "--ep 0", "--tpp", '"most"', '"word"')
 
     def test_what_a_later_version_does_is_refused_as_such(self):
-        for option, value in [("chunk-tokens", "512"), ("capacity-factor", "1.25"), ("trace", "d"),
-                              ("top-k-logprobs", "5"), ("tokenizer", "bytes"), ("watchdog", "300"),
+        for option, value in [("trace", "d"), ("watchdog", "300"),
                               ("reproducible", "false")]:
             self.refused(["run", *NEEDED, f"--{option}", value], f"--{option} {value}",
                          "not in this version")

@@ -1,6 +1,8 @@
 // tetrarch run with a fault switched on, which a comparison of results must find.
 //
-//   faulty none|attention-blocks|plain-reduction run [options]
+//   faulty none|attention-blocks|plain-reduction|slow-instance run [options]
+//
+// slow-instance is no fault of the results: the second instance sleeps after each microbatch.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
@@ -9,6 +11,7 @@
 #include <vector>
 
 #include "backend/cpu/kernels/testing.hpp"
+#include "engine/testing.hpp"
 #include "failure.hpp"
 #include "mpi/launcher.hpp"
 #include "options.hpp"
@@ -28,7 +31,11 @@ bool switch_on(const std::string& fault) {
     testing::set_attention_block_shift(mpi::find_launcher().expected_ranks > 1 ? shift : 0);
   else if (fault == "plain-reduction")
     testing::set_plain_reduction(true);
-  return fault == "none" || fault == "attention-blocks" || fault == "plain-reduction";
+  else if (fault == "slow-instance")
+    engine::testing::set_slow_instance(1, 0.5);
+  else
+    return fault == "none";
+  return true;
 }
 
 int run(int argc, char** argv) {
@@ -47,7 +54,8 @@ int main(int argc, char** argv) {
   std::set_terminate(app::end_with_failure);
   storage::h5::be_quiet();
   if (argc < 3 || std::string(argv[2]) != "run" || !switch_on(argv[1])) {
-    std::fputs("usage: faulty none|attention-blocks|plain-reduction run [options]\n", stderr);
+    std::fputs("usage: faulty none|attention-blocks|plain-reduction|slow-instance run [options]\n",
+               stderr);
     return 2;
   }
   return run(argc, argv);

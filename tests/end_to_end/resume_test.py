@@ -13,7 +13,7 @@ COMMIT_ALL = ("--tokens-per-microbatch", 700, "--commit-interval", 0, *support.E
 
 
 def parts(run_folder, ep_rank="*"):
-    return sorted((run_folder / "parts").glob(f"d000-e{ep_rank}-*.h5"))
+    return sorted((run_folder / "parts").glob(f"d[0-9]*-e{ep_rank}-*.h5"))
 
 
 def sequences_in(test, part_files):
@@ -42,10 +42,10 @@ def start(test, model, out, num_ranks, *grid):
                             model / "inputs.h5", "--out", out, *grid, *COMMIT_ALL)
 
 
-def interrupt(test, model, out, num_ranks, *grid, strike):
+def interrupt(test, model, out, num_ranks, *grid, strike, num_parts=PARTS_BEFORE_THE_KILL):
     """Starts a run and strikes it half-way; returns the result."""
     job = start(test, model, out, num_ranks, *grid)
-    wait_for_parts(job, out, PARTS_BEFORE_THE_KILL)
+    wait_for_parts(job, out, num_parts)
     strike(job)
     result = job.wait(30)
     if (out / "results.h5").exists():
@@ -54,9 +54,11 @@ def interrupt(test, model, out, num_ranks, *grid, strike):
     return result
 
 
-def finish(test, model, out, whole, num_ranks, *grid, damaged_part=None):
+def finish(test, model, out, whole, num_ranks, *grid, damaged_part=None, committed_parts=None):
     """The rest on other ranks; what was done is not done again. Returns the output."""
-    committed = sequences_in(test, [part for part in parts(out) if part != damaged_part])
+    if committed_parts is None:
+        committed_parts = [part for part in parts(out) if part != damaged_part]
+    committed = sequences_in(test, committed_parts)
     text = test.run(num_ranks, model, out, *grid, *COMMIT_ALL).text
     done = int(text.split(" done already")[0].split()[-1])
     test.equal(done, committed, "sequences that the log says were done already")

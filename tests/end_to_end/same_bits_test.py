@@ -10,6 +10,7 @@ import support
 LENGTHS = (1, 257, 3, 127, 641, 128, 2, 129, 131, 385, 5, 63, 1, 511)
 GRIDS = ((2, 1), (1, 2), (1, 4), (4, 2), (8, 1), (16, 4))
 TOKENS_PER_MICROBATCH = (1, 700, 8192)  # each sequence alone, some together, all together
+WHOLE = ("--chunk-tokens", 8192)  # same_bits_grids has the chunks; of one token each they take long
 BASE = ("--preset", "tiny", "--layers", 2, "--head-dim", 64, "--vocab", 509)
 
 # name: sizes, grids
@@ -48,7 +49,7 @@ def every_grid_and_microbatch(test, dtype):
     for number, (grid, tokens) in enumerate(cases):
         threads = 2 if grid[0] * grid[1] <= 4 and number % 2 else 1
         hold(test, model, whole, grid, number, "--tokens-per-microbatch", tokens,
-             *support.EVERYTHING, threads=threads)
+             *WHOLE, *support.EVERYTHING, threads=threads)
     one_rank = ("--tokens-per-microbatch", 700, *support.EVERYTHING)
     hold(test, model, whole, (1, 1), "threads", *one_rank, threads=2)
     for pooling in ("mean", "last"):

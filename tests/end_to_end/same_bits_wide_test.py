@@ -2,9 +2,11 @@
 
     same_bits_wide_test.py PROGRAM [--layers 2] [--vocab 4000] [--full]
 
---full holds every case in both dtypes on every grid; --layers 8 --vocab 32000 is the whole model.
+--full holds every case in both dtypes on every grid (dp, pp, ep, tp); --layers 8 --vocab 32000 is the whole model.
 """
 # SPDX-License-Identifier: Apache-2.0
+
+import math
 
 import h5py
 import numpy
@@ -18,13 +20,15 @@ SIZES = ("--hidden", 1024, "--heads", 16, "--kv-heads", 4, "--head-dim", 64, "--
 NUM_EXPERTS = 16
 LENGTHS = (257, 1, 67, 130, 33)
 RARE = 0  # token id that stands once in the inputs
-GRIDS = ((4, 2), (1, 4), (16, 4))
+EP, TP, MAIN, ALL_FOUR = (1, 1, 4, 2), (1, 1, 1, 4), (1, 1, 16, 4), (2, 2, 4, 4)
+GRIDS = (EP, TP, MAIN, ALL_FOUR)
 MICROBATCH = ("--tokens-per-microbatch", 256)
+CAPACITY = ("--capacity-factor", 1.0)
 
 # routing -> grids of a run that is not --full
 CASES = {
-    "bf16": {"skewed": ((4, 2), (16, 4)), "rare": ((4, 2),), "one-expert": ((4, 2),)},
-    "f32": {"skewed": ((1, 4),), "rare": ((4, 2),), "one-expert": ((1, 4),)},
+    "bf16": {"skewed": (EP, MAIN, ALL_FOUR), "rare": (EP,), "one-expert": (EP,)},
+    "f32": {"skewed": (TP,), "rare": (EP,), "one-expert": (TP,)},
 }
 
 
@@ -66,19 +70,36 @@ def hold(test, model, routing, grids):
     test.run(1, model, whole, *support.EVERYTHING, threads=2)
     check_routing(test, routing, whole)
     texts = []
-    for ep, tp in grids:
-        out = model / f"{routing} {ep} {tp}"
-        texts.append(test.run(ep * tp, model, out, "--ep", ep, "--tp", tp, *MICROBATCH,
-                              *support.EVERYTHING, seconds=1200).text)
-        test.same(whole, out, f"{model.name} {routing} ep {ep} x tp {tp}")
+    for grid in grids:
+        texts.append(one_grid(test, model, whole, grid, *MICROBATCH))
     return texts
+
+
+def one_grid(test, model, whole, grid, *arguments):
+    out = model / f"run-{test.num_commands}"
+    text = test.run(math.prod(grid), model, out, *support.grid_options(grid), *arguments,
+                    *support.EVERYTHING, seconds=1200).text
+    test.same(whole, out, f"{model.name} {whole.name}, {grid}")
+    return text
+
+
+def all_four(test, model):
+    """Small microbatches in chunks, and a capacity; of the model as it was last steered."""
+    whole = model / "skewed whole"
+    one_grid(test, model, whole, ALL_FOUR, "--tokens-per-microbatch", 64, "--chunk-tokens", 50)
+    capped = model / "skewed capacity"
+    test.run(1, model, capped, *MICROBATCH, *CAPACITY, *support.EVERYTHING, threads=2)
+    _, dropped = support.routing(capped)
+    test.check((dropped > 0).all(), f"dropped copies: {dropped}")
+    test.differ(whole, capped, "with and without a capacity")
+    one_grid(test, model, capped, ALL_FOUR, *MICROBATCH, *CAPACITY)
 
 
 def top_one(test, sizes):
     """Every copy goes to one expert: the rank that has it receives all, the others nothing."""
     model = test.synth("top-1", *SIZES, *sizes, "--dtype", "bf16", "--top-k", 1, "--layers", 1)
     make_inputs(model / "inputs.h5", test.options.vocab)
-    text = hold(test, model, "one-expert", ((4, 2),))[0]
+    text = hold(test, model, "one-expert", (EP,))[0]
     test.check("extra exchange rounds" in text, f"one round was enough:\n{text}")
     rows = rows_per_expert(model / "one-expert whole")
     test.check((rows[:, 0, 1:] == 0).all(), "another expert has rows")
@@ -91,6 +112,8 @@ def body(test):
         make_inputs(model / "inputs.h5", test.options.vocab)
         for routing, grids in cases.items():
             hold(test, model, routing, GRIDS if test.options.full else grids)
+            if (dtype, routing) == ("bf16", "skewed"):
+                all_four(test, model)
     top_one(test, ("--vocab", test.options.vocab))
 
 

@@ -6,6 +6,8 @@ folder. It ends with exit code 1 on the first difference, and also when it compa
 # SPDX-License-Identifier: Apache-2.0
 
 import argparse
+import itertools
+import json
 import os
 import re
 import shutil
@@ -25,7 +27,13 @@ sys.path.insert(0, str(TOOLS))
 LAUNCHERS = ("OMPI_", "PMIX_", "PMI_", "SLURM_")
 CRASH = re.compile(r"terminate called|Traceback|egmentation|core dumped|received signal|Assert|"
                    r"Backtrace|AddressSanitizer|runtime error|internal defect")
-EVERYTHING = ("--outputs", "logprobs,last_logits,hidden,experts", "--hidden-layers", "all")
+EVERYTHING = ("--outputs", "logprobs,topk,last_logits,hidden,kv,routing,experts",
+              "--hidden-layers", "all")
+
+
+def grid_options(grid):
+    """What `run` is told of a grid (dp, pp, ep, tp); it has math.prod(grid) ranks."""
+    return tuple(itertools.chain(*zip(("--dp", "--pp", "--ep", "--tp"), grid)))
 
 
 class Failed(Exception):
@@ -182,6 +190,17 @@ class Test:
         self.tetrarch("synth", "--out", folder, *arguments)
         return folder
 
+    def imported(self, name, golden, dtype, **keys):
+        """A folder with the weights of a golden's checkpoint, keys of its config.json replaced."""
+        folder = self.folder / name
+        checkpoint = shutil.copytree(SOURCE / "tests/data/goldens" / golden / "model",
+                                     folder / "checkpoint")
+        config = checkpoint / "config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), **keys}))
+        self.tetrarch("import", "--from", checkpoint, "--out", folder / "weights.h5", "--dtype",
+                      dtype)
+        return folder
+
     def copy(self, folder, name):
         return Path(shutil.copytree(folder, self.folder / name))
 
@@ -238,7 +257,8 @@ def by_id(run_folder):
         file.visititems(lambda path, thing: datasets.append(path)
                         if isinstance(thing, h5py.Dataset) else None)
         for path in datasets:
-            if path.split("/")[0] in ("timing", "inputs") or path == "sequences/offsets":
+            if (path.split("/")[0] in ("timing", "inputs", "routing")
+                    or path == "sequences/offsets"):
                 continue
             data = file[path][()]
             per_token = len(data) == offsets[-1]
@@ -246,6 +266,12 @@ def by_id(run_folder):
                 rows = slice(offsets[number], offsets[number + 1]) if per_token else number
                 found.setdefault(name, {})[path] = numpy.asarray(data[rows]).tobytes()
     return found
+
+
+def routing(run_folder):
+    """[layers, E] copies sent to each expert, and [layers] copies dropped."""
+    with h5py.File(run_folder / "results.h5", "r") as file:
+        return file["routing/tokens_per_expert"][()], file["routing/dropped"][()]
 
 
 def main(body, add_options=lambda parser: None):

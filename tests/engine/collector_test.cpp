@@ -23,7 +23,7 @@ plan::ModelSpec odd_spec() {
   return spec;
 }
 
-/// The writer's part holds the sequences 2, 0 and 3 of lengths 4, 3 and 1.
+/// The writer's part holds the sequences 0, 2 and 3 of lengths 3, 4 and 1.
 struct CollectorTest : ::testing::Test {
   CollectorTest() {
     folder.on_root([&] {
@@ -35,16 +35,24 @@ struct CollectorTest : ::testing::Test {
       storage::write_inputs(folder / "inputs.h5", given);
     });
     inputs.emplace(storage::InputSet::open({folder / "inputs.h5"}, 38, 64));
-    batch = model::batch_of({4, 3, 1}, std::vector<std::int32_t>(8));
-    const std::int64_t sequences[] = {2, 0, 3};
+    batch = model::batch_of({3, 4, 1}, std::vector<std::int32_t>(8));
+    const std::int64_t sequences[] = {0, 2, 3};
     for (std::size_t i = 0; i < 3; ++i)
       batch.rows[i].sequence = sequences[i];
-    home = batch.home(world.size(), world.rank());
+    model::spread_evenly(batch, world.size());
+    home = batch.home(world.rank());
     for (std::int64_t row = 0; row < 8; ++row)
-      scores.logprob.push_back(-0.5f * static_cast<float>(row));
-    scores.logprob[0] = scores.logprob[4] = scores.logprob[7] = base::failed_value();
-    scores.is_greedy = {1, 0, 1, 1, 1, 1, 0, 1};
-    outputs.last_logits = outputs.hidden = outputs.experts = true;
+      scores.next_logprob.push_back(-0.5f * static_cast<float>(row + 1));
+    for (const std::size_t last : {2u, 6u, 7u})
+      scores.next_logprob[last] = base::failed_value();
+    scores.is_greedy = {1, 0, 1, 0, 1, 1, 1, 1};
+    for (std::uint32_t i = 0; i < 16; ++i) {
+      scores.top_id.push_back(i);
+      scores.top_logprob.push_back(-0.25f * static_cast<float>(i));
+    }
+    outputs.last_logits = outputs.hidden = outputs.experts = outputs.routing = true;
+    outputs.kv = outputs.topk = true;
+    outputs.top_k_logprobs = 2;
     outputs.hidden_layers = {-1, 1};
   }
 
@@ -68,42 +76,70 @@ struct CollectorTest : ::testing::Test {
     if (topology.is_writer())
       writer.emplace(storage::PartOptions{folder.path(), uuid, 1, 0, 0},
                      storage::results_layout(outputs, spec));
-    Collector collector(spec, outputs, topology, stage.context.compute, stage.timeline,
+    plan::Plan plan;
+    plan.model = spec;
+    plan.reduction_shards = model::Stage::reduction_shards;
+    plan.grid = grid;
+    plan.outputs = outputs;
+    plan.depth = model::whole_depth(spec);
+    Collector collector(plan, topology, stage.context.compute, stage.timeline,
                         writer ? &*writer : nullptr);
-    collector.begin(batch, *inputs);
+    const std::vector<plan::SequenceLength> sequences{{0, 3}, {2, 4}, {3, 1}};
+    collector.begin(sequences, *inputs);
+    collector.begin_pass(batch);
     for (const std::int64_t layer : {-1, 0, 1}) {
-      if (layer == 0) feed_experts(collector);
+      if (layer == 0) feed_layer(collector);
       std::vector<float> rows = hidden_rows(layer, home);
-      collector.hidden(layer, {rows.data(), base::DType::f32, 1, home.size(), 16});
+      collector.hidden(layer, batch, {rows.data(), base::DType::f32, 1, home.size(), 16});
     }
     std::vector<std::int32_t> flags(static_cast<std::size_t>(home.size()), 1);
     if (home.contains(bad_row)) flags[static_cast<std::size_t>(bad_row - home.begin)] = 0;
-    collector.finite({flags.data(), base::DType::i32, 1, home.size(), 1});
-    collector.scores(scores);
-    feed_logits(collector, 0, 2);  // in two calls, as chunks come
-    feed_logits(collector, 2, 1);
+    collector.finite(batch, {flags.data(), base::DType::i32, 1, home.size(), 1});
+    feed_logits(collector, {0, 1});  // in two calls, as chunks come
+    feed_logits(collector, {2});
+    collector.scores(batch, scores);
     storage::TimingRow timing;
     timing.rank = world.rank();
     timing.set_phase("head");
     collector.end(std::span(&timing, 1));
+    collector.flush();
     if (writer) writer->close();
     world.barrier();
   }
-  void feed_experts(Collector& collector) {
-    std::vector<std::int32_t> ids;
-    for (std::int64_t row = home.begin; row < home.end; ++row)
+  /// Keys and values of this rank's heads: hundreds tell the row, units the column.
+  void feed_layer(Collector& collector) {
+    const std::int64_t first = stage.context.local.kv_heads.begin * spec.head_size;
+    const std::int64_t columns = stage.context.local.kv_heads.size() * spec.head_size;
+    std::vector<float> key, value;
+    for (std::int64_t row = 0; row < 8; ++row)
+      for (std::int64_t column = first; column < first + columns; ++column) {
+        key.push_back(static_cast<float>(100 * row + column));
+        value.push_back(-key.back());
+      }
+    collector.kv(0, {key.data(), base::DType::f32, 1, 8, columns},
+                 {value.data(), base::DType::f32, 1, 8, columns});
+    std::vector<std::int32_t> ids, count(16, 0);
+    for (std::int64_t row = home.begin; row < home.end; ++row) {
       ids.insert(ids.end(),
                  {static_cast<std::int32_t>(row % 8), static_cast<std::int32_t>(7 - row % 8)});
-    collector.experts(0, {ids.data(), base::DType::i32, 1, home.size(), 2});
+      ++count[static_cast<std::size_t>(2 * (row % 8))];
+      ++count[static_cast<std::size_t>(2 * (7 - row % 8) + 1)];
+    }
+    model::Routing routing;
+    routing.expert_id = {ids.data(), base::DType::i32, 1, home.size(), 2};
+    routing.count = {count.data(), base::DType::i32, 1, 1, 16};
+    routing.num_dropped = world.rank() + 1;
+    collector.experts(0, routing);
   }
-  void feed_logits(Collector& collector, std::int64_t first, std::int64_t count) {
+  void feed_logits(Collector& collector, const std::vector<std::int64_t>& runs) {
     const std::int64_t begin = stage.context.local.vocab.front().begin,
                        columns = stage.context.local.vocab_count();
     std::vector<float> values;
-    for (std::int64_t run = first; run < first + count; ++run)
+    for (const std::int64_t run : runs)
       for (std::int64_t i = 0; i < columns; ++i)
         values.push_back(logit(run, begin + i));
-    collector.last_logits(first, {values.data(), base::DType::f32, 1, count, columns});
+    collector.last_logits(batch, runs,
+                          {values.data(), base::DType::f32, 1, std::ssize(runs), columns});
   }
 
   std::string part() const {
@@ -154,21 +190,56 @@ TEST_F(CollectorTest, LogitsOfAllRanksStandSideBySide) {
   EXPECT_EQ(read<float>("/last_logits", base::DType::f32, 3 * 38), expected);
 }
 
+TEST_F(CollectorTest, KeysOfAllRanksStandSideBySide) {
+  collect();
+
+  if (!topology.is_writer()) return;
+  const auto key = read<float>("/kv/00/k", base::DType::f32, 8 * 16),
+             value = read<float>("/kv/00/v", base::DType::f32, 8 * 16);
+  for (std::int64_t row = 0; row < 8; ++row)
+    for (std::int64_t column = 0; column < 16; ++column) {
+      const auto at = static_cast<std::size_t>(row * 16 + column);
+      EXPECT_EQ(key[at], static_cast<float>(100 * row + column));
+      EXPECT_EQ(value[at], -key[at]);
+    }
+}
+
+TEST_F(CollectorTest, CountsOfAllRanksAreAddedUp) {
+  collect();
+
+  if (!topology.is_writer()) return;
+  EXPECT_EQ(read<std::uint64_t>("/routing/tokens_per_expert", base::DType::u64, 8),
+            std::vector<std::uint64_t>(8, 2));  // each of 8 rows once in each slot
+  const auto ranks = static_cast<std::uint64_t>(world.size());
+  EXPECT_EQ(read<std::uint64_t>("/routing/dropped", base::DType::u64, 1),
+            std::vector<std::uint64_t>{ranks * (ranks + 1) / 2});
+}
+
+TEST_F(CollectorTest, LikelyTokensStandAtTheRowThatPredictsThem) {
+  collect();
+
+  if (!topology.is_writer()) return;
+  EXPECT_EQ(read<std::uint32_t>("/topk/ids", base::DType::u32, 16), scores.top_id);
+  EXPECT_EQ(read<float>("/topk/logprobs", base::DType::f32, 16), scores.top_logprob);
+}
+
 TEST_F(CollectorTest, SumsBeginWhereTheInputsSay) {
   collect();
 
   if (!topology.is_writer()) return;
-  // sequence 2 from position 2: rows 2, 3; sequence 0 from 1 (nothing predicts 0): rows 5, 6
+  // sequence 0 from 1 (nothing predicts 0): rows 0, 1; sequence 2 from position 2: rows 4, 5
   EXPECT_EQ(read<double>("/logprobs/sum", base::DType::f64, 3),
-            (std::vector<double>{-2.5, -5.5, 0}));
+            (std::vector<double>{-1.5, -5.5, 0}));
   EXPECT_EQ(read<std::uint64_t>("/logprobs/count", base::DType::u64, 3),
             (std::vector<std::uint64_t>{2, 2, 0}));
   EXPECT_EQ(read<std::uint8_t>("/logprobs/is_greedy", base::DType::u8, 3),
-            (std::vector<std::uint8_t>{1, 0, 1}));
+            (std::vector<std::uint8_t>{0, 1, 1}));
   const std::vector<float> token = read<float>("/logprobs/token", base::DType::f32, 8);
-  for (std::size_t row = 0; row < 8; ++row)
-    EXPECT_EQ(std::bit_cast<std::uint32_t>(token[row]),
-              std::bit_cast<std::uint32_t>(scores.logprob[row]));
+  for (std::size_t row = 0; row < 8; ++row) {
+    const bool is_first = row == 0 || row == 3 || row == 7;
+    const float expected = is_first ? base::failed_value() : scores.next_logprob[row - 1];
+    EXPECT_EQ(std::bit_cast<std::uint32_t>(token[row]), std::bit_cast<std::uint32_t>(expected));
+  }
 }
 
 TEST_F(CollectorTest, EverySequenceIsListedWithItsStatus) {
@@ -177,9 +248,9 @@ TEST_F(CollectorTest, EverySequenceIsListedWithItsStatus) {
   if (!topology.is_writer()) return;
   const std::vector<storage::PartEntry> entries = storage::read_part(part(), uuid);
   ASSERT_EQ(entries.size(), 3u);
-  EXPECT_EQ(entries[0].sequence, 2);
-  EXPECT_EQ(entries[0].length, 4);
-  EXPECT_EQ(entries[1].sequence, 0);
+  EXPECT_EQ(entries[0].sequence, 0);
+  EXPECT_EQ(entries[0].length, 3);
+  EXPECT_EQ(entries[1].sequence, 2);
   EXPECT_EQ(entries[2].token_row, 7);
   for (const storage::PartEntry& entry : entries)
     EXPECT_EQ(entry.status, storage::SequenceStatus::ok);
@@ -200,7 +271,7 @@ TEST_F(CollectorTest, ARowThatIsNotFiniteMarksItsSequenceAlone) {
 }
 
 TEST_F(CollectorTest, AScoreThatIsNotFiniteMarksItsSequenceAlone) {
-  scores.logprob[1] =
+  scores.next_logprob[3] =
       -std::numeric_limits<float>::infinity();  // before score_from: bad all the same
 
   collect();
@@ -208,8 +279,8 @@ TEST_F(CollectorTest, AScoreThatIsNotFiniteMarksItsSequenceAlone) {
   if (!topology.is_writer()) return;
   const std::vector<storage::PartEntry> entries = storage::read_part(part(), uuid);
   ASSERT_EQ(entries.size(), 3u);
-  EXPECT_EQ(entries[0].status, storage::SequenceStatus::not_finite);
-  EXPECT_EQ(entries[1].status, storage::SequenceStatus::ok);
+  EXPECT_EQ(entries[0].status, storage::SequenceStatus::ok);
+  EXPECT_EQ(entries[1].status, storage::SequenceStatus::not_finite);
 }
 
 TEST_F(CollectorTest, PooledRowsAreOneForEachSequence) {
@@ -219,7 +290,7 @@ TEST_F(CollectorTest, PooledRowsAreOneForEachSequence) {
 
   if (!topology.is_writer()) return;
   std::vector<float> expected;
-  for (const plan::Range rows : {plan::Range{0, 4}, plan::Range{4, 7}, plan::Range{7, 8}})
+  for (const plan::Range rows : {plan::Range{0, 3}, plan::Range{3, 7}, plan::Range{7, 8}})
     for (std::int64_t column = 0; column < 16; ++column) {
       float sum = 0;
       for (std::int64_t row = rows.begin; row < rows.end; ++row)

@@ -30,8 +30,8 @@ struct LoaderTest : ::testing::Test {
     const storage::WeightsFile weights = storage::WeightsFile::open(path);
     const Topology topology = make_topology(stage.grid, stage.world, *stage.backend);
     report = {};
-    return load_shard(weights, verify, stage.context.local, topology, stage.world, *stage.backend,
-                      stage.timeline, report);
+    return load_shard(weights, verify, stage.context.local, model::whole_depth(stage.spec),
+                      topology, stage.world, *stage.backend, stage.timeline, report);
   }
 
   /// Every grid of the ranks, of a model with a kv head per shard and of one whose ranks share it.

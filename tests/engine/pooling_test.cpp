@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/pooling.hpp"
 
+#include <algorithm>
 #include <numeric>
 
 #include <gtest/gtest.h>
@@ -27,16 +28,23 @@ std::vector<float> rows_of(std::int64_t count) {
   return rows;
 }
 
+/// Sequences one after another, each in pieces of so many rows.
 std::vector<float> pool(Pooling pooling, const std::vector<std::int64_t>& of,
                         std::vector<float> rows, std::int64_t piece) {
-  Pooler pooler;
-  pooler.begin(pooling, of, columns);
+  Pooler pooler(pooling);
   std::vector<float> finished;
-  const std::int64_t total = std::ssize(rows) / columns;
-  for (std::int64_t begin = 0; begin < total; begin += piece)
-    pooler.add(
-        {rows.data() + begin * columns, DType::f32, 1, std::min(piece, total - begin), columns},
-        finished);
+  float* at = rows.data();
+  for (std::int64_t sequence = 0; sequence < std::ssize(of); ++sequence) {
+    const std::int64_t length = of[static_cast<std::size_t>(sequence)];
+    for (std::int64_t first = 0; first < length; first += piece) {
+      const std::int64_t count = std::min(piece, length - first);
+      const std::span<const float> pooled =
+          pooler.add({sequence, first, count, length}, {at, DType::f32, 1, count, columns});
+      EXPECT_EQ(pooled.empty(), first + count < length);
+      finished.insert(finished.end(), pooled.begin(), pooled.end());
+      at += count * columns;
+    }
+  }
   return finished;
 }
 
@@ -115,26 +123,33 @@ TEST(Pooling, Bf16RowsArePooledInF32) {
   std::vector<base::bf16> rows;
   for (int i = 0; i < 4 * columns; ++i)
     rows.push_back(base::to_bf16(static_cast<float>(i % columns) + (i < columns ? 0.5f : 1.0f)));
-  Pooler pooler;
-  pooler.begin(Pooling::mean, {4}, columns);
-  std::vector<float> finished;
+  Pooler pooler(Pooling::mean);
 
-  pooler.add({rows.data(), DType::bf16, 1, 4, columns}, finished);
+  const std::span<const float> pooled =
+      pooler.add({0, 0, 4, 4}, {rows.data(), DType::bf16, 1, 4, columns});
 
-  EXPECT_EQ(finished, (std::vector<float>{0.875f, 1.875f, 2.875f, 3.875f, 4.875f}));
+  EXPECT_EQ(std::vector<float>(pooled.begin(), pooled.end()),
+            (std::vector<float>{0.875f, 1.875f, 2.875f, 3.875f, 4.875f}));
 }
 
-TEST(Pooling, ItBeginsAnewWithEachMicrobatch) {
-  Pooler pooler;
-  std::vector<float> finished, rows(2 * columns, 7.0f);
-  pooler.begin(Pooling::mean, {3}, columns);
-  pooler.add({rows.data(), DType::f32, 1, 2, columns}, finished);
-  EXPECT_TRUE(finished.empty());
+TEST(Pooling, SequencesMayComeInTurns) {
+  std::vector<float> a = rows_of(200), b = rows_of(150);
+  std::ranges::reverse(b);
+  Pooler pooler(Pooling::mean);
+  const auto add = [&](std::int64_t sequence, std::vector<float>& rows, std::int64_t first,
+                       std::int64_t count) {
+    const std::span<const float> pooled =
+        pooler.add({sequence, first, count, std::ssize(rows) / columns},
+                   {rows.data() + first * columns, DType::f32, 1, count, columns});
+    return std::vector<float>(pooled.begin(), pooled.end());
+  };
 
-  pooler.begin(Pooling::mean, {2}, columns);
-  pooler.add({rows.data(), DType::f32, 1, 2, columns}, finished);
+  add(7, a, 0, 90);
+  add(3, b, 0, 60);
+  const std::vector<float> whole_a = add(7, a, 90, 110), whole_b = add(3, b, 60, 90);
 
-  EXPECT_EQ(finished, std::vector<float>(columns, 7.0f));
+  EXPECT_EQ(whole_a, pool(Pooling::mean, {200}, a, 200));
+  EXPECT_EQ(whole_b, pool(Pooling::mean, {150}, b, 150));
 }
 
 }  // namespace

@@ -42,6 +42,20 @@ TEST(Prepare, EveryProductOfThePresetsIsAnnounced) {
   }
 }
 
+TEST(Prepare, ProductsOfDenseLayersAreAnnouncedWhereThereAreAny) {
+  plan::ModelSpec spec = plan::preset("tiny");
+  spec.is_moe[1] = false;
+  spec.dense_ffn = 96;
+  for (const std::int64_t shards : {1, 2, 4}) {
+    std::set<Sizes> announced;
+    for (const backend::WholeWeight& weight : whole_weights(spec, shards))
+      announced.insert({weight.outputs, weight.inputs});
+
+    EXPECT_EQ(announced, products_of(spec, shards)) << shards;
+    EXPECT_TRUE(announced.contains({96, 64}));
+  }
+}
+
 TEST(Prepare, KeysAndValuesHaveAsManySlicesAsTheirHeadsAllow) {
   plan::ModelSpec spec = plan::preset("tiny");
   spec.num_kv_heads = 2;

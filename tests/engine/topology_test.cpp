@@ -22,8 +22,9 @@ std::vector<std::int32_t> members(backend::Communicator& comm, std::int32_t rank
 std::vector<plan::Grid> grids_of(int size) {
   std::vector<plan::Grid> grids;
   for (int dp = 1; dp <= size; ++dp)
-    for (int ep = 1; dp * ep <= size; ++ep)
-      if (size % (dp * ep) == 0) grids.push_back({dp, 1, ep, size / (dp * ep)});
+    for (int pp = 1; dp * pp <= size; ++pp)
+      for (int ep = 1; dp * pp * ep <= size; ++ep)
+        if (size % (dp * pp * ep) == 0) grids.push_back({dp, pp, ep, size / (dp * pp * ep)});
   return grids;
 }
 
@@ -38,7 +39,12 @@ TEST_F(TopologyTest, ThePlaceIsThePlans) {
 
     EXPECT_EQ(topology.grid, grid);
     EXPECT_EQ(plan::rank_of(grid, topology.place), world.rank());
-    EXPECT_EQ(topology.is_writer(), topology.place.tp == 0);
+    EXPECT_EQ(topology.is_writer(), topology.writer_rank() == world.rank());
+    EXPECT_EQ(topology.is_writer(), topology.place.tp == 0 && topology.place.pp == grid.pp - 1);
+    EXPECT_EQ(world.sum(topology.is_leader()), grid.dp);
+    EXPECT_EQ(world.sum(topology.is_writer()), grid.dp * grid.ep);
+    EXPECT_EQ(topology.pp->size(), grid.pp);
+    EXPECT_EQ(topology.pp->rank(), topology.place.pp);
     EXPECT_EQ(topology.cart.tp().rank(), topology.place.tp);
     EXPECT_EQ(topology.cart.ep().rank(), topology.place.ep);
   }
@@ -48,7 +54,8 @@ TEST_F(TopologyTest, CommunicatorsJoinThoseThatDifferInOneCoordinate) {
   for (const plan::Grid& grid : grids_of(world.size())) {
     const Topology topology = make_topology(grid, world, *backend);
     const auto rank_at = [&](int ep, int tp) {
-      return static_cast<std::int32_t>(plan::rank_of(grid, {topology.place.dp, 0, ep, tp}));
+      return static_cast<std::int32_t>(
+          plan::rank_of(grid, {topology.place.dp, topology.place.pp, ep, tp}));
     };
     std::vector<std::int32_t> tp, ep, stage;
     for (int e = 0; e < grid.ep; ++e) {

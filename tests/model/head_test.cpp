@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <optional>
 
 #include <gtest/gtest.h>
@@ -143,11 +144,11 @@ struct HeadStep {
     put(stage, rows, normed);
     return head_step(
         stage.context, shard, normed, request,
-        [&](std::int64_t first_run, const backend::Tensor& logits) {
+        [&](std::span<const std::int64_t> runs, const backend::Tensor& logits) {
           const std::vector<float> values = floats_of(stage, logits);
           for (std::int64_t i = 0; i < logits.rows; ++i)
-            last[first_run + i].assign(values.begin() + i * logits.columns,
-                                       values.begin() + (i + 1) * logits.columns);
+            last[runs[static_cast<std::size_t>(i)]].assign(
+                values.begin() + i * logits.columns, values.begin() + (i + 1) * logits.columns);
         },
         *workspace);
   }
@@ -160,29 +161,29 @@ struct HeadStep {
 };
 
 void expect_scores(HeadStep& step, const TokenScores& scores, double size = 1) {
-  ASSERT_EQ(std::ssize(scores.logprob), step.batch.num_tokens());
+  ASSERT_EQ(std::ssize(scores.next_logprob), step.batch.num_tokens());
   std::int64_t row = 0;
   for (const SequenceRows& run : step.batch.rows)
     for (std::int64_t i = 0; i < run.count; ++i, ++row) {
       const auto at = static_cast<std::size_t>(row);
-      if (i == 0) {
-        EXPECT_TRUE(std::isnan(scores.logprob[at]));
+      const std::int32_t next = i + 1 < run.count ? step.batch.token[at + 1] : run.next_token;
+      if (next < 0) {
+        EXPECT_TRUE(std::isnan(scores.next_logprob[at]));
         EXPECT_EQ(scores.is_greedy[at], 1);
         continue;
       }
-      const std::vector<double> logits = step.logits(row - 1, size);
-      const auto target = static_cast<std::size_t>(step.batch.token[at]);
-      const double expected = log_softmax(logits, target);
-      EXPECT_NEAR(scores.logprob[at], expected, 1e-6 * (1 + std::abs(expected))) << row;
+      const std::vector<double> logits = step.logits(row, size);
+      const double expected = log_softmax(logits, static_cast<std::size_t>(next));
+      EXPECT_NEAR(scores.next_logprob[at], expected, 1e-6 * (1 + std::abs(expected))) << row;
       const auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
-      EXPECT_EQ(scores.is_greedy[at], best == step.batch.token[at]) << row;
+      EXPECT_EQ(scores.is_greedy[at], best == next) << row;
     }
 }
 
-TEST(Head, ScoresAreTheLogSoftmaxOfTheRowBefore) {
+TEST(Head, ScoresAreTheLogSoftmaxAtTheNextToken) {
   HeadStep step({5, 1, 9, 2});
 
-  const TokenScores scores = step.run({.logprobs = true});
+  const TokenScores scores = step.run({.logprobs = true, .last_logits = false, .top_k = 0});
 
   expect_scores(step, scores);
   EXPECT_TRUE(step.last.empty());
@@ -191,22 +192,24 @@ TEST(Head, ScoresAreTheLogSoftmaxOfTheRowBefore) {
 TEST(Head, LargeLogitsKeepTheirPrecision) {
   HeadStep step({11});
 
-  const TokenScores scores = step.run({.logprobs = true}, 1024);
+  const TokenScores scores = step.run({.logprobs = true, .last_logits = false, .top_k = 0}, 1024);
 
   expect_scores(step, scores, 1024);
 }
 
 TEST(Head, ChunksOfAnySizeGiveTheSameBits) {
   HeadStep whole({5, 1, 9, 2});
-  const TokenScores expected = whole.run({.logprobs = true, .last_logits = true});
+  const TokenScores expected = whole.run({.logprobs = true, .last_logits = true, .top_k = 3});
   for (const std::int64_t chunk : {1, 2, 5}) {
     HeadStep step({5, 1, 9, 2}, chunk);
 
-    const TokenScores found = step.run({.logprobs = true, .last_logits = true});
+    const TokenScores found = step.run({.logprobs = true, .last_logits = true, .top_k = 3});
 
-    for (std::size_t i = 0; i < expected.logprob.size(); ++i)
-      EXPECT_EQ(std::bit_cast<std::uint32_t>(found.logprob[i]),
-                std::bit_cast<std::uint32_t>(expected.logprob[i]));
+    EXPECT_EQ(found.top_id, expected.top_id);
+    EXPECT_EQ(found.top_logprob, expected.top_logprob);
+    for (std::size_t i = 0; i < expected.next_logprob.size(); ++i)
+      EXPECT_EQ(std::bit_cast<std::uint32_t>(found.next_logprob[i]),
+                std::bit_cast<std::uint32_t>(expected.next_logprob[i]));
     EXPECT_EQ(found.is_greedy, expected.is_greedy);
     EXPECT_EQ(step.last, whole.last);
   }
@@ -215,9 +218,9 @@ TEST(Head, ChunksOfAnySizeGiveTheSameBits) {
 TEST(Head, LastLogitsAreThoseAfterEachSequencesEnd) {
   HeadStep step({5, 1, 9});
 
-  const TokenScores scores = step.run({.last_logits = true});
+  const TokenScores scores = step.run({.logprobs = false, .last_logits = true, .top_k = 0});
 
-  EXPECT_TRUE(scores.logprob.empty());
+  EXPECT_TRUE(scores.next_logprob.empty());
   ASSERT_EQ(step.last.size(), 3u);
   const std::int64_t first = step.stage.context.local.vocab.front().begin;
   std::int64_t end = 0;
@@ -233,12 +236,65 @@ TEST(Head, LastLogitsAreThoseAfterEachSequencesEnd) {
 TEST(Head, EqualLogitsAreGreedyForTheLowestIdAlone) {
   HeadStep step({4});
   step.batch.token = {5, 0, 1, 36};  // rows of zeros predict every token alike
+  begin(step.stage, step.batch, *step.workspace);
 
-  const TokenScores scores = step.run({.logprobs = true}, 0);
+  const TokenScores scores = step.run({.logprobs = true, .last_logits = false, .top_k = 0}, 0);
 
-  EXPECT_EQ(scores.is_greedy, (std::vector<std::uint8_t>{1, 1, 0, 0}));
-  for (std::size_t i = 1; i < 4; ++i)
-    EXPECT_FLOAT_EQ(scores.logprob[i], static_cast<float>(-std::log(37.0)));
+  EXPECT_EQ(scores.is_greedy, (std::vector<std::uint8_t>{1, 0, 0, 1}));
+  for (std::size_t i = 0; i < 3; ++i)
+    EXPECT_FLOAT_EQ(scores.next_logprob[i], static_cast<float>(-std::log(37.0)));
+}
+
+TEST(Head, LikelyTokensComeByFallingLogProbabilityThenRisingId) {
+  HeadStep step({5, 1, 9});
+  constexpr std::int64_t k = 6;
+
+  const TokenScores scores = step.run({.logprobs = false, .last_logits = false, .top_k = k});
+
+  EXPECT_TRUE(scores.next_logprob.empty());
+  ASSERT_EQ(std::ssize(scores.top_id), 15 * k);
+  for (std::int64_t row = 0; row < 15; ++row) {
+    const std::vector<double> logits = step.logits(row);
+    std::vector<std::uint32_t> order(37);
+    std::iota(order.begin(), order.end(), 0u);
+    std::ranges::stable_sort(
+        order, [&](std::uint32_t a, std::uint32_t b) { return logits[a] > logits[b]; });
+    for (std::int64_t i = 0; i < k; ++i) {
+      const auto at = static_cast<std::size_t>(row * k + i);
+      EXPECT_EQ(scores.top_id[at], order[static_cast<std::size_t>(i)]) << row << " " << i;
+      EXPECT_NEAR(scores.top_logprob[at], log_softmax(logits, scores.top_id[at]), 1e-5);
+    }
+  }
+}
+
+TEST(Head, AllTokensCanBeAskedFor) {
+  HeadStep step({3});
+
+  const TokenScores scores = step.run({.logprobs = false, .last_logits = false, .top_k = 37});
+
+  ASSERT_EQ(scores.top_id.size(), 3u * 37);
+  for (std::size_t row = 0; row < 3; ++row) {
+    std::vector<std::uint32_t> ids(
+        scores.top_id.begin() + static_cast<std::ptrdiff_t>(row * 37),
+        scores.top_id.begin() + static_cast<std::ptrdiff_t>(row * 37 + 37));
+    std::ranges::sort(ids);
+    for (std::uint32_t id = 0; id < 37; ++id)
+      EXPECT_EQ(ids[id], id);
+  }
+}
+
+TEST(Head, ARunInTheMiddleScoresTheTokenThatComesNext) {
+  HeadStep step({4, 3});
+  step.batch.rows[0].length = 9;
+  step.batch.rows[0].next_token = 21;
+  begin(step.stage, step.batch, *step.workspace);
+
+  const TokenScores scores = step.run({.logprobs = true, .last_logits = true, .top_k = 0});
+
+  expect_scores(step, scores);
+  EXPECT_FALSE(std::isnan(scores.next_logprob[3]));
+  EXPECT_EQ(step.last.size(), 1u);  // the first run's sequence goes on
+  EXPECT_EQ(step.last.count(1), 1u);
 }
 
 TEST(Head, NothingWantedIsNothingDone) {
@@ -246,15 +302,15 @@ TEST(Head, NothingWantedIsNothingDone) {
 
   const TokenScores scores = step.run({});
 
-  EXPECT_TRUE(scores.logprob.empty() && scores.is_greedy.empty() && step.last.empty());
+  EXPECT_TRUE(scores.next_logprob.empty() && scores.is_greedy.empty() && step.last.empty());
 }
 
 TEST(Head, NoTokensAreNoScores) {
   HeadStep step({});
 
-  const TokenScores scores = step.run({.logprobs = true, .last_logits = true});
+  const TokenScores scores = step.run({.logprobs = true, .last_logits = true, .top_k = 0});
 
-  EXPECT_TRUE(scores.logprob.empty() && step.last.empty());
+  EXPECT_TRUE(scores.next_logprob.empty() && step.last.empty());
 }
 
 TEST(Head, TheFinalNormDividesByTheRootMeanSquare) {

@@ -42,6 +42,11 @@ inline std::vector<plan::Grid> grids_of(int ranks) {
   return grids;
 }
 
+/// Everything is wanted.
+inline plan::Depth whole_depth(const plan::ModelSpec& spec) {
+  return {spec.num_layers, plan::RowsWanted::all, false, true, true};
+}
+
 /// Collective over all ranks of the test.
 struct Stage {
   static constexpr std::int64_t reduction_shards = 4;
@@ -73,8 +78,9 @@ struct Stage {
         std::accumulate(part_tokens.begin(), part_tokens.end(), std::int64_t{0});
     extents.max_part_tokens = *std::max_element(part_tokens.begin(), part_tokens.end());
     extents.max_home_tokens = (extents.max_part_tokens + grid.tp - 1) / grid.tp;
-    extents.max_part_sequences = extents.max_sequence_length = extents.max_part_tokens;
-    return plan::plan_memory(spec, reduction_shards, grid, place, extents, round_factor);
+    extents.max_sequence_length = extents.max_cache_tokens = extents.max_part_tokens;
+    return plan::plan_memory(spec, reduction_shards, grid, place,
+                             {extents, whole_depth(spec), spec.vocab_size, true, round_factor});
   }
 
   mpi::Communicator world = mpi::everyone();
@@ -121,7 +127,8 @@ inline std::vector<std::byte> local_bytes(const plan::TensorSpec& tensor, const 
 }
 
 inline ModelShard make_shard(const Stage& stage, const WeightValue& value) {
-  ShardBuilder builder(stage.spec, stage.context.local, *stage.backend);
+  ShardBuilder builder(stage.spec, stage.context.local,
+                       plan::held_by(whole_depth(stage.spec), 1, 0), *stage.backend);
   for (const plan::TensorSpec& tensor : plan::tensors_of(stage.spec, Stage::reduction_shards)) {
     const plan::Shard shard = plan::shard_of(tensor, stage.grid, stage.place);
     for (std::int64_t expert = shard.experts.begin; expert < shard.experts.end; ++expert)
@@ -130,18 +137,19 @@ inline ModelShard make_shard(const Stage& stage, const WeightValue& value) {
   return builder.take();
 }
 
-/// A part of one sequence per length.
+/// A part of one whole sequence per length, not yet spread over tp ranks.
 inline MicroBatch batch_of(const std::vector<std::int64_t>& lengths,
                            std::vector<std::int32_t> tokens) {
   MicroBatch batch;
   for (const std::int64_t length : lengths)
-    batch.rows.push_back({std::ssize(batch.rows), 0, length});
+    batch.rows.push_back({std::ssize(batch.rows), 0, length, length});
   batch.token = std::move(tokens);
   return batch;
 }
 
-inline void begin(const Stage& stage, const MicroBatch& batch, Workspace& workspace) {
-  workspace.begin(batch, stage.spec.hidden_size, stage.spec.dtype, stage.grid.tp, stage.place.tp);
+inline void begin(const Stage& stage, MicroBatch& batch, Workspace& workspace) {
+  spread_evenly(batch, stage.grid.tp);
+  workspace.begin(batch, stage.spec.hidden_size, stage.spec.dtype, stage.place.tp);
 }
 
 /// Elements of an f32 or bf16 tensor on the host, and back.

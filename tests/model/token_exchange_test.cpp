@@ -113,6 +113,7 @@ class Exchanging {
     Routing& routing = workspace_.routing;
     routing.expert_id = tensor(BufferName::expert_ids, base::DType::i32, home(), k);
     routing.gate_weight = tensor(BufferName::gate_weights, base::DType::f32, home(), k);
+    routing.num_copies = home() * k;
     routing.order = tensor(BufferName::send_order, base::DType::i32, home() * k, 1);
     routing.position = tensor(BufferName::send_position, base::DType::i32, home(), k);
     routing.count = tensor(BufferName::counts, base::DType::i32, stage_.world.size(),
@@ -284,7 +285,7 @@ TEST(TokenExchange, TiedTokensGoToTheLowestExperts) {
         });
     Workspace workspace(stage.memory(parts, 1.0), *stage.backend);
     const std::int64_t count = parts[static_cast<std::size_t>(stage.place.ep)];
-    const MicroBatch batch =
+    MicroBatch batch =
         batch_of({count}, std::vector<std::int32_t>(static_cast<std::size_t>(count)));
     begin(stage, batch, workspace);
     put(stage, std::vector<float>(static_cast<std::size_t>(workspace.residual().elements()), 2.0f),

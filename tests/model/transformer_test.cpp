@@ -58,18 +58,27 @@ double router_weight(const std::vector<plan::TensorSpec>& tensors, std::int64_t 
 /// Keeps what passed by on this rank, in order.
 struct Witness final : Observer {
   explicit Witness(const Stage& at) : stage(at) {}
-  void hidden(std::int64_t layer, const backend::Tensor& home) override {
+  void hidden(std::int64_t layer, const MicroBatch& batch, const backend::Tensor& home) override {
+    EXPECT_EQ(batch.home(stage.place.tp).size(), home.rows);
     seen.push_back("hidden " + std::to_string(layer));
     rows.push_back(floats_of(stage, home));
   }
-  void experts(std::int64_t layer, const backend::Tensor& expert_id) override {
-    seen.push_back("experts " + std::to_string(layer));
-    expert_ids = integers_of(stage, expert_id);
+  void kv(std::int64_t layer, const backend::Tensor& key, const backend::Tensor& value) override {
+    seen.push_back("kv " + std::to_string(layer));
+    keys = floats_of(stage, key);
+    EXPECT_EQ(value.rows, key.rows);
   }
-  void last_logits(std::int64_t, const backend::Tensor& logits) override {
+  void experts(std::int64_t layer, const Routing& routing) override {
+    seen.push_back("experts " + std::to_string(layer));
+    expert_ids = integers_of(stage, routing.expert_id);
+  }
+  void last_logits(const MicroBatch& batch, std::span<const std::int64_t> runs,
+                   const backend::Tensor& logits) override {
+    EXPECT_EQ(std::ssize(runs), logits.rows);
+    EXPECT_LT(runs.back(), std::ssize(batch.rows));
     num_last += logits.rows;
   }
-  void finite(const backend::Tensor& flag) override {
+  void finite(const MicroBatch&, const backend::Tensor& flag) override {
     seen.emplace_back("finite");
     flags = integers_of(stage, flag);
   }
@@ -77,6 +86,7 @@ struct Witness final : Observer {
   const Stage& stage;
   std::vector<std::string> seen;
   std::vector<std::vector<float>> rows;
+  std::vector<float> keys;
   std::vector<std::int32_t> expert_ids, flags;
   std::int64_t num_last = 0;
 };
@@ -96,10 +106,11 @@ struct Forward {
     begin(stage, batch, *workspace);
   }
   void run() {
-    const Transformer transformer(stage.context, shard, 16, *stage.backend);
+    const Transformer transformer(stage.context, shard, depth, {0, 1}, 16, *stage.backend);
     transformer.embed(*workspace, witness);
-    extra_rounds = transformer.run_layers({0, 1}, *workspace, witness);
-    scores = transformer.finish({.logprobs = true, .last_logits = true}, *workspace, witness);
+    extra_rounds = transformer.run_layers(*workspace, witness);
+    scores = transformer.finish({.logprobs = true, .last_logits = true, .top_k = 0}, *workspace,
+                                witness);
   }
   std::int32_t token(std::int64_t home_row) const {
     return batch.token[static_cast<std::size_t>(workspace->home().begin + home_row)];
@@ -110,6 +121,7 @@ struct Forward {
   }
 
   Stage stage;
+  plan::Depth depth = whole_depth(stage.spec);
   ModelShard shard;
   Witness witness;
   MicroBatch batch;
@@ -196,8 +208,8 @@ TEST(Transformer, TheObserverSeesEachStepInOrder) {
 
     forward.run();
 
-    EXPECT_EQ(forward.witness.seen, (std::vector<std::string>{"hidden -1", "experts 0", "hidden 0",
-                                                              "hidden 1", "finite"}));
+    EXPECT_EQ(forward.witness.seen, (std::vector<std::string>{"hidden -1", "kv 0", "experts 0",
+                                                              "hidden 0", "finite", "hidden 1"}));
     EXPECT_EQ(forward.witness.num_last, 2);
   });
 }
@@ -240,16 +252,50 @@ TEST(Transformer, TheFinalStreamIsNormed) {
   });
 }
 
-TEST(Transformer, ScoresBeginAtTheSecondTokenOfASequence) {
+TEST(Transformer, EachRowScoresTheTokenAfterIt) {
   on_every_grid([](const plan::Grid& grid) {
     Forward forward(grid);
 
     forward.run();
 
-    const auto second = static_cast<std::size_t>(3 + forward.stage.place.ep);
-    ASSERT_EQ(forward.scores.logprob.size(), second + 4);
-    for (std::size_t i = 0; i < second + 4; ++i)
-      EXPECT_EQ(std::isnan(forward.scores.logprob[i]), i == 0 || i == second) << i;
+    const auto last = static_cast<std::size_t>(2 + forward.stage.place.ep);
+    ASSERT_EQ(forward.scores.next_logprob.size(), last + 5);
+    for (std::size_t i = 0; i < last + 5; ++i)
+      EXPECT_EQ(std::isnan(forward.scores.next_logprob[i]), i == last || i == last + 4) << i;
+  });
+}
+
+TEST(Transformer, OnlyWantedRowsPassTheDeepestLayer) {
+  on_every_grid([](const plan::Grid& grid) {
+    Forward whole(grid, busy_experts), narrow(grid, busy_experts);
+    narrow.depth.rows = plan::RowsWanted::predicting;
+
+    whole.run();
+    narrow.run();
+
+    // all keys, and of the rows those that are not a sequence's last
+    EXPECT_EQ(narrow.witness.keys, whole.witness.keys);
+    const std::int64_t first = whole.workspace->home().begin;
+    std::vector<float> expected;
+    for (std::int64_t row = 0; row < whole.workspace->home().size(); ++row) {
+      const std::int64_t last = 2 + whole.stage.place.ep;
+      if (first + row == last || first + row == last + 4) continue;
+      expected.insert(expected.end(), whole.witness.rows[1].begin() + row * 16,
+                      whole.witness.rows[1].begin() + (row + 1) * 16);
+    }
+    EXPECT_EQ(narrow.witness.rows[1], expected);
+    EXPECT_EQ(narrow.scores.next_logprob.size(), whole.scores.next_logprob.size() - 2);
+  });
+}
+
+TEST(Transformer, WhereNoRowIsWantedKeysAreAllThereIs) {
+  on_every_grid([](const plan::Grid& grid) {
+    Forward forward(grid);
+    forward.depth = {1, plan::RowsWanted::none, false, false, false};
+
+    forward.run();
+
+    EXPECT_EQ(forward.witness.seen, (std::vector<std::string>{"hidden -1", "kv 0"}));
   });
 }
 

@@ -18,7 +18,7 @@ float place_of_element(const plan::TensorSpec& tensor, std::int64_t expert, std:
 ModelShard shard_at(const plan::ModelSpec& spec, const plan::Grid& grid, const plan::Place& place,
                     backend::Backend& backend, const std::string& without = "") {
   const plan::LocalSizes local = plan::local_sizes(spec, 4, grid, place);
-  ShardBuilder builder(spec, local, backend);
+  ShardBuilder builder(spec, local, plan::held_by(whole_depth(spec), 1, 0), backend);
   std::vector<plan::TensorSpec> tensors = plan::tensors_of(spec, 4);
   std::ranges::reverse(tensors);  // any order will do
   for (const plan::TensorSpec& tensor : tensors) {
@@ -130,14 +130,50 @@ TEST_F(WeightsTest, ExpertsOfTwoMatricesHaveNoGate) {
   EXPECT_EQ(shard.layers[0].up.size(), 8u);
 }
 
+plan::ModelSpec with_dense_layer(plan::ModelSpec spec) {
+  spec.num_layers = 2;
+  plan::set_derived(spec);
+  spec.qk_norm = plan::QkNorm::per_head;
+  spec.is_moe = {true, false};
+  spec.dense_ffn = 40;
+  return spec;
+}
+
+TEST_F(WeightsTest, ADenseLayerHasTheRanksPartOfOneFfn) {
+  const plan::Grid grid{1, 1, 4, 2};
+  const ModelShard shard =
+      shard_at(with_dense_layer(stage.spec), grid, {0, 0, 1, 1}, *stage.backend);
+  const LayerWeights& dense = shard.layers.at(1);
+
+  expect_shape(*dense.dense_gate, 20, 16);
+  expect_shape(*dense.dense_up, 20, 16);
+  ASSERT_EQ(dense.dense_down.size(), 2u);
+  expect_shape(*dense.dense_down[1], 16, 10);
+  EXPECT_TRUE(dense.gate.empty() && dense.up.empty() && dense.down.empty());
+  EXPECT_EQ(dense.router, nullptr);
+  EXPECT_EQ(shard.layers[0].dense_up, nullptr);
+  EXPECT_EQ(shard.layers[0].up.size(), 2u);
+  EXPECT_EQ(dense.q_norm.tensor.columns, 4);
+  EXPECT_EQ(dense.k_norm.tensor.columns, 4);
+}
+
+TEST_F(WeightsTest, WithoutHeadNormsTheyAreAbsent) {
+  const ModelShard shard = shard_at(stage.spec, {}, {}, *stage.backend);
+
+  EXPECT_TRUE(shard.layers[0].q_norm.tensor.is_absent());
+  EXPECT_TRUE(shard.layers[0].k_norm.tensor.is_absent());
+}
+
 TEST_F(WeightsTest, AMissingTensorIsNoticed) {
-  for (const plan::TensorSpec& tensor : plan::tensors_of(stage.spec, 4))
-    EXPECT_THROW(shard_at(stage.spec, {}, {}, *stage.backend, tensor.path), base::InternalError)
-        << tensor.path;
+  for (const plan::ModelSpec& spec : {stage.spec, with_dense_layer(stage.spec)})
+    for (const plan::TensorSpec& tensor : plan::tensors_of(spec, 4))
+      EXPECT_THROW(shard_at(spec, {}, {}, *stage.backend, tensor.path), base::InternalError)
+          << tensor.path;
 }
 
 TEST_F(WeightsTest, TooFewBytesAreRefused) {
-  ShardBuilder builder(stage.spec, stage.context.local, *stage.backend);
+  ShardBuilder builder(stage.spec, stage.context.local,
+                       plan::held_by(whole_depth(stage.spec), 1, 0), *stage.backend);
   const plan::TensorSpec embed = plan::tensors_of(stage.spec, 4).front();
 
   EXPECT_THROW(builder.add(embed, 0, std::vector<std::byte>(64)), base::InternalError);

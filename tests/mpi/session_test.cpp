@@ -15,6 +15,7 @@ TEST(Session, IsActiveAndMayBeCalledFromThreadsInTurn) {
   EXPECT_TRUE(Session::is_active());
   EXPECT_NE(initialized, 0);
   EXPECT_GE(provided, MPI_THREAD_SERIALIZED);
+  EXPECT_EQ(Session::has_threads(), provided == MPI_THREAD_MULTIPLE);
 }
 
 TEST(Session, TheLibraryNamesItselfInOneShortLine) {

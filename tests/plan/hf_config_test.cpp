@@ -1,4 +1,4 @@
-// Both generations of Mixtral's config.json are read alike; what is not computed is refused.
+// Both generations of config.json are read alike; what is not computed is refused.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/hf_config.hpp"
 
@@ -129,22 +129,22 @@ TEST(HfConfig, DTypesAreReadAsWhatHoldsThem) {
 }
 
 TEST(HfConfig, AnotherFamilyIsRefusedByNameAlone) {
-  expect_says(refusal_of(version_4_with("model_type", "qwen3_moe")),
-              "model_type = \"qwen3_moe\" is not computed by this version");
+  expect_says(refusal_of(version_4_with("model_type", "qwen2_moe")),
+              "model_type = \"qwen2_moe\" is not computed by this version");
   expect_says(refusal_of(Json::object()), "model_type is missing");
   expect_says(refusal_of(Json::array()), "expected an object");
 }
 
 TEST(HfConfig, WhatIsNotComputedIsRefusedByName) {
-  const Json yarn = {{"rope_type", "yarn"}, {"factor", 4.0}};
-  const Json old_linear = {{"type", "linear"}, {"factor", 2.0}};
+  const Json longrope = {{"rope_type", "longrope"}, {"factor", 4.0}};
+  const Json old_dynamic = {{"type", "dynamic"}, {"factor", 2.0}};
   const Json by_kind = {{"full_attention", {{"rope_theta", 1e6}}}};
 
-  expect_says(refusal_of(version_4_with("rope_scaling", yarn)),
-              "rope_scaling.rope_type = \"yarn\"");
-  expect_says(refusal_of(version_4_with("rope_scaling", old_linear)),
-              "rope_scaling.type = \"linear\"");
-  expect_says(refusal_of(version_4_with("rope_parameters", yarn)), "rope_parameters.rope_type");
+  expect_says(refusal_of(version_4_with("rope_scaling", longrope)),
+              "rope_scaling.rope_type = \"longrope\"");
+  expect_says(refusal_of(version_4_with("rope_scaling", old_dynamic)),
+              "rope_scaling.type = \"dynamic\"");
+  expect_says(refusal_of(version_4_with("rope_parameters", longrope)), "rope_parameters.rope_type");
   expect_says(refusal_of(version_4_with("rope_parameters", by_kind)), "by kind of layer");
   expect_says(refusal_of(version_4_with("partial_rotary_factor", 0.5)), "partial_rotary_factor");
   expect_says(refusal_of(version_4_with("hidden_act", "relu")), "hidden_act = \"relu\"");
@@ -152,6 +152,169 @@ TEST(HfConfig, WhatIsNotComputedIsRefusedByName) {
   expect_says(refusal_of(version_4_with("torch_dtype", "float8_e4m3fn")), "torch_dtype");
   expect_says(refusal_of(version_4_with("quantization_config", {{"quant_method", "fp8"}})),
               "quantization_config");
+}
+
+TEST(HfConfig, EveryTypeOfRopeIsReadInBothGenerations) {
+  struct Case {
+    Json parameters;
+    RopeType type;
+    RopeScaling scaling;
+  };
+  const std::vector<Case> cases = {
+      {{{"rope_type", "linear"}, {"factor", 2.5}}, RopeType::linear, {.factor = 2.5}},
+      {{{"rope_type", "llama3"},
+        {"factor", 8.0},
+        {"low_freq_factor", 1.0},
+        {"high_freq_factor", 4.0},
+        {"original_max_position_embeddings", 64}},
+       RopeType::llama3,
+       {.factor = 8, .orig_max = 64, .low_freq_factor = 1, .high_freq_factor = 4}},
+      {{{"rope_type", "yarn"}, {"factor", 4.0}},  // orig_max: max_position_embeddings
+       RopeType::yarn,
+       {.factor = 4, .orig_max = 256}},
+      {{{"rope_type", "yarn"},
+        {"factor", nullptr},
+        {"original_max_position_embeddings", 64},
+        {"beta_fast", 24},
+        {"beta_slow", nullptr},
+        {"truncate", false},
+        {"attention_factor", 1.5},
+        {"mscale", 0.5},
+        {"mscale_all_dim", 0.25}},
+       RopeType::yarn,
+       {.factor = 4,
+        .orig_max = 64,
+        .beta_fast = 24,
+        .truncate = false,
+        .attention_factor = 1.5,
+        .mscale = 0.5,
+        .mscale_all_dim = 0.25}}};
+  for (const Case& expected : cases) {
+    Json old_style = expected.parameters;
+    old_style["type"] = old_style["rope_type"];
+    old_style.erase("rope_type");
+    Json five = version_5();
+    five["rope_parameters"].update(expected.parameters);
+    for (const Json& config : {version_4_with("rope_scaling", old_style), five}) {
+      const ModelSpec spec = from_hugging_face(config, "config.json");
+
+      EXPECT_EQ(spec.rope_type, expected.type) << config["rope_scaling"];
+      EXPECT_EQ(spec.rope_scaling, expected.scaling) << config;
+      EXPECT_DOUBLE_EQ(spec.rope_theta, 1e6);
+    }
+  }
+}
+
+TEST(HfConfig, TheOriginalLengthBesideTheDictionaryCountsMoreThanInside) {
+  Json config = version_4_with(
+      "rope_scaling",
+      {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32}});
+  config["original_max_position_embeddings"] = 48;
+
+  EXPECT_EQ(from_hugging_face(config, "config.json").rope_scaling.orig_max, 48);
+}
+
+TEST(HfConfig, AScaledRopeThatSaysTooLittleOrTwiceIsRefused) {
+  const Json linear = {{"rope_type", "linear"}, {"factor", 2.0}};
+  Json twice = version_4_with("rope_scaling", linear);
+  twice["rope_parameters"] = linear;
+
+  expect_says(refusal_of(twice), "rope_scaling and rope_parameters are both given");
+  expect_says(refusal_of(version_4_with("rope_scaling", {{"rope_type", "linear"}})),
+              "rope_scaling.factor is missing");
+  expect_says(
+      refusal_of(version_4_with("rope_scaling", {{"rope_type", "llama3"}, {"factor", 8.0}})),
+      "rope_scaling.low_freq_factor is missing");
+  expect_says(
+      refusal_of(version_4_with("rope_scaling",
+                                {{"rope_type", "yarn"}, {"factor", 2.0}, {"attention_factor", 0}})),
+      "rope_scaling.attention_factor = 0");
+}
+
+// Qwen/Qwen3-30B-A3B as published.
+Json qwen() {
+  return Json::parse(R"({
+    "architectures": ["Qwen3MoeForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+    "bos_token_id": 151643, "decoder_sparse_step": 1, "eos_token_id": 151645, "head_dim": 128,
+    "hidden_act": "silu", "hidden_size": 2048, "initializer_range": 0.02,
+    "intermediate_size": 6144, "max_position_embeddings": 40960, "max_window_layers": 48,
+    "mlp_only_layers": [], "model_type": "qwen3_moe", "moe_intermediate_size": 768,
+    "norm_topk_prob": true, "num_attention_heads": 32, "num_experts": 128,
+    "num_experts_per_tok": 8, "num_hidden_layers": 48, "num_key_value_heads": 4,
+    "output_router_logits": false, "rms_norm_eps": 1e-06, "rope_scaling": null,
+    "rope_theta": 1000000.0, "router_aux_loss_coef": 0.001, "sliding_window": null,
+    "tie_word_embeddings": false, "torch_dtype": "bfloat16", "transformers_version": "4.51.0",
+    "use_cache": true, "use_sliding_window": false, "vocab_size": 151936})");
+}
+
+ModelSpec qwen_with(const char* key, const Json& value) {
+  Json config = qwen();
+  config[key] = value;
+  return from_hugging_face(config, "config.json");
+}
+
+TEST(HfConfig, ThePublishedQwenIsThePreset) {
+  EXPECT_EQ(from_hugging_face(qwen(), "config.json"), preset("qwen3-30b-a3b"));
+}
+
+TEST(HfConfig, AbsentKeysMeanTheDefaultsOfQwensClass) {
+  const ModelSpec spec = from_hugging_face(Json{{"model_type", "qwen3_moe"}}, "config.json");
+
+  EXPECT_EQ(spec.num_layers, 24);
+  EXPECT_EQ(spec.head_size, 64);
+  EXPECT_EQ(spec.num_kv_heads, 4);
+  EXPECT_EQ(spec.num_experts, 128);
+  EXPECT_EQ(spec.top_k, 8);
+  EXPECT_EQ(spec.expert_ffn, 768);
+  EXPECT_EQ(spec.dense_ffn, 0);
+  EXPECT_EQ(spec.max_position, 32768);
+  EXPECT_DOUBLE_EQ(spec.norm_eps, 1e-6);
+  EXPECT_DOUBLE_EQ(spec.rope_theta, 1e4);
+  EXPECT_EQ(spec.router_renorm, RouterRenorm::none);
+}
+
+TEST(HfConfig, QwensOptionsAreRead) {
+  EXPECT_EQ(qwen_with("norm_topk_prob", false).router_renorm, RouterRenorm::none);
+  EXPECT_TRUE(qwen_with("tie_word_embeddings", true).tied_embeddings);
+  EXPECT_EQ(qwen_with("head_dim", nullptr).head_size, 64);
+  EXPECT_EQ(qwen_with("mlp_only_layers", nullptr).dense_ffn, 0);
+}
+
+TEST(HfConfig, LayersWithoutExpertsAreListedOrBetweenTheSteps) {
+  Json config = qwen();
+  config["num_hidden_layers"] = 6;
+  config["decoder_sparse_step"] = 2;
+  config["mlp_only_layers"] = {3, 99};
+
+  const ModelSpec spec = from_hugging_face(config, "config.json");
+
+  EXPECT_EQ(spec.is_moe, (std::vector<bool>{false, true, false, false, false, true}));
+  EXPECT_EQ(spec.dense_ffn, 6144);
+}
+
+TEST(HfConfig, QwensWindowHoldsOnlyWhereItIsSwitchedOn) {
+  Json config = qwen();
+  config["sliding_window"] = 4096;
+  const ModelSpec off = from_hugging_face(config, "config.json");
+  config["use_sliding_window"] = true;
+  const ModelSpec on = from_hugging_face(config, "config.json");
+  config.erase("sliding_window");
+  const ModelSpec by_default = from_hugging_face(config, "config.json");
+
+  EXPECT_EQ(off.window, std::vector<std::int64_t>(48, 0));
+  EXPECT_EQ(on.window, std::vector<std::int64_t>(48, 4096));
+  EXPECT_EQ(by_default.window, std::vector<std::int64_t>(48, 4096));
+}
+
+TEST(HfConfig, WhatIsNotComputedOfQwenIsRefusedByName) {
+  const auto message = [](const char* key, const Json& value) {
+    return refusal(ExitCode::weights, [&] { qwen_with(key, value); });
+  };
+
+  expect_says(message("attention_bias", true), "attention_bias = true");
+  expect_says(message("decoder_sparse_step", 0), "decoder_sparse_step = 0");
+  expect_says(message("mlp_only_layers", "all"), "mlp_only_layers");
+  expect_says(message("moe_intermediate_size", 0), "moe.expert_ffn = 0");
 }
 
 TEST(HfConfig, HostileNumbersAreRefusedBeforeTheySizeAnything) {
@@ -195,15 +358,41 @@ TEST(HfConfig, EveryTensorHasItsSourceInTheSameOrder) {
   }
 }
 
+using Names = std::vector<std::string>;
+
+std::vector<Names> pieces_of(const ModelSpec& spec, const std::string& path) {
+  for (const TensorSource& source : tensor_sources(spec))
+    if (source.path == path) return source.pieces;
+  return {{"no such tensor"}};
+}
+
+TEST(HfConfig, QwensTensorsHaveItsNames) {
+  Json config = qwen();
+  config["num_hidden_layers"] = 2;
+  config["mlp_only_layers"] = {0};
+  const ModelSpec spec = from_hugging_face(config, "config.json");
+  const auto pieces = [&](const std::string& path) { return pieces_of(spec, path); };
+
+  EXPECT_EQ(pieces("/layers/01/q_norm").at(0), (Names{"model.layers.1.self_attn.q_norm.weight"}));
+  EXPECT_EQ(pieces("/layers/00/k_norm").at(0), (Names{"model.layers.0.self_attn.k_norm.weight"}));
+  EXPECT_EQ(pieces("/layers/01/router").at(0), (Names{"model.layers.1.mlp.gate.weight"}));
+  EXPECT_EQ(pieces("/layers/00/router").at(0), (Names{"no such tensor"}));
+  EXPECT_EQ(pieces("/layers/01/gate").size(), 128u);
+  EXPECT_EQ(pieces("/layers/01/gate").at(7),
+            (Names{"model.layers.1.mlp.experts.7.gate_proj.weight"}));
+  EXPECT_EQ(pieces("/layers/01/up").at(0), (Names{"model.layers.1.mlp.experts.0.up_proj.weight"}));
+  EXPECT_EQ(pieces("/layers/01/down").at(127),
+            (Names{"model.layers.1.mlp.experts.127.down_proj.weight"}));
+  EXPECT_EQ(pieces("/layers/00/gate"),
+            (std::vector<Names>{{"model.layers.0.mlp.gate_proj.weight"}}));
+  EXPECT_EQ(pieces("/layers/00/up"), (std::vector<Names>{{"model.layers.0.mlp.up_proj.weight"}}));
+  EXPECT_EQ(pieces("/layers/00/down"),
+            (std::vector<Names>{{"model.layers.0.mlp.down_proj.weight"}}));
+}
+
 TEST(HfConfig, ExpertTensorsHaveTheNamesOfBothGenerations) {
-  const std::vector<TensorSource> sources =
-      tensor_sources(from_hugging_face(version_4(), "config.json"));
-  const auto pieces = [&](const std::string& path) {
-    for (const TensorSource& source : sources)
-      if (source.path == path) return source.pieces;
-    return std::vector<std::vector<std::string>>{{"no such tensor"}};
-  };
-  using Names = std::vector<std::string>;
+  const ModelSpec spec = from_hugging_face(version_4(), "config.json");
+  const auto pieces = [&](const std::string& path) { return pieces_of(spec, path); };
 
   EXPECT_EQ(pieces("/layers/01/gate").at(7),
             (Names{"model.layers.1.block_sparse_moe.experts.7.w1.weight",

@@ -4,7 +4,10 @@
 
 #include <limits>
 #include <set>
+#include <sstream>
+#include <string>
 #include <tuple>
+#include <vector>
 
 #include "support.hpp"
 
@@ -57,25 +60,32 @@ TEST(Layout, AGridIsNamedByWhatIsNotOne) {
   EXPECT_EQ(to_string(Grid{2, 3, 16, 4}), "dp 2 x pp 3 x ep 16 x tp 4");
 }
 
-TEST(Layout, TheSmallestTpThatUsesAllRanksIsChosen) {
+TEST(Layout, NothingGivenIsTheSmallestTpThenTheLargestEpThenDp) {
   EXPECT_EQ(choose(1, {}), (Grid{1, 1, 1, 1}));
   EXPECT_EQ(choose(8, {}), (Grid{1, 1, 8, 1}));
   EXPECT_EQ(choose(16, {}), (Grid{1, 1, 16, 1}));
-  EXPECT_EQ(choose(32, {}), (Grid{1, 1, 16, 2}));
-  EXPECT_EQ(choose(64, {}), (Grid{1, 1, 16, 4}));
+  EXPECT_EQ(choose(24, {}), (Grid{3, 1, 8, 1}));
+  EXPECT_EQ(choose(64, {}), (Grid{4, 1, 16, 1}));
+  EXPECT_EQ(choose(7, {}), (Grid{7, 1, 1, 1}));
 }
 
 TEST(Layout, WhatIsGivenIsKept) {
-  GridRequest tp_given, ep_given, all_given;
-  tp_given.tp = 4;
-  ep_given.ep = 4;
-  all_given.dp = all_given.pp = 1;
-  all_given.ep = 2;
-  all_given.tp = 4;
+  EXPECT_EQ(choose(8, {.tp = 4}), (Grid{1, 1, 2, 4}));
+  EXPECT_EQ(choose(8, {.ep = 4}), (Grid{2, 1, 4, 1}));
+  EXPECT_EQ(choose(12, {.pp = 3}), (Grid{1, 3, 4, 1}));
+  EXPECT_EQ(choose(16, {.dp = 2}), (Grid{2, 1, 8, 1}));
+  EXPECT_EQ(choose(8, {.dp = 1, .pp = 1, .ep = 2, .tp = 4}), (Grid{1, 1, 2, 4}));
+  EXPECT_EQ(choose(24, {.dp = 3, .pp = 2, .ep = 2, .tp = 2}), (Grid{3, 2, 2, 2}));
+}
 
-  EXPECT_EQ(choose(8, tp_given), (Grid{1, 1, 2, 4}));
-  EXPECT_EQ(choose(8, ep_given), (Grid{1, 1, 4, 2}));
-  EXPECT_EQ(choose(8, all_given), (Grid{1, 1, 2, 4}));
+TEST(Layout, EpUsesTheRestExactlyWhenDpIsGiven) {
+  EXPECT_EQ(choose(32, {.dp = 1}), (Grid{1, 1, 16, 2}));  // ep 32 divides no 16 experts
+  EXPECT_EQ(choose(64, {.dp = 2, .pp = 2}), (Grid{2, 2, 16, 1}));
+
+  const std::string message = refusal_of(10, {.dp = 2});
+
+  expect_says(message, "10 ranks cannot all have a place (given dp 2;");
+  expect_says(message, "Start 2, 4, 8, 16, 32, 64, 128 ranks.");
 }
 
 TEST(Layout, TpGrowsUntilMemoryFits) {
@@ -90,68 +100,110 @@ TEST(Layout, TpGrowsUntilMemoryFits) {
   EXPECT_EQ(grid_at(10), (Grid{1, 1, 2, 4}));  // none fits: the one that needs least
 }
 
-TEST(Layout, TheReasonSaysWhatWasGiven) {
-  GridRequest request;
-  request.tp = 4;
+TEST(Layout, MemoryIsAskedOfTheWholeGrid) {
+  std::vector<Grid> asked;
 
-  const ChosenGrid chosen = choose_grid(preset("tiny"), 4, 8, request, 0, no_bytes);
+  choose_grid(preset("tiny"), 4, 64, {.pp = 2}, 1, [&](const Grid& grid) {
+    asked.push_back(grid);
+    return std::int64_t{2};
+  });
 
-  expect_says(chosen.reason, "ep 2 x tp 4");
-  expect_says(chosen.reason, "given tp 4");
+  EXPECT_EQ(asked, (std::vector<Grid>{{2, 2, 16, 1}, {1, 2, 16, 2}, {1, 2, 8, 4}}));
+}
+
+TEST(Layout, TheReasonSaysWhatWasGivenWhatWasChosenAndWhy) {
+  const auto reason = [](const GridRequest& request, std::int64_t limit) {
+    return choose_grid(preset("tiny"), 4, 32, request, limit, no_bytes).reason;
+  };
+
+  EXPECT_EQ(reason({.dp = 2, .pp = 1, .ep = 4, .tp = 4}, 0),
+            "dp 2 x ep 4 x tp 4 (given dp 2, pp 1, ep 4, tp 4)");
+  EXPECT_EQ(reason({.tp = 4}, 0),
+            "ep 8 x tp 4 (given tp 4; the largest ep that divides 16 experts, the rest dp, pp 1 "
+            "unless given)");
+  EXPECT_EQ(reason({.dp = 2, .pp = 2}, 1),
+            "dp 2 x pp 2 x ep 8 x tp 1 (given dp 2, pp 2; the smallest tp that fits memory, the "
+            "rest ep)");
+}
+
+TEST(Layout, AChoiceThatFitsNoMemorySaysSo) {
+  const ChosenGrid chosen =
+      choose_grid(preset("tiny"), 4, 8, {}, 1, [](const Grid&) { return std::int64_t{2}; });
+
+  expect_says(chosen.reason, "no tp fits memory");
 }
 
 TEST(Layout, ANumberOfRanksWithoutAGridIsRefusedWithThoseThatHaveOne) {
-  const std::string message = refusal_of(24, {});
+  const std::string message = refusal_of(24, {.dp = 1});
 
-  expect_says(message, "24 ranks");
+  expect_says(message, "24 ranks cannot all have a place (given dp 1;");
+  expect_says(message, "ep divides num_experts = 16, tp divides reduction_shards = 4");
   expect_says(message, "Start 1, 2, 4, 8, 16, 32, 64 ranks.");
 }
 
 TEST(Layout, RankCountsThatAreNamedRespectWhatIsGiven) {
-  GridRequest request;
-  request.tp = 4;
+  expect_says(refusal_of(2, {.dp = 1, .tp = 4}), "Start 4, 8, 16, 32, 64 ranks.");
+  expect_says(refusal_of(9, {.pp = 2}), "Start 2, 4, 6, 8, 10, 12, 14, 16 ranks.");
+  expect_says(refusal_of(70, {.ep = 16}), "Start 16, 32, 48, 64, 80, 96, 112, 128 ranks.");
+  expect_says(refusal_of(5, {.dp = 3, .pp = 1, .ep = 2, .tp = 2}), "Start 12 ranks.");
+}
 
-  const std::string message = refusal_of(2, request);
+TEST(Layout, EveryNamedNumberOfRanksWorks) {
+  const std::vector<GridRequest> requests{
+      {}, {.dp = 3}, {.pp = 3}, {.ep = 8}, {.tp = 4}, {.dp = 2, .ep = 4}, {.pp = 4, .tp = 2}};
+  int refused = 0;
+  for (const GridRequest& request : requests)
+    for (int num_ranks = 1; num_ranks <= 70; ++num_ranks)
+      try {
+        const Grid grid = choose(num_ranks, request);
 
-  expect_says(message, "Start 4, 8, 16, 32, 64 ranks.");
+        EXPECT_EQ(grid.size(), num_ranks);
+        EXPECT_NO_THROW(check_grid(preset("tiny"), 4, grid, num_ranks));
+      } catch (const base::UsageError& error) {
+        ++refused;
+        const std::string message = error.what();
+        std::istringstream counts(message.substr(message.rfind("Start ") + 6));
+        int named = 0;
+        char comma = 0;
+        for (int count = 0; counts >> count; counts >> comma, ++named)
+          EXPECT_EQ(choose(count, request).size(), count) << message;
+        EXPECT_GT(named, 0) << message;
+      }
+  EXPECT_GT(refused, 100);
 }
 
 TEST(Layout, SizesThatBreakARuleAreRefusedWithThoseThatDoNot) {
-  GridRequest ep_3, tp_3, zero_ep, negative_tp;
-  ep_3.ep = 3;
-  tp_3.tp = 3;
-  zero_ep.ep = 0;
-  negative_tp.tp = -1;
-
-  expect_says(refusal_of(3, ep_3), "--ep 3 does not divide num_experts = 16");
-  expect_says(refusal_of(3, ep_3), "Use 1, 2, 4, 8, 16.");
-  expect_says(refusal_of(3, tp_3), "--tp 3 does not divide reduction_shards = 4");
-  expect_says(refusal_of(3, tp_3), "Use 1, 2, 4.");
-  expect_says(refusal_of(1, zero_ep), "--ep 0 is not a positive number");
-  expect_says(refusal_of(1, negative_tp), "--tp -1 is not a positive number");
+  expect_says(refusal_of(3, {.ep = 3}), "--ep 3 does not divide num_experts = 16");
+  expect_says(refusal_of(3, {.ep = 3}), "Use 1, 2, 4, 8, 16.");
+  expect_says(refusal_of(3, {.tp = 3}), "--tp 3 does not divide reduction_shards = 4");
+  expect_says(refusal_of(3, {.tp = 3}), "Use 1, 2, 4.");
+  expect_says(refusal_of(1, {.ep = 0}), "--ep 0 is not a positive number");
+  expect_says(refusal_of(1, {.tp = -1}), "--tp -1 is not a positive number");
 }
 
-TEST(Layout, WhatComesLaterIsRefusedByName) {
-  GridRequest dp_2, pp_2;
-  dp_2.dp = 2;
-  pp_2.pp = 2;
-
-  expect_says(refusal_of(2, dp_2), "--dp 2 is not possible in this version");
-  expect_says(refusal_of(2, pp_2), "--pp 2 is not possible in this version");
+TEST(Layout, MoreStagesThanLayersAreRefused) {
+  expect_says(refusal_of(5, {.pp = 5}),
+              "--pp 5 is more than num_layers = 4 (each stage holds at least one layer). "
+              "Use 1 to 4.");
+  EXPECT_EQ(choose(4, {.pp = 4}), (Grid{1, 4, 1, 1}));
+  expect_says(refusal_of(1, {.pp = 0}), "--pp 0 is not a positive number");
+  expect_says(refusal_of(1, {.dp = -2}), "--dp -2 is not a positive number");
 }
 
-TEST(Layout, AGivenGridOfAnotherSizeIsRefused) {
-  GridRequest request;
-  request.ep = 4;
-  request.tp = 2;
+TEST(Layout, AGridOfAnotherSizeIsRefused) {
+  const auto message = [](const Grid& grid) {
+    return refusal(ExitCode::usage, [&] { check_grid(preset("tiny"), 4, grid, 4); });
+  };
 
-  expect_says(refusal_of(4, request), "makes 8 ranks, but 4 were started");
+  expect_says(message({1, 1, 4, 2}), "ep 4 x tp 2 makes 8 ranks, but 4 were started");
+  expect_says(message({2, 2, 1, 2}), "dp 2 x pp 2 x ep 1 x tp 2 makes 8 ranks");
+  expect_says(message({1 << 30, 1, 1, 4}), "makes 4294967296 ranks");
 }
 
 TEST(Layout, AllBrokenRulesStandInOneMessage) {
   const int most = std::numeric_limits<int>::max();
   const std::string message = refusal(ExitCode::usage, [&] {
-    check_grid(preset("tiny"), 4, Grid{most, most, most, most}, 64);
+    check_grid(preset("tiny"), 4, Grid{0, most, most, most}, 64);
   });
 
   for (const char* option : {"--dp", "--pp", "--ep", "--tp"})
@@ -159,9 +211,42 @@ TEST(Layout, AllBrokenRulesStandInOneMessage) {
 }
 
 TEST(Layout, AdmittedGridsPassTheCheck) {
-  for (const int ep : {1, 2, 4, 8, 16})
-    for (const int tp : {1, 2, 4})
-      EXPECT_NO_THROW(check_grid(preset("tiny"), 4, Grid{1, 1, ep, tp}, ep * tp));
+  for (const int dp : {1, 2, 3})
+    for (const int pp : {1, 2, 3, 4})
+      for (const int ep : {1, 2, 4, 8, 16})
+        for (const int tp : {1, 2, 4})
+          EXPECT_NO_THROW(check_grid(preset("tiny"), 4, Grid{dp, pp, ep, tp}, dp * pp * ep * tp));
+}
+
+TEST(Layout, EarlierStagesHoldTheLayerMore) {
+  EXPECT_EQ(stage_layers(7, 3, 0), (Range{0, 3}));
+  EXPECT_EQ(stage_layers(7, 3, 1), (Range{3, 5}));
+  EXPECT_EQ(stage_layers(7, 3, 2), (Range{5, 7}));
+  EXPECT_EQ(stage_layers(4, 1, 0), (Range{0, 4}));
+}
+
+TEST(Layout, StagesTileTheLayersInOrderAndNoneIsEmpty) {
+  for (int num_layers = 1; num_layers <= 20; ++num_layers)
+    for (int pp = 1; pp <= num_layers; ++pp) {
+      std::int64_t next = 0, previous = num_layers;
+      for (int pp_rank = 0; pp_rank < pp; ++pp_rank) {
+        const Range layers = stage_layers(num_layers, pp, pp_rank);
+
+        EXPECT_EQ(layers.begin, next);
+        EXPECT_GE(layers.size(), num_layers / pp);
+        EXPECT_LE(layers.size(), previous);
+        next = layers.end;
+        previous = layers.size();
+      }
+      EXPECT_EQ(next, num_layers);
+    }
+}
+
+TEST(Layout, AStageWithoutLayersIsOurMistake) {
+  EXPECT_EQ(stage_layers(2, 3, 0).size(), 0);
+  EXPECT_EQ(stage_layers(2, 3, 1), (Range{0, 1}));
+  EXPECT_EQ(stage_layers(2, 3, 2), (Range{1, 2}));
+  EXPECT_THROW(stage_layers(3, 3, 3), base::InternalError);
 }
 
 TEST(Layout, EvenRangesTileTheWholeInOrder) {

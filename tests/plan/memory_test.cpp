@@ -13,8 +13,13 @@ using base::ExitCode;
 using test::expect_says;
 using test::refusal;
 
-Extents extents(std::int64_t microbatch, std::int64_t part, std::int64_t home) {
-  return {microbatch, part, home, part, part};
+/// Everything is wanted of a model of `layers` layers; nothing passes in chunks.
+MemoryRequest extents(std::int64_t microbatch, std::int64_t part, std::int64_t home,
+                      std::int64_t layers = 4) {
+  MemoryRequest request;
+  request.extents = {microbatch, part, home, 0, part, 0};
+  request.depth = {layers, RowsWanted::all, false, true, true};
+  return request;
 }
 
 std::map<BufferName, std::int64_t> bytes_of(const MemoryPlan& memory) {
@@ -102,11 +107,29 @@ TEST(Memory, WhatAGridDoesNotNeedHasNoBytes) {
   }
 }
 
+TEST(Memory, ADenseLayersRowsFitBesideThoseOfTheExperts) {
+  ModelSpec spec = preset("tiny");
+  const auto bytes = [&](std::int64_t part) {
+    return bytes_of(plan_memory(spec, 4, Grid{1, 1, 16, 2}, Place{}, extents(64, part, part)));
+  };
+  auto without = bytes(60);
+  spec.is_moe[2] = false;
+  spec.dense_ffn = 96;
+  auto with = bytes(60), few = bytes(4);
+
+  EXPECT_EQ(without[BufferName::up], 16 * 16 * 2);  // R = 2 * 64 * 2 / 16, F / 2
+  for (const BufferName inner : {BufferName::gate, BufferName::up, BufferName::activated})
+    EXPECT_EQ(with[inner], 60 * 48 * 2) << name_of(inner);
+  EXPECT_EQ(with[BufferName::expert_partial], 2 * 60 * 64 * 2);
+  EXPECT_EQ(few[BufferName::up], without[BufferName::up]);
+  EXPECT_EQ(few[BufferName::expert_partial], without[BufferName::expert_partial]);
+}
+
 TEST(Memory, ARoundHoldsTwiceTheMeanAndNeverMoreThanAllCopies) {
   const auto rows = [](int ep, std::int64_t tokens, double factor) {
-    return plan_memory(preset("tiny"), 4, Grid{1, 1, ep, 1}, Place{},
-                       extents(tokens, tokens, tokens), factor)
-        .round_rows;
+    MemoryRequest request = extents(tokens, tokens, tokens);
+    request.round_factor = factor;
+    return plan_memory(preset("tiny"), 4, Grid{1, 1, ep, 1}, Place{}, request).round_rows;
   };
 
   EXPECT_EQ(rows(1, 100, 2), 200);
@@ -121,7 +144,7 @@ TEST(Memory, ARoundHoldsTwiceTheMeanAndNeverMoreThanAllCopies) {
 TEST(Memory, TheWeightsOfAllRanksAreThoseOfTheModelWithItsCopies) {
   const ModelSpec spec = preset("tetrarch-64");
   const MemoryPlan memory =
-      plan_memory(spec, 4, Grid{1, 1, 16, 4}, Place{}, extents(65536, 4096, 1024));
+      plan_memory(spec, 4, Grid{1, 1, 16, 4}, Place{}, extents(65536, 4096, 1024, 16));
   std::int64_t expected = 0;
   for (const TensorSpec& tensor : tensors_of(spec, 4))
     expected += shard_bytes(tensor, shard_of(tensor, Grid{1, 1, 16, 4}, Place{}));
@@ -173,6 +196,50 @@ TEST(Memory, LogitsOfEveryTpRankFitTheirBuffer) {
         EXPECT_GE(bytes_of(memory)[BufferName::head_logits], memory.head_chunk * local * 4);
       }
     }
+}
+
+TEST(Memory, AStageHoldsItsLayersAloneAndTheirCache) {
+  const ModelSpec spec = preset("tiny");
+  MemoryRequest request = extents(64, 64, 64);
+  const std::int64_t whole = plan_memory(spec, 4, Grid{}, Place{}, request).weight_bytes;
+  std::int64_t sum = 0;
+  request.extents.max_cache_tokens = 1000;
+  for (int pp = 0; pp < 3; ++pp) {
+    const MemoryPlan memory = plan_memory(spec, 4, Grid{1, 3, 1, 1}, {0, pp, 0, 0}, request);
+    sum += memory.weight_bytes;
+    const std::int64_t layers = pp == 0 ? 2 : 1;  // 4 layers: 2 1 1
+    EXPECT_EQ(bytes_of(memory)[BufferName::cache_key], layers * 1000 * 32 * 2);
+    EXPECT_EQ(bytes_of(memory)[BufferName::cache_value], layers * 1000 * 32 * 2);
+    EXPECT_EQ(bytes_of(memory)[BufferName::head_logits] > 0, pp == 2);
+  }
+  EXPECT_EQ(sum, whole);
+}
+
+TEST(Memory, WhatNoOutputNeedsIsNotHeld) {
+  const ModelSpec spec = preset("tiny");
+  MemoryRequest request = extents(64, 64, 64);
+  const std::int64_t whole = plan_memory(spec, 4, Grid{}, Place{}, request).weight_bytes;
+  request.depth = {2, RowsWanted::all, false, false, false};
+
+  auto memory = plan_memory(spec, 4, Grid{}, Place{}, request);
+
+  std::int64_t left_out = 0;
+  for (const TensorSpec& tensor : tensors_of(spec, 4))
+    if (tensor.layer >= 2 || tensor.role == Role::final_norm || tensor.role == Role::head)
+      left_out += tensor.bytes();
+  EXPECT_EQ(whole - memory.weight_bytes, left_out);
+  EXPECT_EQ(bytes_of(memory)[BufferName::head_logits], 0);
+}
+
+TEST(Memory, TiedEmbeddingsAreHeldTwiceOnlyWhereBothAreNeeded) {
+  ModelSpec spec = preset("tiny");
+  spec.tied_embeddings = true;
+  const MemoryRequest request = extents(64, 64, 64);
+  const auto bytes = [&](int pp, int rank) {
+    return plan_memory(spec, 4, Grid{1, pp, 1, 1}, {0, rank, 0, 0}, request).weight_bytes;
+  };
+
+  EXPECT_EQ(bytes(1, 0), bytes(2, 0) + bytes(2, 1));
 }
 
 TEST(Memory, MoreCopiesThanCanBeNumberedAreRefused) {

@@ -79,6 +79,81 @@ TEST(ModelSpec, EveryOptionComesBackFromItsJson) {
   }
 }
 
+/// tiny with a RoPE of this type.
+ModelSpec with_rope(RopeType type) {
+  ModelSpec spec = preset("tiny");
+  spec.rope_type = type;
+  spec.rope_scaling.factor = 4;
+  if (type == RopeType::linear) return spec;
+  spec.rope_scaling.orig_max = 2048;
+  if (type == RopeType::llama3) spec.rope_scaling.high_freq_factor = 4;
+  if (type == RopeType::yarn) spec.rope_scaling.beta_fast = 30;
+  return spec;
+}
+
+TEST(ModelSpec, DenseLayersAndHeadNormsComeBackFromTheirJson) {
+  ModelSpec spec = preset("tiny");
+  spec.qk_norm = QkNorm::per_head;
+  spec.head_size = spec.rope_dim = 24;
+  spec.is_moe = {false, true, false, true};
+  spec.dense_ffn = 96;
+
+  EXPECT_EQ(parse_model_spec(to_config_json(spec), "w.h5"), spec);
+}
+
+TEST(ModelSpec, EveryTypeOfRopeComesBackFromItsJsonWithItsOwnKeysAlone) {
+  const std::vector<std::pair<RopeType, std::vector<std::string>>> cases = {
+      {RopeType::standard, {"style", "dim", "theta", "type"}},
+      {RopeType::linear, {"style", "dim", "theta", "type", "factor"}},
+      {RopeType::llama3,
+       {"style", "dim", "theta", "type", "factor", "orig_max", "low_freq_factor",
+        "high_freq_factor"}},
+      {RopeType::yarn,
+       {"style", "dim", "theta", "type", "factor", "orig_max", "beta_fast", "beta_slow",
+        "truncate"}}};
+  for (const auto& [type, keys] : cases) {
+    ModelSpec spec = with_rope(type);
+    if (type == RopeType::standard) spec.rope_scaling = {};
+
+    const Json written = Json::parse(to_config_json(spec));
+
+    std::vector<std::string> found;
+    for (const auto& [key, value] : written["rope"].items())
+      found.push_back(key);
+    EXPECT_EQ(found, keys);
+    EXPECT_EQ(parse_model_spec(written.dump(), "w.h5"), spec);
+  }
+}
+
+TEST(ModelSpec, YarnsOwnFactorOfAttentionComesBackWhereItIsGiven) {
+  ModelSpec spec = with_rope(RopeType::yarn);
+  spec.rope_scaling.attention_factor = 1.25;
+  spec.rope_scaling.mscale = 0.7;
+  spec.rope_scaling.mscale_all_dim = 1.5;
+  spec.rope_scaling.truncate = false;
+
+  EXPECT_EQ(parse_model_spec(to_config_json(spec), "w.h5"), spec);
+}
+
+TEST(ModelSpec, EveryKeyOfAScaledRopeIsNeeded) {
+  for (const RopeType type : {RopeType::linear, RopeType::llama3, RopeType::yarn}) {
+    const Json written = Json::parse(to_config_json(with_rope(type)));
+    for (const auto& [key, value] : written["rope"].items()) {
+      Json json = written;
+      json["rope"].erase(key);
+
+      expect_says(refusal_of(json), "rope." + key + " is missing.");
+    }
+  }
+}
+
+TEST(ModelSpec, KeysOfAnotherTypeOfRopeAreRefused) {
+  Json json = Json::parse(to_config_json(with_rope(RopeType::linear)));
+  json["rope"]["beta_fast"] = 32.0;
+
+  expect_says(refusal_of(json), "rope.beta_fast = 32.0");
+}
+
 TEST(ModelSpec, AWholeNumberIsAFineTheta) {
   const ModelSpec spec = parse_model_spec(tiny_with("/rope/theta", 10000).dump(), "w.h5");
 
@@ -104,26 +179,23 @@ TEST(ModelSpec, UnknownKeysAreRefusedAtEveryLevelWithTheNearest) {
 }
 
 TEST(ModelSpec, FeaturesThatAreNotComputedAreRefusedByName) {
-  const std::vector<std::pair<const char*, Json>> cases = {
-      {"/norm/kind", "layernorm"},
-      {"/attention/kind", "mla"},
-      {"/attention/qkv_bias", true},
-      {"/attention/o_bias", true},
-      {"/attention/qk_norm", "per_head"},
-      {"/attention/sinks", true},
-      {"/rope/style", "interleaved"},
-      {"/rope/type", "yarn"},
-      {"/rope/factor", 4.0},
-      {"/moe/router/score", "sigmoid"},
-      {"/moe/router/renorm", "sum_eps"},
-      {"/moe/router/groups", 4},
-      {"/moe/expert/kind", "clamped"},
-      {"/moe/expert/act", "relu"},
-      {"/moe/shared", Json::object()},
-      {"/embedding_multiplier", 12.0},
-      {"/dtype", "fp8"},
-      {"/moe/dense_ffn", 128},
-      {"/moe/is_moe", {true, false, true, true}}};
+  const std::vector<std::pair<const char*, Json>> cases = {{"/norm/kind", "layernorm"},
+                                                           {"/attention/kind", "mla"},
+                                                           {"/attention/qkv_bias", true},
+                                                           {"/attention/o_bias", true},
+                                                           {"/attention/qk_norm", "full_width"},
+                                                           {"/attention/sinks", true},
+                                                           {"/rope/style", "interleaved"},
+                                                           {"/rope/type", "longrope"},
+                                                           {"/rope/factor", 4.0},
+                                                           {"/moe/router/score", "sigmoid"},
+                                                           {"/moe/router/renorm", "sum_eps"},
+                                                           {"/moe/router/groups", 4},
+                                                           {"/moe/expert/kind", "clamped"},
+                                                           {"/moe/expert/act", "relu"},
+                                                           {"/moe/shared", Json::object()},
+                                                           {"/embedding_multiplier", 12.0},
+                                                           {"/dtype", "fp8"}};
   for (const auto& [pointer, value] : cases) {
     std::string name = pointer + 1;
     for (char& c : name)
@@ -186,7 +258,7 @@ TEST(ModelSpec, ANumberBeyond63BitsIsShownAsItStands) {
 }
 
 TEST(ModelSpec, AllProblemsStandInOneMessage) {
-  Json json = tiny_with("/attention/qk_norm", "per_head");
+  Json json = tiny_with("/attention/qk_norm", "full_width");
   json["moe"]["shared"] = true;
   json["colour"] = "red";
   json.erase("vocab_size");
@@ -216,6 +288,17 @@ TEST(ModelSpec, ParametersOfTheReferenceModelAreThoseOfTheDesign) {
   const std::int64_t parameters = preset("tetrarch-64").num_parameters();
 
   EXPECT_NEAR(static_cast<double>(parameters) * 2e-9, 73.69, 0.01);
+}
+
+TEST(ModelSpec, DenseLayersAndHeadNormsAreCounted) {
+  ModelSpec spec = preset("tiny");
+  const std::int64_t before = spec.num_parameters();
+  spec.qk_norm = QkNorm::per_head;
+  spec.is_moe[2] = false;
+  spec.dense_ffn = 96;
+
+  const std::int64_t experts = 16 * (3 * 32 + 1) * 64;
+  EXPECT_EQ(spec.num_parameters() - before, 4 * 2 * 8 + 3 * 96 * 64 - experts);
 }
 
 TEST(ModelSpec, TiedEmbeddingsAreCountedOnce) {

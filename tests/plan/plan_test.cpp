@@ -28,8 +28,10 @@ RunConfig with_tokens(std::int64_t tokens_per_microbatch) {
 
 TEST(Plan, ThePartsAreThoseOfTheGridThatWasChosen) {
   const auto lengths = equal_lengths(64, 100);
+  RunConfig config = with_tokens(1600);
+  config.grid.dp = 1;
 
-  const Plan plan = make_plan(with_tokens(1600), preset("tiny"), 4, lengths, 64, 0);
+  const Plan plan = make_plan(config, preset("tiny"), 4, lengths, 64, 0);
 
   EXPECT_EQ(plan.grid, (Grid{1, 1, 16, 4}));
   EXPECT_EQ(plan.reduction_shards, 4);
@@ -76,8 +78,9 @@ TEST(Plan, MemoryIsThatOfTheRankThatNeedsMost) {
   const Plan plan = make_plan(config, spec, 4, lengths, 4, 0);
 
   for (int tp_rank = 0; tp_rank < 4; ++tp_rank)
-    EXPECT_GE(plan.memory.total_bytes(),
-              plan_memory(spec, 4, plan.grid, {0, 0, 0, tp_rank}, plan.extents).total_bytes());
+    EXPECT_GE(plan.memory.total_bytes(), plan_memory(spec, 4, plan.grid, {0, 0, 0, tp_rank},
+                                                     memory_request(config, plan, plan.grid))
+                                             .total_bytes());
 }
 
 TEST(Plan, TooLittleMemoryIsRefusedByHowManyBytes) {
@@ -112,16 +115,50 @@ TEST(Plan, WeightsThatDoNotFitNeedMoreRanks) {
   expect_says(message, "start more ranks");
 }
 
+TEST(Plan, ALongSequenceFitsInChunks) {
+  const auto lengths = equal_lengths(1, 5000);
+  RunConfig config = with_tokens(5000);
+  const std::int64_t needed =
+      make_plan(config, preset("tiny"), 4, lengths, 1, 0).memory.total_bytes();
+
+  const std::string message = refusal(
+      ExitCode::resources, [&] { make_plan(config, preset("tiny"), 4, lengths, 1, needed - 1); });
+
+  expect_says(message, "--tokens-per-microbatch 2500");
+  expect_says(message, "chunks");
+  EXPECT_NO_THROW(make_plan(with_tokens(2500), preset("tiny"), 4, lengths, 1, needed - 1));
+  config.chunk_tokens = 100;
+  EXPECT_NO_THROW(make_plan(config, preset("tiny"), 4, lengths, 1, needed / 2));
+}
+
 TEST(Plan, ASequenceThatFitsNowhereIsNamed) {
   const auto lengths = equal_lengths(1, 5000);
+  RunConfig config = with_tokens(5000);
+  config.capacity_factor = 1;  // nothing is chunked
   const std::int64_t needed =
-      make_plan(with_tokens(5000), preset("tiny"), 4, lengths, 1, 0).memory.total_bytes();
+      make_plan(config, preset("tiny"), 4, lengths, 1, 0).memory.total_bytes();
 
-  const std::string message = refusal(ExitCode::resources, [&] {
-    make_plan(with_tokens(5000), preset("tiny"), 4, lengths, 1, needed - 1);
-  });
+  const std::string message = refusal(
+      ExitCode::resources, [&] { make_plan(config, preset("tiny"), 4, lengths, 1, needed - 1); });
 
   expect_says(message, "longest sequence (5000 tokens)");
+}
+
+TEST(Plan, WithACapacityFactorMicrobatchesStayAsTheyWere) {
+  const auto all = equal_lengths(9, 40);
+  RunConfig config = with_tokens(100);
+  config.capacity_factor = 1;
+  const Plan whole = make_plan(config, preset("tiny"), 4, all, 1, 0);
+  std::vector<SequenceLength> left(all.begin(),
+                                   all.end());  // microbatches of 2: the second is done
+  left.erase(left.begin() + 2, left.begin() + 4);
+
+  const Plan rest = make_plan(config, preset("tiny"), 4, left, 1, 0, all);
+
+  ASSERT_EQ(whole.microbatches.size(), 5u);
+  ASSERT_EQ(rest.microbatches.size(), 4u);
+  EXPECT_EQ(rest.microbatches[0].sequences[1].sequence, 1);
+  EXPECT_EQ(rest.microbatches[1].sequences[0].sequence, 4);
 }
 
 TEST(Plan, ALargerTpIsChosenWhenMemoryAsksForIt) {
@@ -146,8 +183,11 @@ TEST(Plan, BadSettingsAreRefused) {
   expect_says(
       refusal(ExitCode::weights, [] { make_plan(RunConfig{}, preset("tiny"), 3, {}, 1, 0); }),
       "reduction_shards = 3");
-  expect_says(refusal(ExitCode::usage, [] { make_plan(RunConfig{}, preset("tiny"), 4, {}, 5, 0); }),
-              "5 ranks");
+  RunConfig one_instance;
+  one_instance.grid.dp = 1;
+  expect_says(
+      refusal(ExitCode::usage, [&] { make_plan(one_instance, preset("tiny"), 4, {}, 5, 0); }),
+      "5 ranks");
 }
 
 TEST(Plan, AMillionSequencesArePlannedInSeconds) {
@@ -161,6 +201,23 @@ TEST(Plan, AMillionSequencesArePlannedInSeconds) {
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   EXPECT_GT(plan.microbatches.size(), 3000u);
   EXPECT_LT(seconds.count(), 20);
+}
+
+Outputs no_outputs() {
+  Outputs outputs;
+  outputs.logprobs = false;
+  return outputs;
+}
+
+/// Of the layers' every row, and of so many rows of logits.
+double sequence_flops(const ModelSpec& spec, std::int64_t length, std::int64_t head_rows) {
+  Outputs outputs = no_outputs();
+  const Depth depth{spec.num_layers, RowsWanted::all, false, false, false};
+  const double layers = plan::sequence_flops(spec, outputs, depth, length);
+  outputs.logprobs = head_rows > 0;
+  const double logits = plan::sequence_flops(spec, outputs, depth, head_rows + 1) -
+                        plan::sequence_flops(spec, no_outputs(), depth, head_rows + 1);
+  return layers + logits;
 }
 
 TEST(Plan, FlopsOfASequenceAreItsProducts) {
@@ -184,6 +241,36 @@ TEST(Plan, AWindowLeavesOutThePairsThatItHides) {
   EXPECT_DOUBLE_EQ(full - sequence_flops(spec, 10, 0), 4.0 * 64 * (55 - 27));
   spec.window = {10, 11, 0, 0};
   EXPECT_DOUBLE_EQ(sequence_flops(spec, 10, 0), full);
+}
+
+TEST(Plan, ADenseLayerCostsItsOneFfnAndNoRouter) {
+  ModelSpec spec = preset("tiny");
+  const double before = sequence_flops(spec, 5, 0);
+  spec.is_moe[1] = false;
+  spec.dense_ffn = 96;
+
+  const double experts = 2.0 * 64 * 16 + 2.0 * 2 * 3 * 64 * 32;
+  EXPECT_DOUBLE_EQ(sequence_flops(spec, 5, 0) - before, 5 * (2.0 * 3 * 64 * 96 - experts));
+}
+
+TEST(Plan, RowsThatNobodyNeedsCostKeysAloneInTheDeepestLayer) {
+  const ModelSpec spec = preset("tiny");
+  const Outputs none = no_outputs();
+  const auto flops = [&](RowsWanted rows, bool has_routing = false) {
+    return plan::sequence_flops(spec, none, {4, rows, has_routing, false, false}, 5);
+  };
+  const double keys = 2.0 * 64 * (32 + 32), experts = 2.0 * 2 * 3 * 64 * 32;
+  const double rest = 2.0 * 64 * (64 + 64) + 2.0 * 64 * 16 + experts;
+  const double pair = 4.0 * 64, whole = flops(RowsWanted::all);
+
+  EXPECT_DOUBLE_EQ(whole - flops(RowsWanted::none), 5 * rest + 15 * pair);
+  EXPECT_DOUBLE_EQ(whole - flops(RowsWanted::last), 4 * rest + 10 * pair);
+  EXPECT_DOUBLE_EQ(whole - flops(RowsWanted::predicting), rest + 5 * pair);
+  EXPECT_DOUBLE_EQ(whole - flops(RowsWanted::none, true), 5 * experts);
+  EXPECT_DOUBLE_EQ(
+      flops(RowsWanted::none) -
+          plan::sequence_flops(spec, none, {3, RowsWanted::all, false, false, false}, 5),
+      5 * keys);
 }
 
 TEST(Plan, TwoMatrixExpertsCostTwoProducts) {

@@ -46,6 +46,14 @@ TEST(Presets, MixtralHasItsPublishedNumberOfParameters) {
   EXPECT_EQ(preset("mixtral-8x7b").num_parameters(), 46702792704);
 }
 
+TEST(Presets, QwenHasItsPublishedNumberOfParametersAndHeadsWiderThanTheHiddenSize) {
+  const ModelSpec spec = preset("qwen3-30b-a3b");
+
+  EXPECT_EQ(spec.num_parameters(), 30532122624);
+  EXPECT_EQ(spec.num_heads * spec.head_size, 2 * spec.hidden_size);
+  EXPECT_EQ(spec.qk_norm, QkNorm::per_head);
+}
+
 TEST(Presets, EveryPresetCanRunOnTheReferenceGrid) {
   for (const std::string& name : preset_names())
     EXPECT_EQ(default_reduction_shards(preset(name)), 4) << name;
@@ -55,7 +63,7 @@ TEST(Presets, AMisspeltNameIsRefusedWithTheNearest) {
   const std::string message = refusal(ExitCode::usage, [] { preset("tetrarch64"); });
 
   expect_says(message, "Did you mean tetrarch-64?");
-  expect_says(message, "tiny, tetrarch-64-mini, tetrarch-64, mixtral-8x7b");
+  expect_says(message, "tiny, tetrarch-64-mini, tetrarch-64, mixtral-8x7b, qwen3-30b-a3b");
 }
 
 }  // namespace

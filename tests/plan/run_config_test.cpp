@@ -76,10 +76,41 @@ TEST(RunConfig, EmptyAndDoubledItemsAreRefused) {
   expect_says(refusal_of(config("logprobs,logprobs")), "stands twice");
 }
 
-TEST(RunConfig, OutputsToComeAreRefusedByName) {
-  for (const char* name : {"topk", "kv", "routing"})
-    expect_says(refusal_of(config(name)),
-                std::string("\"") + name + "\" is not computed by this version");
+TEST(RunConfig, EveryOutputHasItsName) {
+  const auto flags = [](const Outputs& o) {
+    return std::vector<bool>{o.logprobs, o.topk,    o.last_logits, o.hidden,
+                             o.kv,       o.routing, o.experts};
+  };
+  const char* names[] = {"logprobs", "topk", "last_logits", "hidden", "kv", "routing", "experts"};
+
+  for (std::size_t i = 0; i < 7; ++i) {
+    std::vector<bool> expected(7);
+    expected[i] = true;
+    EXPECT_EQ(flags(resolve(config(names[i]))), expected) << names[i];
+  }
+  EXPECT_EQ(flags(resolve(config("experts,routing,kv,hidden,last_logits,topk,logprobs"))),
+            std::vector<bool>(7, true));
+}
+
+TEST(RunConfig, TopKIsFromOneToTheVocabularyButAtMost1024) {
+  const auto with = [](std::int64_t top_k, const char* outputs = "topk") {
+    RunConfig asked = config(outputs);
+    asked.top_k_logprobs = top_k;
+    return asked;
+  };
+  RunConfig of_many = with(1024);
+  ModelSpec large = preset("tiny");
+  large.vocab_size = 100'000;
+
+  EXPECT_EQ(resolve(config("topk")).top_k_logprobs, 5);
+  EXPECT_EQ(resolve(with(1)).top_k_logprobs, 1);
+  EXPECT_EQ(resolve(with(512)).top_k_logprobs, 512);
+  expect_says(refusal_of(with(0)), "--top-k-logprobs: 0 is out of range");
+  expect_says(refusal_of(with(513)), "Use 1 to 512.");
+  EXPECT_EQ(resolve_outputs(of_many, large).top_k_logprobs, 1024);
+  of_many.top_k_logprobs = 1025;
+  expect_says(refusal(ExitCode::usage, [&] { resolve_outputs(of_many, large); }), "Use 1 to 1024.");
+  EXPECT_EQ(resolve(with(513, "logprobs")), Outputs{});  // not asked for
 }
 
 TEST(RunConfig, LayersThatTheModelLacksAreRefused) {
@@ -91,7 +122,11 @@ TEST(RunConfig, LayersThatTheModelLacksAreRefused) {
 }
 
 TEST(RunConfig, AllProblemsStandInOneMessage) {
-  const std::string message = refusal_of(config("nothing,topk", "77", "median"));
+  const std::string message = refusal_of([] {
+    RunConfig asked = config("nothing,topk", "77", "median");
+    asked.top_k_logprobs = 0;
+    return asked;
+  }());
 
   expect_says(message, "4 problems");
 }

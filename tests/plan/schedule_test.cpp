@@ -144,25 +144,24 @@ TEST(Schedule, LoadsDifferByNoMoreThanTheLongestSequence) {
 TEST(Schedule, ExtentsAreTheLargestParts) {
   const auto microbatches = make_microbatches(of_lengths({10, 3, 3, 3, 7}), 19);
 
-  const Extents one = extents_of(microbatches, preset("tiny"), Grid{1, 1, 1, 4});
-  const Extents two = extents_of(microbatches, preset("tiny"), Grid{1, 1, 2, 4});
+  const Extents one = extents_of(microbatches, preset("tiny"), Grid{1, 1, 1, 4}, 100);
+  const Extents two = extents_of(microbatches, preset("tiny"), Grid{1, 1, 2, 4}, 100);
 
   EXPECT_EQ(one.max_microbatch_tokens, 19);
   EXPECT_EQ(one.max_part_tokens, 19);
   EXPECT_EQ(one.max_home_tokens, 5);
-  EXPECT_EQ(one.max_part_sequences, 4);
+  EXPECT_EQ(one.max_cache_tokens, 0);
   EXPECT_EQ(one.max_sequence_length, 10);
   EXPECT_EQ(two.max_microbatch_tokens, 19);
   EXPECT_EQ(two.max_part_tokens, 10);  // 10 | 3 3 3
   EXPECT_EQ(two.max_home_tokens, 3);
-  EXPECT_EQ(two.max_part_sequences, 3);
 }
 
 TEST(Schedule, ExtentsBoundTheHomeOfEveryTpRank) {
   const auto microbatches = make_microbatches(random_lengths(200, 50), 333);
   const ModelSpec spec = preset("tiny");
   const Grid grid{1, 1, 4, 4};
-  const Extents extents = extents_of(microbatches, spec, grid);
+  const Extents extents = extents_of(microbatches, spec, grid, 1000);
   std::int64_t largest_home = 0;
   for (const Microbatch& microbatch : microbatches)
     for (const auto& part :
@@ -173,6 +172,39 @@ TEST(Schedule, ExtentsBoundTheHomeOfEveryTpRank) {
     }
 
   EXPECT_EQ(extents.max_home_tokens, largest_home);
+}
+
+TEST(Schedule, PassesTakeTheChunksOfEachSequenceInTurn) {
+  const auto sequences = of_lengths({10, 3, 8, 4});
+  const auto counts = [&](std::int64_t pass) {
+    std::vector<std::int64_t> all;
+    for (const SequenceSpan& span : spans_of_pass(sequences, 4, pass)) {
+      EXPECT_EQ(span.first, 4 * pass);
+      all.push_back(span.count);
+    }
+    return all;
+  };
+
+  EXPECT_EQ(num_passes(sequences, 4), 3);
+  EXPECT_EQ(num_passes(sequences, 10), 1);
+  EXPECT_EQ(num_passes({}, 4), 0);
+  EXPECT_EQ(counts(0), (std::vector<std::int64_t>{4, 3, 4, 4}));
+  EXPECT_EQ(counts(1), (std::vector<std::int64_t>{4, 4}));
+  EXPECT_EQ(counts(2), (std::vector<std::int64_t>{2}));
+  EXPECT_TRUE(spans_of_pass(sequences, 4, 2)[0].is_last());
+  EXPECT_FALSE(spans_of_pass(sequences, 4, 1)[0].is_last());
+}
+
+TEST(Schedule, ExtentsWithChunksAreThoseOfThePasses) {
+  const auto microbatches = make_microbatches(of_lengths({10, 3, 8, 4}), 100);
+
+  const Extents extents = extents_of(microbatches, preset("tiny"), Grid{}, 4);
+
+  EXPECT_EQ(extents.max_microbatch_tokens, 15);
+  EXPECT_EQ(extents.max_part_tokens, 15);
+  EXPECT_EQ(extents.max_cache_tokens, 18);  // of the two that are longer than a chunk
+  EXPECT_EQ(extents.num_chunked, 2);
+  EXPECT_EQ(extents.max_sequence_length, 10);
 }
 
 TEST(Schedule, CostsOfTheModelAreItsFlops) {

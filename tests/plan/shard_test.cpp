@@ -17,8 +17,8 @@ std::int64_t copies_of(const TensorSpec& tensor, const Grid& grid) {
   switch (tensor.role) {
     case Role::gate:
     case Role::up:
-    case Role::down:
-      return 1;  // experts over ep, slices over tp
+    case Role::down:  // experts over ep, slices over tp; a dense layer's on every ep rank
+      return tensor.shape.size() == 3 ? 1 : grid.ep;
     case Role::embed:
     case Role::head:
     case Role::q:
@@ -57,9 +57,12 @@ TEST(Shard, ShardsOfAllRanksTileEveryTensor) {
         for (const int ep : {1, 2, 4, 8, 16})
           for (int tp = 1; tp <= shards; tp *= 2) {
             ModelSpec spec = with_heads(8, kv_heads);
-            spec.num_layers = 1;
             spec.vocab_size = 509;  // a prime: slices of unequal size
             spec.expert_kind = kind;
+            spec.qk_norm = QkNorm::per_head;
+            spec.num_layers = 2;
+            spec.is_moe = {true, false};
+            spec.dense_ffn = 48;
 
             for (const TensorSpec& tensor : tensors_of(spec, shards))
               expect_tiled(tensor, Grid{1, 1, ep, tp});
@@ -114,6 +117,30 @@ TEST(Shard, TheTensorsHoldTheParametersOfTheModel) {
 
     EXPECT_EQ(bytes, spec.num_parameters() * 2) << name;
   }
+}
+
+TEST(Shard, ADenseLayerHasOneFfnAndNoRouterAndHeadNormsAreWhole) {
+  ModelSpec spec = preset("tiny");
+  spec.qk_norm = QkNorm::per_head;
+  spec.is_moe[1] = false;
+  spec.dense_ffn = 96;
+  std::map<std::string, TensorSpec> tensors;
+  for (const TensorSpec& tensor : tensors_of(spec, 4))
+    tensors[tensor.path] = tensor;
+
+  EXPECT_EQ(tensors.size(), 3u + 4 * 12 - 1);
+  EXPECT_EQ(tensors.count("/layers/01/router"), 0u);
+  for (const char* path : {"/layers/01/gate", "/layers/01/up", "/layers/01/down"}) {
+    EXPECT_EQ(tensors.at(path).shape, (base::Shape{96, 64}));
+    EXPECT_EQ(tensors.at(path).num_experts, 1);
+    EXPECT_EQ(tensors.at(path).num_slices, 4);
+  }
+  for (const char* path : {"/layers/00/q_norm", "/layers/01/k_norm"}) {
+    EXPECT_EQ(tensors.at(path).shape, (base::Shape{8}));
+    EXPECT_EQ(tensors.at(path).num_slices, 1);
+  }
+  EXPECT_EQ(tensors.at("/layers/00/q_norm").role, Role::q_norm);
+  EXPECT_EQ(tensors.at("/layers/00/k_norm").role, Role::k_norm);
 }
 
 TEST(Shard, TwoMatrixExpertsHaveNoGateAndTiedModelsNoHead) {

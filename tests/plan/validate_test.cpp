@@ -70,19 +70,57 @@ TEST(Validate, NumbersThatSpoilTheArithmeticAreRefused) {
 }
 
 TEST(Validate, SizesAtOddsWithEachOtherAreRefused) {
-  expect_refused({{"num_heads = 8 is no multiple", [](ModelSpec& s) { s.num_kv_heads = 3; }},
-                  {"num_heads = 8 is no multiple", [](ModelSpec& s) { s.num_kv_heads = 16; }},
-                  {"rope.dim = 7", [](ModelSpec& s) { s.rope_dim = 7; }},
-                  {"rope.dim = 10", [](ModelSpec& s) { s.rope_dim = 10; }},
-                  {"rope.dim = 0", [](ModelSpec& s) { s.rope_dim = 0; }},
-                  {"top_k = 17 exceeds", [](ModelSpec& s) { s.top_k = 17; }},
-                  {"window has 3 entries", [](ModelSpec& s) { s.window.pop_back(); }},
-                  {"window has -1", [](ModelSpec& s) { s.window[2] = -1; }},
-                  {"is_moe has 5 entries", [](ModelSpec& s) { s.is_moe.push_back(true); }},
-                  {"layer 1, without experts", [](ModelSpec& s) { s.is_moe[1] = false; }},
-                  {"moe.dense_ffn = 64", [](ModelSpec& s) { s.dense_ffn = 64; }},
-                  {"family", [](ModelSpec& s) { s.family = "line\nbreak"; }},
-                  {"family", [](ModelSpec& s) { s.family = ""; }}});
+  expect_refused(
+      {{"num_heads = 8 is no multiple", [](ModelSpec& s) { s.num_kv_heads = 3; }},
+       {"num_heads = 8 is no multiple", [](ModelSpec& s) { s.num_kv_heads = 16; }},
+       {"rope.dim = 7", [](ModelSpec& s) { s.rope_dim = 7; }},
+       {"rope.dim = 10", [](ModelSpec& s) { s.rope_dim = 10; }},
+       {"rope.dim = 0", [](ModelSpec& s) { s.rope_dim = 0; }},
+       {"top_k = 17 exceeds", [](ModelSpec& s) { s.top_k = 17; }},
+       {"window has 3 entries", [](ModelSpec& s) { s.window.pop_back(); }},
+       {"window has -1", [](ModelSpec& s) { s.window[2] = -1; }},
+       {"is_moe has 5 entries", [](ModelSpec& s) { s.is_moe.push_back(true); }},
+       {"moe.dense_ffn = 0 is out of range", [](ModelSpec& s) { s.is_moe[1] = false; }},
+       {"moe.dense_ffn = 64, but no layer is dense", [](ModelSpec& s) { s.dense_ffn = 64; }},
+       {"family", [](ModelSpec& s) { s.family = "line\nbreak"; }},
+       {"family", [](ModelSpec& s) { s.family = ""; }}});
+}
+
+TEST(Validate, AScaledRopeThatCannotBeComputedIsRefused) {
+  const auto yarn = [](ModelSpec& spec) -> RopeScaling& {
+    spec.rope_type = RopeType::yarn;
+    spec.rope_scaling.factor = 4;
+    spec.rope_scaling.orig_max = 2048;
+    return spec.rope_scaling;
+  };
+  const auto llama3 = [&](ModelSpec& spec) -> RopeScaling& {
+    yarn(spec).high_freq_factor = 4;
+    spec.rope_type = RopeType::llama3;
+    return spec.rope_scaling;
+  };
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  expect_refused(
+      {{"rope.factor = 0", [&](ModelSpec& s) { yarn(s).factor = 0; }},
+       {"rope.factor = nan", [&](ModelSpec& s) { llama3(s).factor = nan; }},
+       {"rope.factor = -2",
+        [&](ModelSpec& s) {
+          s.rope_type = RopeType::linear;
+          s.rope_scaling.factor = -2;
+        }},
+       {"rope.orig_max = 0", [&](ModelSpec& s) { yarn(s).orig_max = 0; }},
+       {"rope.beta_slow = 32 is not below rope.beta_fast = 32",
+        [&](ModelSpec& s) { yarn(s).beta_slow = 32; }},
+       {"rope.high_freq_factor", [&](ModelSpec& s) { llama3(s).high_freq_factor = nan; }},
+       {"rope.low_freq_factor = 5 is not below",
+        [&](ModelSpec& s) { llama3(s).low_freq_factor = 5; }},
+       {"rope.theta = 1 leaves",
+        [&](ModelSpec& s) {
+          yarn(s);
+          s.rope_theta = 1;
+        }},
+       {"rope.attention_factor = -1", [&](ModelSpec& s) { yarn(s).attention_factor = -1; }},
+       {"rope.mscale = nan", [&](ModelSpec& s) { yarn(s).mscale = nan; }},
+       {"rope.mscale_all_dim", [&](ModelSpec& s) { yarn(s).mscale_all_dim = -1; }}});
 }
 
 TEST(Validate, SizesInRangeWhoseProductOverflowsAreRefused) {
@@ -140,6 +178,10 @@ TEST(Validate, ShardsThatBreakARuleAreRefusedWithThoseThatDoNot) {
   expect_says(message(preset("tiny"), 0), "Use 1 or 2 or 4 or 8.");
   expect_says(message(with_heads(4, 4), 8), "does not divide num_heads = 4");
   expect_says(message(narrow, 8), "does not divide expert_ffn = 36");
+  ModelSpec dense = preset("tiny");
+  dense.is_moe[0] = false;
+  dense.dense_ffn = 36;
+  expect_says(message(dense, 8), "does not divide dense_ffn = 36");
   expect_says(message(with_heads(12, 6), 4), "num_kv_heads = 6");
   expect_says(message(few_words, 4), "exceeds vocab_size = 3");
 }

@@ -82,6 +82,31 @@ TEST(H5, Bf16IsU16WithAnAttribute) {
   EXPECT_EQ(file.dataset("/y").info().dtype, DType::u16);
 }
 
+TEST(H5, RowsOfAnExtendedDatasetAreWrittenInAnyOrder) {
+  const Scratch scratch;
+  const auto values = counted(12);
+  {
+    File file = File::create(scratch / "a.h5");
+    Create create;
+    create.shape = {0, 2};
+    create.extendible = true;
+    Dataset rows = file.create_dataset("/rows", create);
+    rows.extend(4);
+    rows.extend(2);
+    rows.write({{4, 0}, {2, 2}}, DType::f32, values.data() + 8);
+    rows.write({{0, 0}, {4, 2}}, DType::f32, values.data());
+    file.close();
+  }
+
+  const File file = open(scratch / "a.h5");
+  const Dataset found = file.dataset("/rows");
+  std::vector<float> rows(12);
+  ASSERT_EQ(found.info().shape, (base::Shape{6, 2}));
+  found.read_all(DType::f32, rows.data());
+
+  EXPECT_EQ(rows, values);
+}
+
 TEST(H5, AppendsRowsTextsAndRecords) {
   struct Record {
     std::int32_t rank;

@@ -184,6 +184,83 @@ TEST_F(ImportCheckpoint, RefusesReductionShardsThatTheRulesForbid) {
   EXPECT_TRUE(is_refused(ExitCode::usage, {"4"}, [&] { import(std::nullopt, 4); }));
 }
 
+// Two layers, the second one dense with an inner width of 6; 2 heads of 4, one kv head.
+const char* const make_qwen = R"(
+import json, struct
+config = dict(model_type='qwen3_moe', vocab_size=6, hidden_size=4, num_hidden_layers=2,
+              num_attention_heads=2, num_key_value_heads=1, head_dim=4, num_experts=2,
+              num_experts_per_tok=1, moe_intermediate_size=2, intermediate_size=6,
+              mlp_only_layers=[1], norm_topk_prob=True, max_position_embeddings=16,
+              tie_word_embeddings=True, torch_dtype='float32')
+json.dump(config, open(path + '/config.json', 'w'))
+shapes = [('model.embed_tokens.weight', (6, 4)), ('model.norm.weight', (4,))]
+for l in range(2):
+    a = 'model.layers.%d.' % l
+    s = a + 'self_attn.'
+    shapes += [(a + 'input_layernorm.weight', (4,)), (a + 'post_attention_layernorm.weight', (4,)),
+               (s + 'q_proj.weight', (8, 4)), (s + 'k_proj.weight', (4, 4)),
+               (s + 'v_proj.weight', (4, 4)), (s + 'o_proj.weight', (4, 8)),
+               (s + 'q_norm.weight', (4,)), (s + 'k_norm.weight', (4,))]
+m = 'model.layers.0.mlp.'
+shapes += [(m + 'gate.weight', (2, 4))]
+for e in range(2):
+    x = m + 'experts.%d.' % e
+    shapes += [(x + 'gate_proj.weight', (2, 4)), (x + 'up_proj.weight', (2, 4)),
+               (x + 'down_proj.weight', (4, 2))]
+m = 'model.layers.1.mlp.'
+shapes += [(m + 'gate_proj.weight', (6, 4)), (m + 'up_proj.weight', (6, 4)),
+           (m + 'down_proj.weight', (4, 6))]
+header, data = {}, b''
+for n, (name, shape) in enumerate(shapes):
+    grid = np.add.outer(10 * np.arange(shape[0]), np.arange(shape[1])) if len(shape) == 2 \
+        else np.arange(shape[0])
+    raw = (100 * n + grid).astype('f4').tobytes()
+    header[name] = dict(dtype='F32', shape=list(shape), data_offsets=[len(data), len(data) + len(raw)])
+    data += raw
+text = json.dumps(header).encode()
+open(path + '/model.safetensors', 'wb').write(struct.pack('<Q', len(text)) + text + data)
+)";
+
+TEST_F(ImportCheckpoint, PutsEveryElementOfQwenInItsPlace) {
+  python(scratch_, scratch_.folder(), make_qwen);
+  for (const std::int64_t shards : {1, 2}) {
+    import(std::nullopt, shards);
+
+    // the dense layer's tensors are numbers 25, 26 and 27, the norms of layer 1's heads 16 and 17
+    EXPECT_EQ(values("/layers/01/gate"),
+              (Values{2500, 2501, 2502, 2503, 2510, 2511, 2512, 2513, 2520, 2521, 2522, 2523,
+                      2530, 2531, 2532, 2533, 2540, 2541, 2542, 2543, 2550, 2551, 2552, 2553}));
+    EXPECT_EQ(values("/layers/01/up")[23], 2653);
+    EXPECT_EQ(values("/layers/01/down"),
+              (Values{2700, 2710, 2720, 2730, 2701, 2711, 2721, 2731, 2702, 2712, 2722, 2732,
+                      2703, 2713, 2723, 2733, 2704, 2714, 2724, 2734, 2705, 2715, 2725, 2735}));
+    EXPECT_EQ(values("/layers/01/q_norm"), (Values{1600, 1601, 1602, 1603}));
+    EXPECT_EQ(values("/layers/01/k_norm"), (Values{1700, 1701, 1702, 1703}));
+    // the experts of layer 0: gate is number 19 and 22, up 20 and 23, down 21 and 24
+    EXPECT_EQ(values("/layers/00/router")[7], 1813);
+    EXPECT_EQ(values("/layers/00/gate"), (Values{1900, 1901, 1902, 1903, 1910, 1911, 1912, 1913,
+                                                 2200, 2201, 2202, 2203, 2210, 2211, 2212, 2213}));
+    EXPECT_EQ(values("/layers/00/up")[8], 2300);
+    EXPECT_EQ(values("/layers/00/down"), (Values{2100, 2110, 2120, 2130, 2101, 2111, 2121, 2131,
+                                                 2400, 2410, 2420, 2430, 2401, 2411, 2421, 2431}));
+  }
+}
+
+TEST(ImportCheckpointOfTransformers, ReadsItsShardsOfQwen) {
+  const Scratch scratch;
+  base::Log log(base::Log::Sink::none);
+  const std::string folder = std::string(TETRARCH_TEST_DATA) + "/goldens/qwen3-moe-b/model";
+
+  import_checkpoint(folder, scratch / "w.h5", std::nullopt, std::nullopt, log);
+
+  const WeightsFile file = WeightsFile::open(scratch / "w.h5");
+  EXPECT_EQ(file.spec().family, "qwen3_moe");
+  EXPECT_TRUE(file.spec().tied_embeddings);
+  EXPECT_EQ(file.spec().is_moe, (std::vector<bool>{true, false, true}));
+  EXPECT_EQ(file.spec().router_renorm, plan::RouterRenorm::none);
+  file.verify_all({});
+}
+
 TEST(ImportCheckpointOfTransformers, ReadsItsShards) {
   for (const std::string name : {"mixtral-gqa", "mixtral-mha"}) {
     const Scratch scratch;

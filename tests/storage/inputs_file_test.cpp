@@ -18,7 +18,7 @@ InputSet open(const std::vector<std::string>& paths) {
 
 std::vector<std::uint32_t> tokens_of(const InputSet& inputs, std::int64_t sequence) {
   std::vector<std::uint32_t> tokens(static_cast<std::size_t>(inputs.length(sequence)));
-  inputs.read_tokens(sequence, tokens.data());
+  inputs.read_tokens(sequence, 0, inputs.length(sequence), tokens.data());
   return tokens;
 }
 
@@ -177,9 +177,9 @@ TEST(InputSet, AFileThatChangedMeanwhileIsRefused) {
   std::uint32_t tokens[2];
 
   write_inputs(path, {.lengths = {3}});
-  const Refusal shape = refusal_of([&] { shorter.read_tokens(0, tokens); });
+  const Refusal shape = refusal_of([&] { shorter.read_tokens(0, 0, 2, tokens); });
   write_inputs(path, {.lengths = {2, 2}, .tokens = {1, 77, 1, 1}});
-  const Refusal token = refusal_of([&] { other.read_tokens(0, tokens); });
+  const Refusal token = refusal_of([&] { other.read_tokens(0, 0, 2, tokens); });
 
   EXPECT_EQ(shape.code, ExitCode::input);
   EXPECT_NE(shape.message.find("expected [4] of u32"), std::string::npos) << shape.message;
@@ -212,7 +212,7 @@ TEST(InputSet, IdsThatStandTwiceAreRefusedWithBothFiles) {
 
 TEST(InputSet, PathsWithoutInputsAreRefused) {
   const TemporaryFolder folder;
-  std::ofstream(folder / "a.jsonl") << "{}";
+  std::ofstream(folder / "a.jsonl") << "no JSON lines";
   std::ofstream(folder / "a.h5") << "no HDF5";
   std::filesystem::create_directory(folder / "empty");
 
@@ -343,6 +343,244 @@ TEST(InputSet, EachBreachOfTheFormatIsNamed) {
                                                                       << refusal.message;
     EXPECT_NE(refusal.message.find(path), std::string::npos) << refusal.message;
   }
+}
+
+std::string write_lines(const std::string& path, const std::vector<std::string>& lines) {
+  std::ofstream file(path, std::ios::binary);
+  for (const std::string& line : lines)
+    file << line << "\n";
+  return path;
+}
+
+InputSet open_text(const std::string& path) {
+  return InputSet::open({path}, 256, 8, plan::Tokenizer::bytes);
+}
+
+TEST(InputSetOfLines, HasLabelsAndTokens) {
+  const TemporaryFolder folder;
+  const std::string path =
+      write_lines(folder / "a.jsonl", {R"({"id": 7, "tokens": [3, 2, 1]})",
+                                       R"({"id": 5, "tokens": [4], "score_from": 1})",
+                                       R"({"tokens": [5, 6], "id": 6})"});
+
+  const InputSet inputs = open({path});
+
+  ASSERT_EQ(inputs.count(), 3);
+  EXPECT_TRUE(inputs.is_numeric());
+  EXPECT_EQ(inputs.numeric_ids(), (std::vector<std::uint64_t>{7, 5, 6}));
+  EXPECT_EQ(inputs.offsets(), (std::vector<std::uint64_t>{0, 3, 4, 6}));
+  EXPECT_EQ(inputs.score_from(0), 0);
+  EXPECT_EQ(inputs.score_from(1), 1);
+  EXPECT_EQ(inputs.score_from(2), 0);
+  EXPECT_EQ(inputs.lengths_ok().size(), 3u);
+  EXPECT_EQ(tokens_of(inputs, 2), (std::vector<std::uint32_t>{5, 6}));
+  EXPECT_EQ(tokens_of(inputs, 0), (std::vector<std::uint32_t>{3, 2, 1}));
+  EXPECT_EQ(tokens_of(inputs, 1), (std::vector<std::uint32_t>{4}));
+}
+
+TEST(InputSetOfLines, AnyMixtureOfFilesIsOneSet) {
+  const TemporaryFolder folder;
+  write_lines(folder / "a.jsonl", {R"({"id": 1, "tokens": [1]})", R"({"id": 2, "tokens": [2]})"});
+  write_inputs(folder / "b.h5", {.lengths = {2, 1}, .ids = {3, 4}, .score_from = {1, 1}});
+  write_lines(folder / "c.ndjson", {R"({"id": "five", "tokens": [5, 5], "score_from": 2})"});
+  write_inputs(folder / "d.h5", {.lengths = {3}, .ids = {6}});
+  write_lines(folder / "e.json", {R"({"id": 7, "tokens": [7]})"});
+
+  const InputSet inputs = open({folder.path()});
+  const InputSet copy = InputSet::from_bytes(inputs.to_bytes());
+
+  ASSERT_EQ(copy.count(), 7);
+  EXPECT_EQ(copy.to_bytes(), inputs.to_bytes());
+  EXPECT_FALSE(copy.is_numeric());
+  const std::vector<std::string> ids = {"1", "2", "3", "4", "five", "6", "7"};
+  const std::vector<std::int64_t> score_from = {0, 0, 1, 1, 2, 0, 0};
+  const std::vector<std::uint32_t> files = {0, 0, 1, 1, 2, 3, 4};
+  for (std::int64_t i = 0; i < 7; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    EXPECT_EQ(copy.id(i), ids[at]);
+    EXPECT_EQ(copy.score_from(i), score_from[at]) << i;
+    EXPECT_EQ(copy.file(i), files[at]) << i;
+  }
+  EXPECT_EQ(tokens_of(copy, 6), (std::vector<std::uint32_t>{7}));
+  EXPECT_EQ(tokens_of(copy, 4), (std::vector<std::uint32_t>{5, 5}));
+  EXPECT_EQ(tokens_of(copy, 5), (std::vector<std::uint32_t>{0, 1, 2}));
+  EXPECT_EQ(tokens_of(copy, 1), (std::vector<std::uint32_t>{2}));
+  EXPECT_EQ(tokens_of(copy, 3), (std::vector<std::uint32_t>{2}));
+}
+
+TEST(InputSet, SlicesOfASequenceAreRead) {
+  const TemporaryFolder folder;
+  write_inputs(folder / "a.h5", {.lengths = {2, 6}, .ids = {1, 2}});
+  write_lines(folder / "b.jsonl",
+              {R"({"id": 3, "tokens": [9]})", R"({"id": 4, "tokens": [10, 11, 12, 13, 14, 15]})"});
+  const InputSet inputs = open({folder.path()});
+  const auto slice = [&](std::int64_t sequence, std::int64_t first, std::int64_t count) {
+    std::vector<std::uint32_t> tokens(static_cast<std::size_t>(count));
+    inputs.read_tokens(sequence, first, count, tokens.data());
+    return tokens;
+  };
+
+  EXPECT_EQ(slice(1, 0, 2), (std::vector<std::uint32_t>{2, 3}));
+  EXPECT_EQ(slice(1, 2, 3), (std::vector<std::uint32_t>{4, 5, 6}));
+  EXPECT_EQ(slice(3, 4, 2), (std::vector<std::uint32_t>{14, 15}));
+  EXPECT_EQ(slice(3, 1, 3), (std::vector<std::uint32_t>{11, 12, 13}));
+  EXPECT_EQ(slice(2, 0, 1), (std::vector<std::uint32_t>{9}));
+  EXPECT_EQ(slice(3, 6, 0), std::vector<std::uint32_t>{});
+  std::uint32_t tokens[7];
+  EXPECT_THROW(inputs.read_tokens(3, 4, 3, tokens), base::InternalError);
+  EXPECT_THROW(inputs.read_tokens(1, -1, 2, tokens), base::InternalError);
+}
+
+TEST(InputSetOfLines, SuccessiveSlicesDoNotReadTheLineAgain) {
+  const TemporaryFolder folder;
+  const std::string path = write_lines(
+      folder / "a.jsonl", {R"({"id": 1, "tokens": [1, 2, 3]})", R"({"id": 2, "tokens": [4]})"});
+  const InputSet inputs = open({path});
+  std::uint32_t tokens[2];
+  inputs.read_tokens(0, 0, 2, tokens);
+  std::filesystem::resize_file(path, 0);
+
+  inputs.read_tokens(0, 1, 2, tokens);
+
+  EXPECT_EQ(tokens[1], 3u);
+  EXPECT_EQ(refusal_of([&] { inputs.read_tokens(1, 0, 1, tokens); }).code, ExitCode::input);
+}
+
+TEST(InputSetOfLines, ABadLineGetsAStatusAndTheOthersStay) {
+  const TemporaryFolder folder;
+  const std::string path = write_lines(
+      folder / "a.jsonl",
+      {R"({"id": 1, "tokens": [1, 49]})", R"({"id": 2, "tokens": []})", "not JSON",
+       R"({"id": 4, "tokens": [3, 50]})", "", R"({"id": 6, "tokens": [1,1,1,1,1,1,1,1,1]})",
+       R"({"id": 7, "tokens": [1], "score_from": 2})", R"({"id": 8, "tokens": [1.5]})",
+       R"({"tokens": [1, 2]})", R"({"id": 10, "tokens": [1], "score_from": 5000000000})",
+       R"({"id": 11, "tokens": [1, 2], "score_from": 2})"});
+
+  const InputSet inputs = open({path});
+
+  ASSERT_EQ(inputs.count(), 10);
+  using S = SequenceStatus;
+  const std::vector<S> status = {S::ok,         S::empty,      S::bad_record, S::bad_token,
+                                 S::too_long,   S::bad_record, S::bad_record, S::bad_record,
+                                 S::bad_record, S::ok};
+  const std::vector<std::string> ids = {"1", "2", "a.jsonl:3", "4",  "6",
+                                        "7", "8", "a.jsonl:9", "10", "11"};
+  const std::vector<std::int64_t> lengths = {2, 0, 0, 2, 9, 1, 0, 0, 1, 2};
+  for (std::int64_t i = 0; i < inputs.count(); ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    EXPECT_EQ(inputs.status(i), status[at]) << i << " " << inputs.error(i);
+    EXPECT_EQ(inputs.id(i), ids[at]);
+    EXPECT_EQ(inputs.length(i), lengths[at]) << i;
+    EXPECT_EQ(inputs.error(i).empty(), status[at] == S::ok) << i;
+  }
+  EXPECT_EQ(inputs.error(3), "token 50 at position 1, vocab_size is 50");
+  EXPECT_EQ(inputs.error(4), "9 tokens, max_position is 8");
+  EXPECT_EQ(inputs.error(5), "score_from 2 is beyond its 1 tokens");
+  EXPECT_EQ(inputs.error(6), "the token at position 0 is 1.5 (expected an unsigned integer)");
+  EXPECT_EQ(inputs.error(7), "id is missing");
+  EXPECT_EQ(tokens_of(inputs, 9), (std::vector<std::uint32_t>{1, 2}));
+}
+
+TEST(InputSetOfLines, MadeUpIdsOfFilesWithOneNameDiffer) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "1");
+  std::filesystem::create_directory(folder / "2");
+  const std::vector<std::string> lines = {R"({"tokens": [1]})"};
+  const std::string a = write_lines(folder / "1/a.jsonl", lines);
+  const std::string b = write_lines(folder / "2/a.jsonl", lines);
+  const std::string odd = write_lines(folder / "2/\xff\xc3.jsonl", lines);
+
+  const InputSet inputs = open({a, b, odd});
+
+  EXPECT_EQ(inputs.id(0), "a.jsonl:1");
+  EXPECT_EQ(inputs.id(1), "a.jsonl#2:1");
+  EXPECT_EQ(inputs.id(2), "?\?.jsonl:1");
+}
+
+TEST(InputSetOfLines, TextIsBytesWhereTheTokenizerIsBytes) {
+  const TemporaryFolder folder;
+  const std::string path =
+      write_lines(folder / "a.jsonl", {R"({"id": 1, "text": "aé"})", R"({"id": 2, "text": ""})",
+                                       R"({"id": 3, "tokens": [255, 0]})"});
+
+  const InputSet inputs = InputSet::from_bytes(open_text(path).to_bytes());
+
+  EXPECT_EQ(inputs.tokenizer(), plan::Tokenizer::bytes);
+  EXPECT_EQ(tokens_of(inputs, 0), (std::vector<std::uint32_t>{0x61, 0xc3, 0xa9}));
+  EXPECT_EQ(inputs.status(1), SequenceStatus::empty);
+  EXPECT_EQ(tokens_of(inputs, 2), (std::vector<std::uint32_t>{255, 0}));
+}
+
+TEST(InputSetOfLines, TextAndTokenizerThatDoNotGoTogetherAreAUsageError) {
+  const TemporaryFolder folder;
+  const std::string path =
+      write_lines(folder / "a.jsonl",
+                  {R"({"id": 1, "tokens": [1], "text": "a"})", R"({"id": 2, "text": "a"})"});
+
+  const Refusal without = refusal_of([&] { open({path}); });
+  const Refusal small = refusal_of([&] { InputSet::open({path}, 255, 8, plan::Tokenizer::bytes); });
+
+  EXPECT_EQ(without.code, ExitCode::usage);
+  EXPECT_NE(without.message.find(path + ": line 2 has text"), std::string::npos) << without.message;
+  EXPECT_NE(without.message.find("--tokenizer bytes"), std::string::npos) << without.message;
+  EXPECT_EQ(small.code, ExitCode::usage);
+  EXPECT_NE(small.message.find("vocabulary of 255"), std::string::npos) << small.message;
+}
+
+TEST(InputSetOfLines, TheIdentityFollowsEveryPartOfALineAndNotItsSpelling) {
+  const TemporaryFolder folder;
+  const auto identity = [&](const std::string& second) {
+    const std::string path =
+        write_lines(folder / "a.jsonl", {R"({"id": 1, "tokens": [1, 2]})", second});
+    return open_text(path).identity();
+  };
+  const std::string expected = identity(R"({"id": 2, "tokens": [97, 4]})");
+
+  EXPECT_EQ(identity(R"({ "tokens":[97,4],"more":1, "id":2 })"), expected);
+  EXPECT_EQ(identity(R"({"id": 2, "tokens": [97, 4], "score_from": 0})"), expected);
+  for (const char* other :
+       {R"({"id": 3, "tokens": [97, 4]})", R"({"id": "3", "tokens": [97, 4]})",
+        R"({"id": 2, "tokens": [97, 5]})", R"({"id": 2, "tokens": [97]})",
+        R"({"id": 2, "tokens": [97, 4], "score_from": 1})", R"({"id": 2, "tokens": [97, -4]})", "",
+        R"({"id": 2, "text": "a\u0004"})"})
+    EXPECT_NE(identity(other), expected) << other;
+  EXPECT_NE(identity(R"({"id": 2, "tokens": [-4]})"), identity(R"({"id": 2, "tokens": [4.5]})"));
+}
+
+TEST(InputSetOfLines, AFileThatChangedMeanwhileIsRefused) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "a.jsonl", good = R"({"id": 1, "tokens": [10, 11]})";
+  for (const char* other : {R"({"id": 1, "tokens": [10,1]})", R"({"id": 1, "tokens": [1,1,1]})",
+                            R"({"id": 1, "tokens": [77, 11]})", R"({"id": 2, "tokens": [10, 11]})",
+                            "x", R"({"id": 1, "tokens":  [10, 11]})"}) {
+    const InputSet inputs = open({write_lines(path, {good})});
+    std::uint32_t tokens[2];
+    write_lines(path, {other});
+
+    const Refusal refusal = refusal_of([&] { inputs.read_tokens(0, 0, 2, tokens); });
+
+    EXPECT_EQ(refusal.code, ExitCode::input) << other;
+    EXPECT_NE(refusal.message.find(path + ": has changed"), std::string::npos) << refusal.message;
+  }
+}
+
+TEST(InputSetOfLines, IdsThatStandTwiceAreRefusedWithFileAndLine) {
+  const TemporaryFolder folder;
+  const std::string a = write_inputs(folder / "a.h5", {.lengths = {1, 1}, .ids = {1, 2}});
+  const std::string b = write_lines(
+      folder / "b.jsonl", {R"({"id": 3, "tokens": [1]})", "", R"({"id": 2, "tokens": [1]})"});
+  const std::string c = write_lines(folder / "c.jsonl", {R"({"id": "3", "tokens": [1]})"});
+
+  const Refusal refusal = refusal_of([&] { open({a, b, c}); });
+
+  EXPECT_EQ(refusal.code, ExitCode::input);
+  EXPECT_NE(refusal.message.find("2 ids stand twice"), std::string::npos) << refusal.message;
+  EXPECT_NE(refusal.message.find("id 2 stands in " + a + " (sequence 1) and in " + b + " (line 3)"),
+            std::string::npos)
+      << refusal.message;
+  EXPECT_NE(refusal.message.find("id 3 stands in " + b + " (line 1) and in " + c + " (line 1)"),
+            std::string::npos)
+      << refusal.message;
 }
 
 }  // namespace

@@ -30,6 +30,21 @@ TEST(Inspect, InputsShowTotalsAndFirstIds) {
                     "first ids: 9 8 7 6 5 ...", "/tokens", "u32", "[12]", "48 B"});
 }
 
+TEST(Inspect, JsonLinesShowTotalsFirstIdsAndBadRecords) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "a.jsonl") << "{\"id\": 9, \"tokens\": [1, 2, 3], \"score_from\": 1}\n"
+                                       "{\"id\": \"b\", \"text\": \"word\"}\n"
+                                       "nothing\n"
+                                       "{\"id\": 7, \"tokens\": [-1]}\n";
+
+  const std::string text = said_about(folder / "a.jsonl");
+
+  expect_all(text,
+             {"JSON lines, 110 B", "4 sequences, 7 tokens, 1.8 a sequence",
+              "first ids: 9 b none 7\n", "1 are text", "--tokenizer bytes", "1 have a score_from",
+              "2 are bad records", "line 3: not JSON", "line 4: the token at position 0 is -1"});
+}
+
 TEST(Inspect, ResultsShowAttributesDatasetsAndStatuses) {
   const TemporaryFolder folder;
   SmallRun run(folder, {.lengths = {3, 0}}, all_outputs(small_spec()));
@@ -49,6 +64,11 @@ TEST(Inspect, ResultsShowAttributesDatasetsAndStatuses) {
                                              "num_experts\":16",
                                              "/hidden/NN",
                                              "(2 datasets)",
+                                             "/kv/NN/k",
+                                             "[3, 4, 8]",
+                                             "/topk/ids",
+                                             "/routing/tokens_per_expert",
+                                             "[2, 16]",
                                              "status 0",
                                              "1 sequences (ok)",
                                              "1 sequences (empty)"};

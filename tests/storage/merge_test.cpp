@@ -3,6 +3,7 @@
 #include "storage/merge.hpp"
 
 #include <cstdlib>
+#include <optional>
 
 #include "run_fixture.hpp"
 #include "storage/verify_results.hpp"
@@ -26,9 +27,26 @@ std::vector<std::byte> read_all(const h5::File& file, const DatasetPlan& plan, s
   return bytes;
 }
 
+/// Sums over all sequences but `failed`, as the bytes of a dataset per run.
+std::vector<std::byte> expected_counts(const SmallRun& run, const DatasetPlan& plan,
+                                       const std::vector<std::int64_t>& failed) {
+  std::vector<std::uint64_t> sums(static_cast<std::size_t>(plan.rows * plan.columns));
+  for (std::int64_t i = 0; i < run.inputs.count(); ++i) {
+    if (std::ranges::count(failed, i) > 0) continue;
+    for (std::int64_t layer = 0; layer < plan.rows; ++layer) {
+      const auto counts = made_up_counts(plan, run.inputs, i, layer);
+      for (std::size_t column = 0; column < counts.size(); ++column)
+        sums[static_cast<std::size_t>(layer) * counts.size() + column] += counts[column];
+    }
+  }
+  const auto bytes = std::as_bytes(std::span(sums));
+  return {bytes.begin(), bytes.end()};
+}
+
 /// What a dataset must hold: made-up rows in input order, fill values for `failed`.
 std::vector<std::byte> expected_bytes(const SmallRun& run, const DatasetPlan& plan,
                                       const std::vector<std::int64_t>& failed) {
+  if (plan.per == DatasetPlan::Per::run) return expected_counts(run, plan, failed);
   std::vector<std::byte> all;
   for (std::int64_t i = 0; i < run.inputs.count(); ++i) {
     std::vector<std::byte> bytes = made_up(plan, run.inputs, i);
@@ -39,13 +57,17 @@ std::vector<std::byte> expected_bytes(const SmallRun& run, const DatasetPlan& pl
   return all;
 }
 
+/// `failed` sequences hold fill values; those `not_routed` (else the failed ones) add no counts.
 void expect_results(const SmallRun& run, const std::string& path,
-                    const std::vector<std::int64_t>& failed) {
+                    const std::vector<std::int64_t>& failed,
+                    std::optional<std::vector<std::int64_t>> not_routed = {}) {
   const h5::File file = h5::File::open_to_read(path, ExitCode::input);
   for (const DatasetPlan& plan : run.layout) {
-    const std::int64_t rows =
-        plan.per == DatasetPlan::Per::token ? run.inputs.total_tokens() : run.inputs.count();
-    EXPECT_EQ(read_all(file, plan, rows), expected_bytes(run, plan, failed)) << plan.path;
+    const std::int64_t rows = plan.total_rows(run.inputs.count(), run.inputs.total_tokens());
+    const bool is_run = plan.per == DatasetPlan::Per::run;
+    EXPECT_EQ(read_all(file, plan, rows),
+              expected_bytes(run, plan, is_run ? not_routed.value_or(failed) : failed))
+        << plan.path;
   }
 }
 
@@ -78,11 +100,7 @@ TEST(Merge, FailedSequencesKeepTheirPlaceAndAreFilled) {
     PartWriter writer(run.options(opened, 0), run.layout);
     const PartSequence sequences[2] = {{0, 3}, {2, 4}};
     writer.begin(sequences);
-    for (const DatasetPlan& plan : run.layout)
-      for (const PartSequence& each : sequences) {
-        const auto bytes = made_up(plan, run.inputs, each.sequence);
-        writer.append(plan.path, std::ssize(bytes) / plan.row_bytes(), bytes.data());
-      }
+    write_rows(writer, run.inputs, {0, 2});
     writer.set_status(2, SequenceStatus::not_finite, "NaN after layer 1");
     writer.end();
     writer.close();
@@ -92,7 +110,7 @@ TEST(Merge, FailedSequencesKeepTheirPlaceAndAreFilled) {
 
   EXPECT_EQ(report.num_ok, 1);
   EXPECT_EQ(report.num_failed, 3);
-  expect_results(run, report.path, {1, 2, 3});
+  expect_results(run, report.path, {1, 2, 3}, {{1, 3}});
   const h5::File file = h5::File::open_to_read(report.path, ExitCode::input);
   std::vector<std::uint8_t> status(4);
   file.dataset("/sequences/status").read_all(base::DType::u8, status.data());
@@ -128,9 +146,13 @@ TEST(Merge, MissingSequencesAreAllowedOnlyWhenAskedFor) {
   RunFolder opened = run.open();
   write_part(run, opened, 0, {{1}});
 
-  EXPECT_THROW(run.merge(opened), base::InternalError);
+  const Refusal refusal = refusal_of([&] { run.merge(opened); });
   const MergeReport report = run.merge(opened, Missing::allowed);
 
+  EXPECT_EQ(refusal.code, ExitCode::resources);
+  EXPECT_NE(refusal.message.find("1 sequences are in no part"), std::string::npos);
+  EXPECT_NE(refusal.message.find("Run the same command again"), std::string::npos);
+  EXPECT_NE(refusal.message.find("id 100 (3 tokens)"), std::string::npos) << refusal.message;
   EXPECT_EQ(report.num_missing, 1);
   expect_results(run, report.path, {0});
   EXPECT_FALSE(opened.is_complete());
@@ -138,6 +160,60 @@ TEST(Merge, MissingSequencesAreAllowedOnlyWhenAskedFor) {
   write_part(run, opened, 1, {{0}});
   EXPECT_EQ(run.merge(opened).num_missing, 0);
   EXPECT_TRUE(opened.is_complete());
+}
+
+/// Sums of /routing cannot be taken apart, so a part counts with all its sequences or with none.
+TEST(Merge, APartWhoseSequencesAreAllInOthersAddsNothingToSums) {
+  const TemporaryFolder folder;
+  SmallRun run(folder, {.lengths = {3, 5, 4}}, all_outputs(small_spec()));
+  RunFolder opened = run.open();
+  write_part(run, opened, 0, {{0}});
+  write_part(run, opened, 1, {{1, 2}});
+  write_part(run, opened, 2, {{2, 0}});  // superseded
+  write_part(run, opened, 3, {{}});
+
+  const MergeReport report = run.merge(opened);
+
+  EXPECT_EQ(report.num_missing, 0);
+  EXPECT_EQ(names_in(run.path + "/parts").size(), 4u);
+  expect_results(run, report.path, {});
+  EXPECT_NO_THROW(verify_results(report.path, run.log));
+}
+
+TEST(Merge, APartThatIsHalfInOthersIsRemovedWhereThereAreSums) {
+  const TemporaryFolder folder;
+  SmallRun run(folder, {.lengths = {3, 5, 4}}, all_outputs(small_spec()));
+  RunFolder opened = run.open();
+  write_part(run, opened, 0, {{0, 1}});
+  write_part(run, opened, 1, {{1, 2}});
+
+  const Refusal refusal = refusal_of([&] { run.merge(opened); });
+  const std::size_t num_left = names_in(run.path + "/parts").size();
+  write_part(run, opened, 1, {{2}});
+  const MergeReport report = run.merge(opened);
+
+  EXPECT_EQ(refusal.code, ExitCode::resources);
+  EXPECT_EQ(num_left, 1u);
+  expect_results(run, report.path, {});
+}
+
+TEST(Merge, APartThatVanishedDuringTheRunIsNoInternalDefect) {
+  const TemporaryFolder folder;
+  SmallRun run(folder, {.lengths = std::vector<std::uint64_t>(30, 2)});
+  RunFolder opened = run.open();
+  std::vector<std::int64_t> sequences(29);
+  std::iota(sequences.begin(), sequences.end(), 1);
+  write_part(run, opened, 0, {{0}});
+  write_part(run, opened, 1, {sequences});
+  flip_bit(run.path + "/parts/" + names_in(run.path + "/parts").at(1), 2000, 1);
+
+  const Refusal refusal = refusal_of([&] { run.merge(opened); });
+
+  EXPECT_EQ(refusal.code, ExitCode::resources);
+  EXPECT_NE(refusal.message.find("29 sequences are in no part"), std::string::npos);
+  EXPECT_NE(refusal.message.find("id 101 (2 tokens)"), std::string::npos) << refusal.message;
+  EXPECT_NE(refusal.message.find("id 110"), std::string::npos) << refusal.message;
+  EXPECT_EQ(refusal.message.find("id 111"), std::string::npos) << refusal.message;
 }
 
 TEST(Merge, AlsoNothingAtAllMakesResults) {
@@ -259,6 +335,11 @@ TEST(Merge, PlainH5pyReadsEverything) {
          "0]\n"
          "assert f['hidden/final'].dtype == '<u2' and f['hidden/final'].attrs['dtype'] == b'bf16'\n"
          "assert f['hidden/final'].chunks is None\n"
+         "assert f['kv/01/v'].shape == (7, 4, 8) and f['kv/01/v'].attrs['dtype'] == b'bf16'\n"
+         "assert f['topk/ids'].dtype == '<u4' and f['topk/logprobs'].shape == (7, 3)\n"
+         "assert f['routing/tokens_per_expert'].dtype == '<u8'\n"
+         "assert list(f['routing/tokens_per_expert'][:].sum(1)) == [14, 14]\n"
+         "assert list(f['routing/dropped']) == [0, 0]\n"
          "t = f['logprobs/token'][:]\n"
          "assert np.isnan(t[0]) and np.isnan(t[3]) and not np.isnan(t[4:]).any()\n"
          "assert np.isclose(f['logprobs/sum'][2], t[4:7].astype('f8').sum())\n"

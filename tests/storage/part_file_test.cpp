@@ -124,15 +124,141 @@ TEST_F(PartTest, DatasetsThatOutgrowTheBufferKeepEveryRow) {
   EXPECT_EQ(read_part(only_part(), uuid).size(), 3u);
 }
 
-TEST_F(PartTest, AMissingRowIsNoticedAtTheEndOfTheMicrobatch) {
-  const float logprobs[3] = {};
-  PartWriter writer(options(), results_layout({}, spec));
-  const PartSequence sequence{0, 3};
+/// As write_rows(), in pieces of `step` rows, the last one first, and the datasets last to first.
+void write_backwards(PartWriter& writer, const InputSet& inputs,
+                     const std::vector<std::int64_t>& sequences, std::int64_t step) {
+  for (int dataset = static_cast<int>(writer.layout().size()) - 1; dataset >= 0; --dataset) {
+    const DatasetPlan& plan = writer.layout()[static_cast<std::size_t>(dataset)];
+    if (plan.per == DatasetPlan::Per::run) continue;
+    std::vector<std::byte> all;
+    for (const std::int64_t sequence : sequences) {
+      const std::vector<std::byte> bytes = made_up(plan, inputs, sequence);
+      all.insert(all.end(), bytes.begin(), bytes.end());
+    }
+    const std::int64_t total = std::ssize(all) / plan.row_bytes();
+    for (std::int64_t end = total; end > 0; end -= step) {
+      const std::int64_t row = std::max<std::int64_t>(0, end - step);
+      writer.write(dataset, row, end - row, all.data() + row * plan.row_bytes());
+    }
+  }
+}
 
-  writer.begin({&sequence, 1});
-  writer.append("/logprobs/token", 2, logprobs);
+TEST_F(PartTest, RowsThatComeInAnyOrderStandInOrder) {
+  const std::string path = write_inputs(folder / "long.h5", {.lengths = {900, 1, 7000, 3, 2500}});
+  const InputSet longer = InputSet::open({path}, 512, 1 << 20);
+  const auto of_part = [&](const PartWriter& writer, const DatasetPlan& plan, int part) {
+    const h5::File file = h5::File::open_to_read(
+        folder / ("parts/" + parts().at(static_cast<std::size_t>(part))), ExitCode::input);
+    std::vector<std::byte> rows(
+        static_cast<std::size_t>(plan.total_rows(5, 10404) * plan.row_bytes()));
+    EXPECT_EQ(writer.num_parts(), 1);
+    EXPECT_EQ(file.dataset(plan.path).info().shape, plan.shape(plan.total_rows(5, 10404)));
+    file.dataset(plan.path).read_all(plan.dtype, rows.data());
+    return rows;
+  };
+  PartWriter in_order(options(0), layout), backwards(options(1), layout),
+      one_by_one(options(2), layout);
 
-  EXPECT_THROW(writer.end(), base::InternalError);
+  for (const std::vector<std::int64_t>& sequences :
+       std::vector<std::vector<std::int64_t>>{{0, 1}, {3, 2}, {}, {4}}) {
+    std::vector<PartSequence> list;
+    for (const std::int64_t sequence : sequences)
+      list.push_back({sequence, longer.length(sequence)});
+    write_microbatch(in_order, longer, sequences);
+    for (PartWriter* writer : {&backwards, &one_by_one}) {
+      writer->begin(list);
+      write_backwards(*writer, longer, sequences, writer == &backwards ? 777 : 1);
+      writer->end();
+    }
+  }
+  for (PartWriter* writer : {&in_order, &backwards, &one_by_one})
+    writer->commit();
+
+  ASSERT_EQ(parts().size(), 3u);
+  for (const DatasetPlan& plan : layout) {
+    if (plan.per == DatasetPlan::Per::run) continue;
+    const std::vector<std::byte> expected = of_part(in_order, plan, 0);
+    EXPECT_EQ(of_part(backwards, plan, 1), expected) << plan.path;
+    EXPECT_EQ(of_part(one_by_one, plan, 2), expected) << plan.path;
+  }
+}
+
+TEST_F(PartTest, EveryRowOfAMicrobatchComesExactlyOnce) {
+  struct Write {
+    std::int64_t first_row, num_rows;
+  };
+  const auto problem_of = [&](const std::vector<Write>& writes, std::int64_t length) {
+    const std::vector<float> logprobs(static_cast<std::size_t>(length));
+    std::vector<DatasetPlan> token_alone = {results_layout({}, spec)[0]};
+    PartWriter writer(options(), token_alone);
+    const PartSequence before{1, 5}, sequence{0, length};
+    writer.begin({&before, 1});
+    writer.write(0, 0, 5, logprobs.data());
+    writer.end();
+    writer.begin({&sequence, 1});
+    try {
+      for (const Write& write : writes)
+        writer.write("/logprobs/token", write.first_row, write.num_rows, logprobs.data());
+      writer.end();
+    } catch (const base::InternalError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+
+  for (const std::int64_t length : {std::int64_t{100}, std::int64_t{100'000}}) {
+    const std::int64_t rest = length - 10;
+    EXPECT_EQ(problem_of({{10, rest}, {0, 10}}, length), "");
+    EXPECT_NE(problem_of({{10, rest}}, length), "");                         // none of the first
+    EXPECT_NE(problem_of({{0, 10}, {11, rest - 1}}, length), "");            // none of row 10
+    EXPECT_NE(problem_of({{0, 10}, {9, rest + 1}}, length), "");             // row 9 twice
+    EXPECT_NE(problem_of({{0, 10}, {0, 10}, {20, rest - 10}}, length), "");  // twice, and none
+    EXPECT_NE(problem_of({{0, 10}, {10, rest + 1}}, length), "");            // beyond the end
+    EXPECT_NE(problem_of({{-1, 11}, {10, rest}}, length), "");               // before the begin
+    EXPECT_NE(problem_of({}, length), "");
+  }
+}
+
+TEST_F(PartTest, SumsOfTheRunAddUpOverMicrobatchesAndBeginAnewInTheNextPart) {
+  PartWriter writer(options(), layout);
+  const int counts = find_dataset(layout, "/routing/tokens_per_expert");
+  const std::vector<std::uint64_t> first(32, 2), second(16, std::uint64_t{1} << 40);
+  const auto stored = [&](int part) {
+    std::vector<std::uint64_t> sums(32);
+    h5::File::open_to_read(folder / ("parts/" + parts().at(static_cast<std::size_t>(part))),
+                           ExitCode::input)
+        .dataset("/routing/tokens_per_expert")
+        .read({{0, 0}, {2, 16}}, base::DType::u64, sums.data());
+    return sums;
+  };
+
+  for (int microbatch = 0; microbatch < 2; ++microbatch) {
+    writer.begin({});
+    writer.add(counts, 0, 2, first.data());
+    writer.add("/routing/tokens_per_expert", 1, 1, second.data());
+    writer.end();
+  }
+  writer.commit();
+  writer.begin({});
+  writer.end();
+  writer.commit();
+
+  std::vector<std::uint64_t> expected(16, 4);
+  expected.resize(32, 4 + (std::uint64_t{1} << 41));
+  EXPECT_EQ(stored(0), expected);
+  EXPECT_EQ(stored(1), std::vector<std::uint64_t>(32));
+}
+
+TEST_F(PartTest, RowsAndSumsAreNotMixedUp) {
+  PartWriter writer(options(), layout);
+  const std::uint64_t counts[16] = {};
+
+  writer.begin({});
+
+  EXPECT_THROW(writer.write("/routing/dropped", 0, 1, counts), base::InternalError);
+  EXPECT_THROW(writer.add("/logprobs/count", 0, 1, counts), base::InternalError);
+  EXPECT_THROW(writer.add("/routing/dropped", 1, 2, counts), base::InternalError);
+  EXPECT_THROW(writer.write("/no/dataset", 0, 1, counts), base::InternalError);
 }
 
 TEST_F(PartTest, BytesAndTimeMakeACommitDue) {

@@ -105,7 +105,9 @@ inline plan::ModelSpec small_spec() {
 
 inline plan::Outputs all_outputs(const plan::ModelSpec& spec) {
   plan::Outputs outputs;
-  outputs.last_logits = outputs.hidden = outputs.experts = true;
+  outputs.topk = outputs.last_logits = outputs.hidden = true;
+  outputs.kv = outputs.routing = outputs.experts = true;
+  outputs.top_k_logprobs = 3;
   for (std::int64_t layer = -1; layer <= spec.num_layers; ++layer)
     outputs.hidden_layers.push_back(layer);
   return outputs;
@@ -113,6 +115,13 @@ inline plan::Outputs all_outputs(const plan::ModelSpec& spec) {
 
 inline float token_logprob(std::int64_t sequence, std::int64_t position) {
   return -0.1f * static_cast<float>(sequence + 1) - 0.01f * static_cast<float>(position % 97);
+}
+
+/// Of column `i`; the 16 experts of a row are 3 apart, so that none is there twice.
+inline std::uint32_t made_up_value(const std::string& path, std::int64_t sequence,
+                                   std::int64_t position, std::int64_t i) {
+  const std::int64_t own = std::accumulate(path.begin(), path.end(), std::int64_t{0});
+  return static_cast<std::uint32_t>(own + 3 * i + 7 * position + sequence);
 }
 
 /// Bytes of row `position` of `sequence`; every dataset, sequence and position has its own.
@@ -132,10 +141,15 @@ inline void made_up_row(const DatasetPlan& plan, const InputSet& inputs, std::in
     put_value(static_cast<std::uint64_t>(std::max<std::int64_t>(0, length - first)));
   } else if (plan.path == "/logprobs/is_greedy") {
     put_value(static_cast<std::uint8_t>(sequence % 2));
+  } else if (plan.path == "/topk/ids") {
+    for (std::int64_t i = 0; i < plan.columns; ++i, to += 4)
+      put_value(static_cast<std::uint32_t>((sequence + 7 * position + 11 * i) % 512));
+  } else if (plan.path == "/topk/logprobs") {
+    for (std::int64_t i = 0; i < plan.columns; ++i, to += 4)
+      put_value(-0.5f * static_cast<float>(i) - 0.01f * static_cast<float>(position + sequence));
   } else {
-    const std::int64_t own = std::accumulate(plan.path.begin(), plan.path.end(), std::int64_t{0});
     for (std::int64_t i = 0; i < plan.columns; ++i) {
-      const auto value = static_cast<std::uint32_t>(own + 3 * i + 7 * position + sequence);
+      const std::uint32_t value = made_up_value(plan.path, sequence, position, i);
       const float number = static_cast<float>(value % 251);
       const std::uint16_t expert = value % 16;
       const base::bf16 half = base::to_bf16(number);
@@ -146,6 +160,19 @@ inline void made_up_row(const DatasetPlan& plan, const InputSet& inputs, std::in
       std::memcpy(to + static_cast<std::size_t>(i) * size, from, size);
     }
   }
+}
+
+/// What `sequence` adds to a row of /routing, which fits its made-up /experts; nothing is dropped.
+inline std::vector<std::uint64_t> made_up_counts(const DatasetPlan& plan, const InputSet& inputs,
+                                                 std::int64_t sequence, std::int64_t layer) {
+  std::vector<std::uint64_t> counts(static_cast<std::size_t>(plan.columns));
+  if (plan.path == "/routing/dropped") return counts;
+  const std::string experts = numbered_path("experts", layer);
+  constexpr std::int64_t top_k = 2;  // as small_spec() has it
+  for (std::int64_t position = 0; position < inputs.length(sequence); ++position)
+    for (std::int64_t i = 0; i < top_k; ++i)
+      ++counts[made_up_value(experts, sequence, position, i) % 16];
+  return counts;
 }
 
 /// All rows of one sequence.
@@ -159,18 +186,33 @@ inline std::vector<std::byte> made_up(const DatasetPlan& plan, const InputSet& i
   return bytes;
 }
 
+/// Everything of the microbatch at hand, in row order.
+inline void write_rows(PartWriter& writer, const InputSet& inputs,
+                       const std::vector<std::int64_t>& sequences) {
+  for (const DatasetPlan& plan : writer.layout()) {
+    if (plan.per == DatasetPlan::Per::run) {
+      for (const std::int64_t sequence : sequences)
+        for (std::int64_t layer = 0; layer < plan.rows; ++layer)
+          writer.add(plan.path, layer, 1, made_up_counts(plan, inputs, sequence, layer).data());
+      continue;
+    }
+    std::int64_t row = 0;
+    for (const std::int64_t sequence : sequences) {
+      const std::vector<std::byte> bytes = made_up(plan, inputs, sequence);
+      const std::int64_t num_rows = std::ssize(bytes) / plan.row_bytes();
+      writer.write(plan.path, row, num_rows, bytes.data());
+      row += num_rows;
+    }
+  }
+}
+
 inline void write_microbatch(PartWriter& writer, const InputSet& inputs,
                              const std::vector<std::int64_t>& sequences) {
   std::vector<PartSequence> list;
   for (const std::int64_t sequence : sequences)
     list.push_back({sequence, inputs.length(sequence)});
   writer.begin(list);
-  for (const DatasetPlan& plan : writer.layout()) {
-    for (const std::int64_t sequence : sequences) {
-      const std::vector<std::byte> bytes = made_up(plan, inputs, sequence);
-      writer.append(plan.path, std::ssize(bytes) / plan.row_bytes(), bytes.data());
-    }
-  }
+  write_rows(writer, inputs, sequences);
   writer.end();
 }
 

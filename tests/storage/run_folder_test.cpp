@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "run_fixture.hpp"
+#include "storage/verify.hpp"
 
 namespace tetrarch::storage {
 namespace {
@@ -249,6 +250,23 @@ TEST_F(PartsTest, ADamagedPartIsMovedAwayAndItsSequencesAreDoneAgain) {
             (std::vector<std::string>{parts[1], "damaged-" + parts[0]}));
 }
 
+TEST_F(PartsTest, TheSequencesOfADeletedPartAreDoneAgain) {
+  std::filesystem::remove(part(0));
+
+  RunFolder again = run.open();
+  const Committed before = again.committed(run.log);
+  PartWriter writer(run.options(again, 0), run.layout);
+  write_microbatch(writer, run.inputs, {0, 2});
+  writer.close();
+  const Committed after = again.committed(run.log);
+
+  EXPECT_FALSE(before.has(0));
+  EXPECT_TRUE(before.has(1));
+  EXPECT_FALSE(before.has(2));
+  for (const std::int64_t sequence : {0, 1, 2})
+    EXPECT_TRUE(after.has(sequence)) << sequence;
+}
+
 TEST_F(PartsTest, TruncatedAndForeignFilesAreMovedAway) {
   std::filesystem::resize_file(part(1), 1000);
   std::filesystem::copy_file(folder / "inputs.h5", run.path + "/parts/inputs.h5");
@@ -300,6 +318,111 @@ TEST_F(PartsTest, AnUnfinishedPartDoesNotCount) {
   EXPECT_FALSE(again.committed(run.log).has(3));
   writer.commit();
   EXPECT_TRUE(again.committed(run.log).has(3));
+}
+
+/// Microbatches of two ep ranks: {0} and {1}, then {2} and nothing, then {3} and nothing.
+struct SetsTest : ::testing::Test {
+  SetsTest() {
+    run.settings.facts["ep_set"] = 2;
+    RunFolder opened = run.open();
+    const std::vector<std::vector<std::int64_t>> of_rank[2] = {{{0}, {2}, {3}}, {{1}, {}, {}}};
+    for (int ep = 0; ep < 2; ++ep) {
+      PartWriter writer(run.options(opened, ep), run.layout);
+      for (const auto& sequences : of_rank[ep]) {
+        write_microbatch(writer, run.inputs, sequences);
+        writer.commit();
+      }
+    }
+    parts = names_in(run.path + "/parts");
+  }
+  std::string part(int ep, int number) const {
+    return run.path + "/parts/" + parts.at(static_cast<std::size_t>(3 * ep + number));
+  }
+  TemporaryFolder folder;
+  SmallRun run{folder, {.lengths = {3, 5, 4, 2}}};
+  std::vector<std::string> parts;
+};
+
+TEST_F(SetsTest, WholeSetsCount) {
+  const Committed committed = run.open().committed(run.log);
+
+  EXPECT_EQ(committed.parts.size(), 6u);
+  EXPECT_EQ(committed.sequences.size(), 4u);
+  EXPECT_EQ(names_in(run.path + "/parts"), parts);
+}
+
+TEST_F(SetsTest, ASetThatLacksAPartIsRemovedAndItsSequencesAreDoneAgain) {
+  std::filesystem::remove(part(1, 0));
+  std::filesystem::remove(part(1, 1));  // an empty part lacks as well
+
+  const Committed committed = run.open().committed(run.log);
+
+  EXPECT_FALSE(committed.has(0));
+  EXPECT_FALSE(committed.has(1));
+  EXPECT_FALSE(committed.has(2));
+  EXPECT_TRUE(committed.has(3));
+  EXPECT_EQ(names_in(run.path + "/parts"), (std::vector<std::string>{parts[2], parts[5]}));
+}
+
+TEST_F(SetsTest, ADamagedPartTakesItsSetWithIt) {
+  flip_bit(part(1, 0), 2000, 3);
+
+  const Committed committed = run.open().committed(run.log);
+
+  EXPECT_FALSE(committed.has(0));
+  EXPECT_FALSE(committed.has(1));
+  EXPECT_TRUE(committed.has(2));
+  EXPECT_TRUE(std::filesystem::exists(run.path + "/parts/damaged-" + parts[3]));
+  EXPECT_FALSE(std::filesystem::exists(part(0, 0)));
+}
+
+TEST_F(SetsTest, AttemptsAndInstancesDoNotCompleteEachOther) {
+  std::filesystem::remove(part(1, 2));
+  RunFolder again = run.open();
+  PartOptions other_instance = run.options(again, 1);
+  other_instance.dp = 1;
+  for (const PartOptions& options : {run.options(again, 1), other_instance}) {
+    PartWriter writer(options, run.layout);
+    for (int number = 0; number < 3; ++number) {
+      write_microbatch(writer, run.inputs, {});
+      writer.commit();
+    }
+  }
+
+  const Committed committed = again.committed(run.log);
+
+  EXPECT_FALSE(committed.has(3));
+  EXPECT_EQ(names_in(run.path + "/parts"),
+            (std::vector<std::string>{parts[0], parts[1], parts[3], parts[4]}));
+}
+
+TEST_F(SetsTest, WithoutCapacityEachPartCountsAlone) {
+  run.settings.facts.erase("ep_set");
+  std::filesystem::remove(part(1, 0));
+
+  RunFolder opened = run.open();
+
+  EXPECT_TRUE(opened.committed(run.log).has(0));
+  EXPECT_FALSE(opened.committed(run.log, 2).has(0));  // asked for by the caller
+}
+
+TEST_F(SetsTest, VerifyLeavesAnUnfinishedSetAndCountsItAsNotDone) {
+  std::filesystem::remove(part(1, 0));
+
+  const Refusal refusal = refusal_of([&] { verify(run.path, run.log); });
+
+  EXPECT_EQ(refusal.code, ExitCode::stopped_early);
+  EXPECT_NE(refusal.message.find("2 sequences are not done"), std::string::npos) << refusal.message;
+  EXPECT_TRUE(std::filesystem::exists(part(0, 0)));
+}
+
+TEST_F(SetsTest, MergeOfAFolderCountsWholeSetsAlone) {
+  std::filesystem::remove(part(1, 0));
+
+  const MergeReport report = merge_run_folder(run.path, Parts::keep, run.log);
+
+  EXPECT_EQ(report.num_ok, 2);
+  EXPECT_EQ(report.num_missing, 2);
 }
 
 /// Commits part after part and tells each sequence once its part is committed, until it is killed.

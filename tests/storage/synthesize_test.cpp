@@ -107,6 +107,49 @@ TEST(Synthesize, HasTheStatedMeansAndDeviations) {
   }
 }
 
+TEST(Synthesize, NormsOfHeadsAreLikeTheOthersAndDenseLayersLikeExperts) {
+  auto spec = plan::preset("tetrarch-64-mini");
+  spec.qk_norm = plan::QkNorm::per_head;
+  spec.is_moe[0] = false;
+  spec.dense_ffn = 512;
+  for (const plan::TensorSpec& tensor : plan::tensors_of(spec, 4)) {
+    if (tensor.layer != 0) continue;
+    const bool is_norm = tensor.role == plan::Role::q_norm || tensor.role == plan::Role::k_norm;
+    if (!is_norm && tensor.role != plan::Role::up && tensor.role != plan::Role::down) continue;
+    std::vector<float> values(static_cast<std::size_t>(tensor.rows() * tensor.columns()));
+    synthesize_values(tensor, 1, 0, 0, values);
+
+    const double n = static_cast<double>(values.size());
+    const double centre = is_norm ? 1 : 0;
+    const double deviation = is_norm                           ? 0.1
+                             : tensor.role == plan::Role::down ? 1 / std::sqrt(512)
+                                                               : 1 / std::sqrt(128);
+    double square = 0;
+    for (const float value : values)
+      square += (value - centre) * (value - centre);
+    EXPECT_NEAR(std::sqrt(square / n) / deviation, 1, 4 / std::sqrt(n)) << tensor.path;
+  }
+}
+
+TEST(Synthesize, AModelWithDenseLayersAndHeadNormsIsAWholeFile) {
+  const Scratch scratch;
+  base::Log log = quiet();
+  auto spec = plan::preset("tiny");
+  spec.qk_norm = plan::QkNorm::per_head;
+  spec.is_moe = {true, false, false, true};
+  spec.dense_ffn = 96;
+  spec.rope_type = plan::RopeType::yarn;
+  spec.rope_scaling.factor = 4;
+  spec.rope_scaling.orig_max = 2048;
+
+  synthesize_weights(spec, 4, 5, scratch / "w.h5", log);
+
+  const WeightsFile file = WeightsFile::open(scratch / "w.h5");
+  EXPECT_EQ(file.spec(), spec);
+  EXPECT_EQ(file.total_bytes(), 2 * spec.num_parameters());
+  file.verify_all({});
+}
+
 TEST(Synthesize, GivesExpertsAndTensorsValuesOfTheirOwn) {
   const auto tensors = plan::tensors_of(plan::preset("tiny"), 4);
   std::vector<std::vector<float>> rows;

@@ -31,31 +31,26 @@ struct VerifyTest : ::testing::Test {
     const DatasetPlan& plan = run.layout[static_cast<std::size_t>(find_dataset(run.layout, path))];
     std::int64_t offset = 0;
     std::vector<std::byte> all;
-    std::string old_sum;
     {
       const h5::File file = h5::File::open_to_read(results, ExitCode::input);
       const h5::Dataset dataset = file.dataset(path);
       offset = dataset.info().file_offset;
       all.resize(static_cast<std::size_t>(dataset.info().stored_bytes));
       dataset.read_all(plan.dtype, all.data());
-      old_sum = *dataset.text_attribute("xxh3");
     }
     std::memcpy(all.data() + at, bytes, count);
     std::fstream file(results, std::ios::in | std::ios::out | std::ios::binary);
     file.seekp(offset);
     file.write(reinterpret_cast<const char*>(all.data()), std::ssize(all));
     file.close();
-    if (with_checksum) replace_text(old_sum, hex_text(xxh3(all)));
+    if (with_checksum) replace_checksum(path, hex_text(xxh3(all)));
   }
   /// The attribute's object header has a checksum of its own, so h5py rewrites it.
-  void replace_text(const std::string& from, const std::string& to) {
+  void replace_checksum(const std::string& path, const std::string& sum) {
     std::ofstream(folder / "edit.py") << "import sys, h5py, numpy as np\n"
                                          "f = h5py.File(sys.argv[1], 'r+')\n"
-                                         "def visit(n, d):\n"
-                                         "    if d.attrs.get('xxh3') == sys.argv[2].encode():\n"
-                                         "        d.attrs['xxh3'] = np.string_(sys.argv[3])\n"
-                                         "f.visititems(visit)\n";
-    python("edit.py", from + " " + to);
+                                         "f[sys.argv[2]].attrs['xxh3'] = np.string_(sys.argv[3])\n";
+    python("edit.py", path + " " + sum);
   }
   void python(const std::string& script, const std::string& arguments) {
     const std::string command =
@@ -63,7 +58,7 @@ struct VerifyTest : ::testing::Test {
     ASSERT_EQ(std::system(command.c_str()), 0);
   }
 
-  TemporaryFolder folder;
+  TemporaryFolder folder, other;
   SmallRun run{
       folder, {.lengths = {3, 0, 4, 6}, .score_from = {0, 0, 2, 6}}, all_outputs(small_spec())};
   std::string results;
@@ -100,6 +95,21 @@ TEST_F(VerifyTest, AFlippedBitOfAnyDatasetIsFoundAndNamed) {
   EXPECT_EQ(verify(results).message, "");
 }
 
+TEST_F(VerifyTest, AFlippedBitInThePaddingOfATextIsFound) {
+  std::int64_t byte = 0;
+  {
+    const h5::Info info =
+        h5::File::open_to_read(results, ExitCode::input).dataset("/sequences/error").info();
+    byte = info.file_offset + info.text_bytes - 1;  // sequence 0 is ok, its text is empty
+  }
+
+  flip_bit(results, byte, 0);
+
+  const Refusal refusal = verify(results);
+  EXPECT_EQ(refusal.code, ExitCode::input);
+  EXPECT_NE(refusal.message.find("/sequences/error"), std::string::npos) << refusal.message;
+}
+
 TEST_F(VerifyTest, ALogProbSumThatDoesNotAddUpIsANumericalFailure) {
   const double sum = -1;
 
@@ -129,6 +139,70 @@ TEST_F(VerifyTest, ANumberInAFailedSequenceIsANumericalFailure) {
   EXPECT_EQ(verify(results).code, ExitCode::numerical);
 }
 
+TEST_F(VerifyTest, TopKOutOfOrderIsANumericalFailure) {
+  const std::uint32_t id = 31;  // of position 1 of sequence 2, whose ids are 9, 20, 31
+
+  overwrite("/topk/ids", 4 * 3 * 4, &id, sizeof id, true);
+
+  const Refusal refusal = verify(results);
+  EXPECT_EQ(refusal.code, ExitCode::numerical) << refusal.message;
+  EXPECT_NE(refusal.message.find("/topk/logprobs: row 1 of sequence 2 has an id twice"),
+            std::string::npos)
+      << refusal.message;
+}
+
+TEST_F(VerifyTest, FailedSequencesHoldTheFillValuesOfKeysAndTopK) {
+  SmallRun failed(other, {.lengths = {3, 4}}, all_outputs(small_spec()));
+  {
+    RunFolder opened = failed.open();
+    PartWriter writer(failed.options(opened, 0), failed.layout);
+    const PartSequence sequences[2] = {{0, 3}, {1, 4}};
+    writer.begin(sequences);
+    write_rows(writer, failed.inputs, {0, 1});
+    writer.set_status(1, SequenceStatus::not_finite, "not finite");
+    writer.end();
+    writer.close();
+    results = failed.merge(opened).path;
+  }
+  const std::uint16_t one = 1;
+  const std::uint32_t id = 7;
+
+  EXPECT_EQ(verify(results).message, "");
+  overwrite("/kv/01/v", 3 * 64, &one, sizeof one, true);
+  const Refusal values = verify(results);
+  const std::uint16_t zero = 0;
+  overwrite("/kv/01/v", 3 * 64, &zero, sizeof zero, true);
+  overwrite("/topk/ids", 3 * 12, &id, sizeof id, true);
+  const Refusal ids = verify(results);
+
+  EXPECT_NE(values.message.find("/kv/01/v: sequence 1 failed"), std::string::npos);
+  EXPECT_NE(ids.message.find("/topk/ids: sequence 1 failed"), std::string::npos) << ids.message;
+}
+
+TEST_F(VerifyTest, CountsOfRoutingMustFitTheExpertsOfTheTokens) {
+  const std::uint64_t count = 1000, dropped = 1;
+
+  overwrite("/routing/dropped", 8, &dropped, sizeof dropped, true);
+  EXPECT_EQ(verify(results).message, "");  // it may be among the counted ones
+  overwrite("/routing/tokens_per_expert", 20 * 8, &count, sizeof count, true);
+
+  const Refusal refusal = verify(results);
+  EXPECT_EQ(refusal.code, ExitCode::numerical) << refusal.message;
+  EXPECT_NE(refusal.message.find("/routing: layer 1"), std::string::npos) << refusal.message;
+}
+
+TEST_F(VerifyTest, ExpertsThatTheModelLacksAreFound) {
+  const std::uint16_t expert = 16;
+
+  overwrite("/experts/01", 0, &expert, sizeof expert, true);
+
+  const Refusal refusal = verify(results);
+  EXPECT_EQ(refusal.code, ExitCode::numerical) << refusal.message;
+  EXPECT_NE(refusal.message.find("/experts/01: row 0 of sequence 0 has expert 16"),
+            std::string::npos)
+      << refusal.message;
+}
+
 TEST_F(VerifyTest, MissingThingsAreNamed) {
   const auto without = [&](const std::string& statement) {
     std::filesystem::copy_file(results, folder / "copy.h5",
@@ -143,14 +217,20 @@ TEST_F(VerifyTest, MissingThingsAreNamed) {
   const Refusal dataset = without("del f['logprobs/count']");
   const Refusal description = without("del f['last_logits'].attrs['description']");
   const Refusal shape = without("del f['last_logits']\nf['last_logits'] = [1.0]");
+  const Refusal axes = without(
+      "a = f['kv/00/k'][:]\ndel f['kv/00/k']\n"
+      "f['kv/00/k'] = a.reshape(13, 32)");
+  const Refusal values = without("del f['kv/01/v']");
   const Refusal unknown = without("f['surprise'] = [1.0]");
 
   EXPECT_NE(attribute.message.find("weights_xxh3 is missing"), std::string::npos);
   EXPECT_NE(dataset.message.find("/logprobs/count"), std::string::npos);
   EXPECT_NE(description.message.find("description is missing"), std::string::npos);
   EXPECT_NE(shape.message.find("/last_logits"), std::string::npos);
+  EXPECT_NE(axes.message.find("/kv/00/k: shape [13, 32]"), std::string::npos) << axes.message;
+  EXPECT_NE(values.message.find("/kv/01/v"), std::string::npos);
   EXPECT_NE(unknown.message.find("/surprise"), std::string::npos);
-  for (const Refusal* each : {&attribute, &dataset, &description, &shape, &unknown})
+  for (const Refusal* each : {&attribute, &dataset, &description, &shape, &axes, &values, &unknown})
     EXPECT_EQ(each->code, ExitCode::input) << each->message;
 }
 
@@ -204,6 +284,18 @@ TEST_F(VerifyTest, WhatIsNotOursIsRefusedWithTheCodeThatItsNameSuggests) {
   EXPECT_EQ(verify(folder / "plain.h5").code, ExitCode::input);
   EXPECT_EQ(verify(folder / "absent.h5").code, ExitCode::input);
   EXPECT_EQ(verify(folder.path()).code, ExitCode::input);
+}
+
+TEST(Verify, JsonLinesAreReadAndRefusedAsARunWould) {
+  const TemporaryFolder folder;
+  base::Log log(base::Log::Sink::none);
+  const std::string sound = folder / "sound.jsonl", twice = folder / "twice.jsonl";
+  const std::string line = "{\"id\": 1, \"text\": \"a\"}\n";
+  std::ofstream(sound) << line;
+  std::ofstream(twice) << line << line;
+
+  EXPECT_EQ(refusal_of([&] { verify(sound, log); }).message, "");
+  EXPECT_EQ(refusal_of([&] { verify(twice, log); }).code, ExitCode::input);
 }
 
 }  // namespace

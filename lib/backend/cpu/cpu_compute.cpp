@@ -125,11 +125,18 @@ void CpuCompute::softmax_top_k(const Tensor& logits, bool renormalise, float sca
 void CpuCompute::group_by_expert(const Tensor& expert_id, const Tensor& order,
                                  const Tensor& position, const Tensor& count) {
   const std::int64_t k = expert_id.columns;
-  expects(has_shape(order, DType::i32, expert_id.rows * k, 1), "a place per copy");
+  expects(has_shape(order, DType::i32, order.rows, 1), "a place per copy");
   expects(has_shape(position, DType::i32, expert_id.rows, k), "a position per copy");
   expects(count.dtype == DType::i32 && count.rows == 1 && count.columns % k == 0,
           "a count per expert and slot");
   cpu::group_by_expert(expert_id, order, position, count);
+}
+
+void CpuCompute::copy(const Tensor& from, const Tensor& to) {
+  expects(from.dtype == to.dtype && from.slices == to.slices && from.rows == to.rows &&
+              from.columns == to.columns,
+          "equal extents");
+  if (to.bytes() > 0) std::memcpy(to.data, from.data, static_cast<std::size_t>(to.bytes()));
 }
 
 void CpuCompute::permute_rows(const Tensor& from, const Tensor& index, const Tensor& to) {
@@ -162,6 +169,15 @@ void CpuCompute::vocabulary_stats(const Tensor& logits, std::span<const std::int
               has_shape(stats, DType::i32, logits.rows, 4 * slices),
           "a target and four numbers per slice in each row");
   cpu::vocabulary_stats(logits, slice_size, first_id, target, stats);
+}
+
+void CpuCompute::largest_logits(const Tensor& logits, std::int64_t first_id, const Tensor& top) {
+  constexpr std::int64_t most = 1024;
+  expects(logits.dtype == DType::f32 && logits.slices == 1, "logits of f32");
+  expects(has_shape(top, DType::i32, logits.rows, top.columns) && top.columns % 2 == 0 &&
+              top.columns > 0 && top.columns <= 2 * most,
+          "an id and a logit for each of the largest");
+  cpu::largest_logits(logits, first_id, top);
 }
 
 void CpuCompute::row_is_finite(const Tensor& x, const Tensor& flag) {

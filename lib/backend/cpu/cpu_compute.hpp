@@ -32,11 +32,13 @@ class CpuCompute final : public Compute {
                      const Tensor& gate_weight) override;
   void group_by_expert(const Tensor& expert_id, const Tensor& order, const Tensor& position,
                        const Tensor& count) override;
+  void copy(const Tensor& from, const Tensor& to) override;
   void permute_rows(const Tensor& from, const Tensor& index, const Tensor& to) override;
   void combine(const Tensor& rows, const Tensor& position, const Tensor& gate_weight,
                const Tensor& residual, const Tensor& out) override;
   void vocabulary_stats(const Tensor& logits, std::span<const std::int64_t> slice_size,
                         std::int64_t first_id, const Tensor& target, const Tensor& stats) override;
+  void largest_logits(const Tensor& logits, std::int64_t first_id, const Tensor& top) override;
   void row_is_finite(const Tensor& x, const Tensor& flag) override;
   void upload(const void* host, const Tensor& to) override;
   void download(const Tensor& from, void* host) override;

@@ -32,6 +32,7 @@ void combine(const Tensor& rows, const Tensor& position, const Tensor& gate_weig
 
 void vocabulary_stats(const Tensor& logits, std::span<const std::int64_t> slice_size,
                       std::int64_t first_id, const Tensor& target, const Tensor& stats);
+void largest_logits(const Tensor& logits, std::int64_t first_id, const Tensor& top);
 void row_is_finite(const Tensor& x, const Tensor& flag);
 
 /// out[i] = round(residual[i] + tree(slices[s] of row index[i] or i)); 1, 2, 4 or 8 slices.

@@ -58,6 +58,7 @@ void group_by_expert(const Tensor& expert_id, const Tensor& order, const Tensor&
   std::fill_n(counts, count.columns, 0);
   for (std::int64_t row = 0; row < rows; ++row)
     for (std::int64_t slot = 0; slot < k; ++slot) {
+      if (expert[row * k + slot] == -1) continue;
       const std::int64_t bucket = expert[row * k + slot] * k + slot;
       base::expects(bucket >= 0 && bucket < count.columns, "an expert id of the model");
       ++counts[bucket];
@@ -69,8 +70,11 @@ void group_by_expert(const Tensor& expert_id, const Tensor& order, const Tensor&
     next[static_cast<std::size_t>(bucket)] = total;
     total += counts[bucket];
   }
+  base::expects(order.rows == total, "a place per copy");
   for (std::int64_t row = 0; row < rows; ++row)
     for (std::int64_t slot = 0; slot < k; ++slot) {
+      position.as<std::int32_t>()[row * k + slot] = -1;
+      if (expert[row * k + slot] == -1) continue;
       const std::int64_t bucket = expert[row * k + slot] * k + slot;
       const std::int32_t at = next[static_cast<std::size_t>(bucket)]++;
       order.as<std::int32_t>()[at] = static_cast<std::int32_t>(row);

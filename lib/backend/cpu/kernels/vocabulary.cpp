@@ -1,7 +1,9 @@
 // Statistics of logits, one vocabulary slice at a time: each in an order that depends on the
 // slice's size alone.
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <bit>
+#include <vector>
 
 #include "backend/cpu/kernels/kernels.hpp"
 #include "backend/cpu/kernels/parallel.hpp"
@@ -111,6 +113,36 @@ TETRARCH_INLINE void check_range_body(const FiniteArgs& args, std::int64_t begin
 }
 TETRARCH_KERNEL(check_range, FiniteArgs)
 
+struct Candidate {
+  float value;
+  std::int32_t index;
+};
+/// By falling value, then rising index; a NaN is the least.
+bool comes_before(const Candidate& a, const Candidate& b) {
+  const bool is_a = a.value == a.value, is_b = b.value == b.value;
+  if (is_a != is_b) return is_a;
+  if (is_a && a.value != b.value) return a.value > b.value;
+  return a.index < b.index;
+}
+
+/// The first k of a row in that order. While it is scanned the last of them is on top of the heap.
+void take_largest(const float* values, std::int64_t count, std::int64_t k,
+                  std::vector<Candidate>& heap) {
+  heap.clear();
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Candidate candidate{values[i], static_cast<std::int32_t>(i)};
+    if (std::ssize(heap) < k) {
+      heap.push_back(candidate);
+      std::push_heap(heap.begin(), heap.end(), comes_before);
+    } else if (comes_before(candidate, heap.front())) {
+      std::pop_heap(heap.begin(), heap.end(), comes_before);
+      heap.back() = candidate;
+      std::push_heap(heap.begin(), heap.end(), comes_before);
+    }
+  }
+  std::sort_heap(heap.begin(), heap.end(), comes_before);
+}
+
 }  // namespace
 
 void vocabulary_stats(const Tensor& logits, std::span<const std::int64_t> slice_size,
@@ -118,6 +150,23 @@ void vocabulary_stats(const Tensor& logits, std::span<const std::int64_t> slice_
   const StatsArgs args{logits, target, stats, slice_size, first_id};
   for_ranges(logits.rows, 4 * logits.columns,
              [&](std::int64_t begin, std::int64_t end) { stats_range(args, begin, end); });
+}
+
+void largest_logits(const Tensor& logits, std::int64_t first_id, const Tensor& top) {
+  const std::int64_t k = top.columns / 2, columns = logits.columns;
+  for_ranges(logits.rows, columns, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<Candidate> heap;
+    for (std::int64_t row = begin; row < end; ++row) {
+      const float* from = static_cast<const float*>(logits.data) + row * columns;
+      auto* to = static_cast<std::int32_t*>(top.data) + row * 2 * k;
+      take_largest(from, columns, k, heap);
+      for (std::int64_t i = 0; i < k; ++i) {
+        const bool is_there = i < std::ssize(heap);
+        to[i] = is_there ? static_cast<std::int32_t>(first_id) + heap[i].index : -1;
+        to[k + i] = std::bit_cast<std::int32_t>(is_there ? heap[i].value : -infinity);
+      }
+    }
+  });
 }
 
 void row_is_finite(const Tensor& x, const Tensor& flag) {

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/capacity.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.hpp"
+
+namespace tetrarch::model {
+
+std::int64_t capacity_of(double factor, std::int64_t num_tokens, std::int64_t top_k,
+                         std::int64_t num_experts) {
+  const double mean = static_cast<double>(num_tokens * top_k) / static_cast<double>(num_experts);
+  return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(factor * mean)));
+}
+
+std::vector<std::int32_t> kept_choices(std::span<const std::int32_t> expert_id,
+                                       std::span<const std::int32_t> place, std::int64_t top_k,
+                                       std::int64_t num_experts, std::int64_t capacity,
+                                       plan::Range own) {
+  const std::int64_t tokens = std::ssize(place);
+  base::expects(std::ssize(expert_id) == tokens * top_k, "top_k choices per place");
+  std::vector<std::int64_t> row_at(static_cast<std::size_t>(tokens), -1);
+  for (std::int64_t row = 0; row < tokens; ++row)
+    row_at.at(static_cast<std::size_t>(place[row])) = row;
+
+  std::vector<std::int32_t> kept(static_cast<std::size_t>(own.size() * top_k));
+  std::vector<std::int64_t> taken(static_cast<std::size_t>(num_experts), 0);
+  for (std::int64_t slot = 0; slot < top_k; ++slot)
+    for (const std::int64_t row : row_at) {
+      base::expects(row >= 0, "a row at each place of the microbatch");
+      const std::int32_t expert = expert_id[row * top_k + slot];
+      const bool is_kept = taken.at(static_cast<std::size_t>(expert))++ < capacity;
+      if (own.contains(row)) kept[(row - own.begin) * top_k + slot] = is_kept ? expert : -1;
+    }
+  return kept;
+}
+
+}  // namespace tetrarch::model

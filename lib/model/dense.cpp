@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/dense.hpp"
+
+#include "model/attention.hpp"
+#include "model/experts.hpp"
+
+namespace tetrarch::model {
+
+using base::Phase;
+using plan::BufferName;
+
+namespace {
+
+/// The inner rows of the FFN, [local slices][part, F / V].
+backend::Tensor activate(const Context& context, const LayerWeights& weights,
+                         const backend::Tensor& x, const Workspace& workspace) {
+  const plan::ModelSpec& spec = context.spec;
+  const std::int64_t slices = context.local.slices.size();
+  const std::int64_t width = weights.dense_up->outputs();
+  const backend::ActivationKind kind = kind_of(spec.activation);
+  const auto tensor = [&](BufferName name, std::int64_t num_slices) {
+    return workspace.tensor(name, spec.dtype, num_slices, x.rows, width / num_slices);
+  };
+
+  const backend::Tensor up = tensor(BufferName::up, 1);
+  const backend::Tensor activated = tensor(BufferName::activated, slices);
+  product(context, x, *weights.dense_up, up);
+  if (spec.expert_kind == plan::ExpertKind::glu) {
+    const backend::Tensor gate = tensor(BufferName::gate, 1);
+    product(context, x, *weights.dense_gate, gate);
+    context.compute.glu(gate, up, kind, activated);
+  } else {
+    context.compute.activate(up, kind, activated);
+  }
+  return activated;
+}
+
+}  // namespace
+
+void dense_step(const Context& context, const LayerWeights& weights, Workspace& workspace) {
+  const plan::ModelSpec& spec = context.spec;
+  const std::int64_t home = workspace.home().size();
+  const std::int64_t slices = context.local.slices.size();
+  const auto tensor = [&](BufferName name, std::int64_t num_slices, std::int64_t rows) {
+    return workspace.tensor(name, spec.dtype, num_slices, rows, spec.hidden_size);
+  };
+  workspace.routing = {};
+
+  context.timeline.enter(Phase::norm);
+  const backend::Tensor normed = tensor(BufferName::normed, 1, home);
+  context.compute.rms_norm(workspace.residual(), weights.moe_norm.tensor,
+                           static_cast<float>(spec.norm_eps), normed);
+
+  context.timeline.enter(Phase::tp_gather);
+  const backend::Tensor x = gather_part(context, workspace, normed);
+
+  context.timeline.enter(Phase::experts);
+  const backend::Tensor activated = activate(context, weights, x, workspace);
+  const backend::Tensor partial = tensor(BufferName::expert_partial, slices, x.rows);
+  for (std::int64_t slice = 0; slice < slices; ++slice)
+    product(context, activated.slice(slice), *weights.dense_down[slice], partial.slice(slice));
+
+  context.timeline.enter(Phase::tp_reduce);
+  backend::ReduceScatter reduce;
+  reduce.partial = partial;
+  reduce.row_count = workspace.home_count();
+  reduce.residual = workspace.residual();
+  reduce.out = workspace.residual_next();
+  if (context.tp.size() > 1)
+    reduce.received = tensor(BufferName::reduce_received, context.reduction_shards, home);
+  context.tp.tree_reduce_scatter_v(reduce);
+  context.timeline.add_bytes(reduce.received.is_absent() ? 0 : reduce.received.bytes());
+  workspace.advance();
+}
+
+}  // namespace tetrarch::model

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/microbatch.hpp"
+
+namespace tetrarch::model {
+
+void spread_evenly(MicroBatch& batch, int tp_size) {
+  std::int64_t count = 0;
+  for (const SequenceRows& rows : batch.rows)
+    count += rows.count;
+  batch.home_begin.assign(1, 0);
+  for (int rank = 0; rank < tp_size; ++rank)
+    batch.home_begin.push_back(plan::even_range(count, tp_size, rank).end);
+}
+
+Selection select_rows(const MicroBatch& batch, plan::RowsWanted rows, int tp_rank) {
+  Selection selection;
+  selection.batch.index = batch.index;
+  std::int64_t row = 0;
+  for (const SequenceRows& run : batch.rows) {
+    const plan::Range wanted = plan::wanted_rows(run.span(), rows);
+    for (std::int64_t i = wanted.begin; i < wanted.end; ++i)
+      selection.part.push_back(static_cast<std::int32_t>(row + i));
+    if (wanted.size() > 0) {
+      SequenceRows narrow = run;
+      narrow.first_position += wanted.begin;
+      narrow.count = wanted.size();
+      // the row after the last selected one is predicted by it, and may be in this run
+      if (wanted.end < run.count)
+        narrow.next_token = batch.token.empty() ? -1 : batch.token[row + wanted.end];
+      selection.batch.rows.push_back(narrow);
+    }
+    row += run.count;
+  }
+  if (!batch.token.empty())
+    for (const std::int32_t part_row : selection.part)
+      selection.batch.token.push_back(batch.token[part_row]);
+
+  const int tp_size = static_cast<int>(batch.home_begin.size()) - 1;
+  std::int64_t selected = 0;
+  selection.batch.home_begin.assign(1, 0);
+  for (int rank = 0; rank < tp_size; ++rank) {
+    const plan::Range home = batch.home(rank);
+    for (; selected < std::ssize(selection.part) && selection.part[selected] < home.end; ++selected)
+      if (rank == tp_rank)
+        selection.home.push_back(static_cast<std::int32_t>(selection.part[selected] - home.begin));
+    selection.batch.home_begin.push_back(selected);
+  }
+  return selection;
+}
+
+}  // namespace tetrarch::model

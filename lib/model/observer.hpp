@@ -1,0 +1,29 @@
+/// Sees what passes by in the forward pass. Called on every rank of the stage, in the same order.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+
+#include "model/microbatch.hpp"
+#include "model/routing.hpp"
+
+namespace tetrarch::model {
+
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  /// The residual stream [home, D] of `batch` after a layer; layer -1: the embedding; num_layers:
+  /// after the final norm. In the deepest layer, and after it, `batch` has the wanted rows alone.
+  virtual void hidden(std::int64_t layer, const MicroBatch& batch, const backend::Tensor& home) = 0;
+  /// Keys (after rotation) and values of a layer, [part, local kv heads * d].
+  virtual void kv(std::int64_t layer, const backend::Tensor& key, const backend::Tensor& value) = 0;
+  /// The choices of a layer with experts.
+  virtual void experts(std::int64_t layer, const Routing& routing) = 0;
+  /// Logits [runs, local vocabulary] f32 after the last position of these runs of `batch`.
+  virtual void last_logits(const MicroBatch& batch, std::span<const std::int64_t> runs,
+                           const backend::Tensor& logits) = 0;
+  /// [home, 1] i32: 1 where the last residual stream of `batch` is finite.
+  virtual void finite(const MicroBatch& batch, const backend::Tensor& flag) = 0;
+};
+
+}  // namespace tetrarch::model

@@ -1,0 +1,90 @@
+// Which tensors of a Hugging Face checkpoint each tensor of ours is made of.
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include "plan/hf_config.hpp"
+#include "plan/shard.hpp"
+
+namespace tetrarch::plan {
+namespace {
+
+using Names = std::vector<std::string>;
+
+const char* projection(Role role) {
+  return role == Role::gate ? "gate_proj" : role == Role::up ? "up_proj" : "down_proj";
+}
+
+/// gate, up and down of one expert, or of the dense layer.
+Names ffn_names(const ModelSpec& spec, const TensorSpec& tensor, std::int64_t expert) {
+  if (tensor.shape.size() == 2) return {fmt::format("mlp.{}.weight", projection(tensor.role))};
+  if (spec.family != "mixtral")
+    return {fmt::format("mlp.experts.{}.{}.weight", expert, projection(tensor.role))};
+  const char* name = tensor.role == Role::gate ? "w1" : tensor.role == Role::up ? "w3" : "w2";
+  const std::string tail = fmt::format("experts.{}.{}.weight", expert, name);
+  return {"block_sparse_moe." + tail, "mlp." + tail};
+}
+
+Names router_names(const ModelSpec& spec) {
+  if (spec.family != "mixtral") return {"mlp.gate.weight"};
+  return {"block_sparse_moe.gate.weight", "mlp.gate.weight"};
+}
+
+/// Names of one tensor (of one expert where it has any) after "model.layers.N.".
+Names names_in_layer(const ModelSpec& spec, const TensorSpec& tensor, std::int64_t expert) {
+  switch (tensor.role) {
+    case Role::attn_norm:
+      return {"input_layernorm.weight"};
+    case Role::moe_norm:
+      return {"post_attention_layernorm.weight"};
+    case Role::q:
+      return {"self_attn.q_proj.weight"};
+    case Role::k:
+      return {"self_attn.k_proj.weight"};
+    case Role::v:
+      return {"self_attn.v_proj.weight"};
+    case Role::q_norm:
+      return {"self_attn.q_norm.weight"};
+    case Role::k_norm:
+      return {"self_attn.k_norm.weight"};
+    case Role::o:
+      return {"self_attn.o_proj.weight"};
+    case Role::router:
+      return router_names(spec);
+    default:
+      return ffn_names(spec, tensor, expert);
+  }
+}
+
+Names names_of(const ModelSpec& spec, const TensorSpec& tensor, std::int64_t expert) {
+  switch (tensor.role) {
+    case Role::embed:
+      return {"model.embed_tokens.weight"};
+    case Role::head:
+      return {"lm_head.weight"};
+    case Role::final_norm:
+      return {"model.norm.weight"};
+    default:
+      break;
+  }
+  Names names = names_in_layer(spec, tensor, expert);
+  for (std::string& name : names)
+    name = fmt::format("model.layers.{}.{}", tensor.layer, name);
+  return names;
+}
+
+}  // namespace
+
+std::vector<TensorSource> tensor_sources(const ModelSpec& spec) {
+  std::vector<TensorSource> sources;
+  for (const TensorSpec& tensor : tensors_of(spec, 1)) {
+    TensorSource source;
+    source.path = tensor.path;
+    source.is_transposed = tensor.role == Role::o || tensor.role == Role::down;
+    for (std::int64_t expert = 0; expert < tensor.num_experts; ++expert)
+      source.pieces.push_back(names_of(spec, tensor, expert));
+    sources.push_back(std::move(source));
+  }
+  return sources;
+}
+
+}  // namespace tetrarch::plan

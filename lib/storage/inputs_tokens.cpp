@@ -1,0 +1,115 @@
+// Tokens of the prompts, read when asked for.
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+#include "storage/h5.hpp"
+#include "storage/inputs_file.hpp"
+
+namespace tetrarch::storage {
+namespace {
+
+base::UsageError has_changed(const std::string& path, const std::string& how) {
+  return base::UsageError(
+      base::ExitCode::input,
+      fmt::format("{}: has changed since the run began ({}). Start again in another folder.", path,
+                  how));
+}
+
+struct Hdf5Tokens {
+  h5::File file;
+  h5::Dataset tokens;
+};
+
+struct JsonlTokens {
+  JsonlReader reader;
+  std::int64_t sequence = -1;  // what the record is of
+  JsonlRecord record;
+};
+
+}  // namespace
+
+/// The file used last, one of the two.
+struct InputSet::Reader {
+  std::uint32_t file = 0;
+  std::optional<Hdf5Tokens> hdf5;
+  std::optional<JsonlTokens> jsonl;
+};
+
+InputSet::InputSet() = default;
+InputSet::InputSet(InputSet&&) noexcept = default;
+InputSet& InputSet::operator=(InputSet&&) noexcept = default;
+InputSet::~InputSet() = default;
+
+void InputSet::read_tokens(std::int64_t sequence, std::int64_t first, std::int64_t count,
+                           std::uint32_t* to) const {
+  base::expects(first >= 0 && count >= 0 && count <= length(sequence) - first,
+                "tokens inside their sequence");
+  if (count == 0) return;
+  const std::uint32_t index = file(sequence);
+  if (!reader_ || reader_->file != index) open_reader(index);
+  if (reader_->jsonl) {
+    read_jsonl(sequence, first, count, to);
+  } else {
+    read_hdf5(sequence, first, count, to);
+  }
+  if (status(sequence) != SequenceStatus::ok) return;
+  const std::uint32_t largest = *std::max_element(to, to + count);
+  if (largest >= vocab_size_)
+    throw has_changed(files_[index], fmt::format("id {} has token {}, vocab_size is {}",
+                                                 id(sequence), largest, vocab_size_));
+}
+
+void InputSet::open_reader(std::uint32_t file) const {
+  reader_.reset();
+  Reader reader{.file = file, .hdf5 = {}, .jsonl = {}};
+  const std::string& path = files_[file];
+  if (line_begin_[file] != no_lines) {
+    reader.jsonl.emplace(JsonlTokens{.reader = JsonlReader(path), .record = {}});
+  } else {
+    h5::File opened = h5::File::open_to_read(path, base::ExitCode::input);
+    h5::Dataset tokens = opened.dataset("/tokens");
+    const auto begin = static_cast<std::size_t>(file_begin_[file]);
+    const auto end = static_cast<std::size_t>(file_begin_[file + 1]);
+    const auto expected = static_cast<std::int64_t>(offsets_[end] - offsets_[begin]);
+    if (const h5::Info info = tokens.info();
+        info.shape != base::Shape{expected} || info.dtype != base::DType::u32)
+      throw has_changed(path, fmt::format("/tokens has shape {}, expected [{}] of u32",
+                                          base::to_string(info.shape), expected));
+    reader.hdf5.emplace(Hdf5Tokens{std::move(opened), std::move(tokens)});
+  }
+  reader_ = std::make_unique<Reader>(std::move(reader));
+}
+
+void InputSet::read_hdf5(std::int64_t sequence, std::int64_t first, std::int64_t count,
+                         std::uint32_t* to) const {
+  const auto begin = static_cast<std::size_t>(file_begin_[reader_->file]);
+  const std::uint64_t before = offsets_[static_cast<std::size_t>(sequence)] - offsets_[begin];
+  reader_->hdf5->tokens.read({{static_cast<std::int64_t>(before) + first}, {count}},
+                             base::DType::u32, to);
+}
+
+void InputSet::read_jsonl(std::int64_t sequence, std::int64_t first, std::int64_t count,
+                          std::uint32_t* to) const {
+  JsonlTokens& jsonl = *reader_->jsonl;
+  if (jsonl.sequence != sequence) {
+    jsonl.sequence = -1;
+    const JsonlLine& place = *line(sequence);
+    const bool is_there = jsonl.reader.read(place, jsonl.record);
+    if (!is_there || !jsonl.record.problem.empty() ||
+        std::ssize(jsonl.record.tokens) != length(sequence) ||
+        id_text(jsonl.record) != id(sequence))
+      throw has_changed(
+          files_[reader_->file],
+          fmt::format("line {} is no longer id {} of {} tokens{}", place.number, id(sequence),
+                      length(sequence),
+                      jsonl.record.problem.empty() ? "" : "; it is " + jsonl.record.problem));
+    jsonl.sequence = sequence;
+  }
+  std::copy_n(jsonl.record.tokens.begin() + first, count, to);
+}
+
+}  // namespace tetrarch::storage

@@ -1,0 +1,152 @@
+// The records of a JSONL file, one after the other and again by place.
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/jsonl_reader.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <limits>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.hpp"
+
+namespace tetrarch::storage {
+namespace {
+
+using base::ExitCode;
+
+constexpr std::size_t block_bytes = 1 << 20, head_bytes = 16;
+// after so many lines that are no objects, the file is not read to its end
+constexpr std::int64_t max_foreign_lines = 1000;
+
+[[noreturn]] void refuse(const std::string& path, const std::string& problem,
+                         const std::string& advice) {
+  throw base::UsageError(ExitCode::input, fmt::format("{}: {}. {}", path, problem, advice));
+}
+
+/// Without blanks around it; the bytes that went from its front are added to `begin`.
+std::string_view trimmed(std::string_view text, std::uint64_t& begin) {
+  constexpr std::string_view mark = "\xef\xbb\xbf", blanks = " \t\r";
+  std::size_t front = begin == 0 && text.starts_with(mark) ? mark.size() : 0;
+  front = std::min(text.find_first_not_of(blanks, front), text.size());
+  begin += front;
+  text.remove_prefix(front);
+  return text.substr(0, text.find_last_not_of(blanks) + 1);
+}
+
+}  // namespace
+
+JsonlReader::JsonlReader(const std::string& path)
+    : path_(path), file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+  struct stat status = {};
+  if (!file_.has_value() || ::fstat(file_.get(), &status) != 0)
+    refuse(path, fmt::format("cannot be opened ({})", std::strerror(errno)),
+           "Check the path and its permissions.");
+  if (!S_ISREG(status.st_mode))
+    refuse(path, "is no regular file (lines are read again when their tokens are needed)",
+           "Give a file.");
+  constexpr std::string_view hdf5 = "\x89HDF\r\n\x1a\n";
+  std::string signature(hdf5.size(), '\0');
+  signature.resize(read_at(0, signature.data(), signature.size()));
+  if (signature == hdf5)
+    refuse(path, "is HDF5 (by its name it should be JSON lines)", "Name it .h5.");
+}
+
+bool JsonlReader::next(JsonlRecord& record, JsonlLine& line) {
+  std::string_view text;
+  do {
+    if (!find_line(text, line)) {
+      if (num_records_ > 0 && !has_objects_) refuse_other_files(first_problem_);
+      return false;
+    }
+  } while (text.empty() && !is_long_);
+  ++num_records_;
+  parse_record(is_long_ ? std::string_view() : text, record);
+  if (is_long_)
+    record.problem =
+        fmt::format("the line is longer than {} MiB, and is not read", max_line_bytes >> 20);
+  has_objects_ = has_objects_ || (text.starts_with('{') && (is_long_ || text.ends_with('}')));
+  if (num_records_ == 1) first_problem_ = fmt::format("line {}: {}", num_lines_, record.problem);
+  if (!has_objects_ && num_records_ == max_foreign_lines) refuse_other_files(first_problem_);
+  return true;
+}
+
+bool JsonlReader::read(const JsonlLine& line, JsonlRecord& record) {
+  std::string text(line.bytes, '\0');
+  const bool is_whole = read_at(line.begin, text.data(), text.size()) == text.size();
+  if (is_whole) parse_record(text, record);
+  return is_whole;
+}
+
+/// The next line, trimmed; of one that is too long, which is_long_ says, the head alone.
+bool JsonlReader::find_line(std::string_view& text, JsonlLine& line) {
+  line.begin = offset_ + at_;
+  std::size_t searched = 0, end = 0;
+  is_long_ = false;
+  while ((end = buffer_.find('\n', at_ + searched)) == std::string::npos) {
+    searched = buffer_.size() - at_;
+    if (searched > max_line_bytes) {
+      if (!is_long_) head_ = buffer_.substr(at_, head_bytes);
+      is_long_ = true;
+      at_ = buffer_.size();
+      searched = 0;
+    }
+    if (fill()) continue;
+    if (buffer_.empty() && !is_long_) return false;
+    end = buffer_.size();
+    break;
+  }
+  if (num_lines_ == std::numeric_limits<std::uint32_t>::max())
+    refuse(path_, fmt::format("has more than {} lines", num_lines_), "Split it.");
+  line.number = ++num_lines_;
+  text = std::string_view(buffer_).substr(at_, end - at_);
+  at_ = std::min(end + 1, buffer_.size());
+  if (!is_long_ && text.size() > max_line_bytes) {
+    head_ = text.substr(0, head_bytes);
+    is_long_ = true;
+  }
+  text = trimmed(is_long_ ? head_ : text, line.begin);
+  line.bytes = is_long_ ? 0 : static_cast<std::uint32_t>(text.size());
+  return true;
+}
+
+/// Appends a block of the file to what is left of the buffer; false at the file's end.
+bool JsonlReader::fill() {
+  buffer_.erase(0, at_);
+  offset_ += at_;
+  at_ = 0;
+  const std::size_t kept = buffer_.size();
+  buffer_.resize(kept + block_bytes);
+  buffer_.resize(kept + read_at(offset_ + kept, buffer_.data() + kept, block_bytes));
+  return buffer_.size() > kept;
+}
+
+/// Fewer bytes only at the file's end.
+std::size_t JsonlReader::read_at(std::uint64_t begin, char* to, std::size_t bytes) const {
+  std::size_t done = 0;
+  while (done < bytes) {
+    const ssize_t count =
+        ::pread(file_.get(), to + done, bytes - done, static_cast<off_t>(begin + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0)
+      refuse(path_, fmt::format("byte {} cannot be read ({})", begin + done, std::strerror(errno)),
+             "Check the file system.");
+    if (count == 0) break;
+    done += static_cast<std::size_t>(count);
+  }
+  return done;
+}
+
+void JsonlReader::refuse_other_files(const std::string& problem) const {
+  refuse(path_,
+         fmt::format("is not JSON lines (none of its first {} lines is an object in braces; {})",
+                     num_records_, problem),
+         "Write one object a line, {\"id\": 1, \"tokens\": [1, 2, 3]}, or name the file for what "
+         "it is.");
+}
+
+}  // namespace tetrarch::storage

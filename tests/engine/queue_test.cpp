@@ -1,0 +1,91 @@
+// Microbatches drawn one ahead: each once, none after a stop but what was begun.
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/queue.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include <gtest/gtest.h>
+
+#include "mpi/world.hpp"
+
+namespace tetrarch::engine {
+namespace {
+
+std::vector<plan::Microbatch> microbatches(std::int64_t count) {
+  std::vector<plan::Microbatch> all(static_cast<std::size_t>(count));
+  for (std::int64_t i = 0; i < count; ++i)
+    all[static_cast<std::size_t>(i)] = {{{2 * i, 5}, {2 * i + 1, 3}}, 8};
+  return all;
+}
+
+bool never() {
+  return false;
+}
+
+std::vector<std::int64_t> drawn(MicrobatchQueue& queue) {
+  std::vector<std::int64_t> all;
+  for (std::int64_t index = queue.next(); index >= 0; index = queue.next())
+    all.push_back(index);
+  return all;
+}
+
+TEST(Queue, EveryMicrobatchIsDrawnOnce) {
+  const mpi::Communicator world = mpi::everyone();
+  const auto all = microbatches(37);
+  DrawBook book(all, never);
+  MicrobatchQueue queue(world, book);
+
+  const std::vector<std::int64_t> mine = drawn(queue);
+
+  EXPECT_TRUE(std::ranges::is_sorted(mine));
+  EXPECT_EQ(world.sum(std::ssize(mine)), 37);
+  EXPECT_EQ(world.sum(std::accumulate(mine.begin(), mine.end(), std::int64_t{0})), 36 * 37 / 2);
+  EXPECT_EQ(queue.next(), -1);
+}
+
+TEST(Queue, NothingToDoIsNothingDrawn) {
+  const mpi::Communicator world = mpi::everyone();
+  const std::vector<plan::Microbatch> none;
+  DrawBook book(none, never);
+  MicrobatchQueue queue(world, book);
+
+  EXPECT_EQ(queue.next(), -1);
+}
+
+TEST(Queue, AStopLeavesWhatIsDrawnButNotBegun) {
+  const mpi::Communicator world = mpi::everyone();
+  const auto all = microbatches(1000);
+  DrawBook book(all, [] { return true; });
+  MicrobatchQueue queue(world, book);
+
+  EXPECT_EQ(drawn(queue).size(), 1u);  // so that every attempt gets on
+}
+
+TEST(DrawBook, WhatWasDrawnTwoDrawsAgoIsDone) {
+  const auto all = microbatches(3);
+  DrawBook book(all, never);
+
+  EXPECT_EQ(book.draw(0), 0);
+  EXPECT_EQ(book.draw(0), 1);
+  EXPECT_EQ(book.done().tokens, 0);
+  EXPECT_EQ(book.draw(1), 2);
+  EXPECT_EQ(book.draw(0), DrawBook::none_left);
+  EXPECT_EQ(book.done().tokens, 8);
+  EXPECT_EQ(book.done().sequences, 2);
+}
+
+TEST(DrawBook, AStopIsAskedForAtEachDrawButTheFirst) {
+  const auto all = microbatches(9);
+  bool is_asked = false;
+  DrawBook book(all, [&] { return is_asked; });
+
+  EXPECT_EQ(book.draw(0), 0);
+  is_asked = true;
+  EXPECT_EQ(book.draw(0), DrawBook::stopped);
+  EXPECT_EQ(book.draw(1), 1);
+  EXPECT_EQ(book.draw(1), DrawBook::stopped);
+}
+
+}  // namespace
+}  // namespace tetrarch::engine

@@ -1,0 +1,193 @@
+// One line of JSONL: what is taken from it, and how each mistake is told.
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/jsonl_record.hpp"
+
+#include <gtest/gtest.h>
+
+namespace tetrarch::storage {
+namespace {
+
+using Tokens = std::vector<std::uint32_t>;
+
+JsonlRecord parsed(std::string_view line) {
+  JsonlRecord record;
+  parse_record(line, record);
+  return record;
+}
+
+std::uint64_t number_of(const JsonlRecord& record) {
+  const auto* number = std::get_if<std::uint64_t>(&record.id);
+  return number ? *number : 999;
+}
+
+std::string text_of(const JsonlRecord& record) {
+  const auto* text = std::get_if<std::string>(&record.id);
+  return text ? *text : "no text";
+}
+
+TEST(JsonlRecord, HasIdTokensAndScoreFrom) {
+  const JsonlRecord record = parsed(R"({"id": 7, "tokens": [1, 0, 4294967295], "score_from": 2})");
+
+  EXPECT_EQ(record.problem, "");
+  EXPECT_EQ(number_of(record), 7u);
+  EXPECT_EQ(record.tokens, (Tokens{1, 0, 4294967295}));
+  EXPECT_EQ(record.score_from, 2u);
+  EXPECT_FALSE(record.is_text);
+}
+
+TEST(JsonlRecord, TheOrderOfKeysIsFreeAndOthersArePassedOver) {
+  const JsonlRecord record = parsed(
+      R"({"meta": {"id": "no", "tokens": [-1], "deep": [[[{}]]]}, "tokens": [5], "x": 1.5,
+          "y": null, "id": "naïve", "z": [1, "id", true]})");
+
+  EXPECT_EQ(record.problem, "");
+  EXPECT_EQ(text_of(record), "naïve");
+  EXPECT_EQ(record.tokens, Tokens{5});
+}
+
+TEST(JsonlRecord, TheLargestIdIsTaken) {
+  EXPECT_EQ(number_of(parsed(R"({"id": 18446744073709551615, "tokens": []})")),
+            18446744073709551615u);
+}
+
+TEST(JsonlRecord, ATextIsItsBytes) {
+  const JsonlRecord record = parsed(R"({"id": 1, "text": "aé\n\u00e9"})");
+
+  EXPECT_TRUE(record.is_text);
+  EXPECT_EQ(record.tokens, (Tokens{0x61, 0xc3, 0xa9, 0x0a, 0xc3, 0xa9}));
+}
+
+TEST(JsonlRecord, TokensWinOverText) {
+  for (const char* line : {R"({"id": 1, "text": "abc", "tokens": [9]})",
+                           R"({"id": 1, "tokens": [9], "text": "abc"})"}) {
+    const JsonlRecord record = parsed(line);
+
+    EXPECT_FALSE(record.is_text);
+    EXPECT_EQ(record.tokens, Tokens{9}) << line;
+  }
+}
+
+TEST(JsonlRecord, ATextThatIsNotNeededMayBeAnything) {
+  for (const char* text : {"5", "[\"a\"]", "null", "\"a\", \"text\": {}"}) {
+    const std::string pair = std::string("\"text\": ") + text;
+    EXPECT_EQ(parsed("{\"id\": 1, " + pair + ", \"tokens\": [9]}").tokens, Tokens{9}) << text;
+    EXPECT_EQ(parsed("{\"id\": 1, \"tokens\": [9], " + pair + "}").tokens, Tokens{9}) << text;
+  }
+}
+
+TEST(JsonlRecord, NullIsAsIfTheKeyWereAbsent) {
+  const JsonlRecord record =
+      parsed(R"({"id": null, "id": 7, "tokens": null, "text": "a", "score_from": null})");
+
+  EXPECT_EQ(record.problem, "");
+  EXPECT_EQ(number_of(record), 7u);
+  EXPECT_EQ(record.tokens, Tokens{97});
+  EXPECT_EQ(record.score_from, 0u);
+}
+
+TEST(JsonlRecord, NothingStaysOfTheRecordBefore) {
+  JsonlRecord record;
+  parse_record(R"({"id": "a", "text": "abc", "score_from": 2, "tokens": 1})", record);
+  parse_record(R"({"id": 2, "tokens": []})", record);
+
+  EXPECT_EQ(record.problem, "");
+  EXPECT_EQ(number_of(record), 2u);
+  EXPECT_TRUE(record.tokens.empty());
+  EXPECT_EQ(record.score_from, 0u);
+  EXPECT_FALSE(record.is_text);
+}
+
+/// A line with one thing wrong, whether its id can be read (7), and what is said.
+struct Broken {
+  std::string line;
+  bool has_id;
+  const char* problem;
+};
+
+TEST(JsonlRecord, EachMistakeIsToldAndTheIdIsTakenWhereItCanBeRead) {
+  const std::string long_id(max_id_bytes + 1, 'x');
+  const std::vector<Broken> cases = {
+      {"{\"id\": 7, \"tokens\": [1, 2", true, "not JSON at byte 26: unexpected end of input"},
+      {"not JSON", false, "not JSON at byte 2"},
+      {"{\"id\": 7, \"tokens\": [1]} {}", true, "not JSON at byte 26"},
+      {"{\"id\": 7, \"tokens\": [1], \"x\": NaN}", true, "not JSON at byte"},
+      {"{\"id\": 7, \"text\": \"\xff\xfe\"}", true, "not UTF-8 at byte 20"},
+      {"{\"id\": 7, \"text\": \"\xc0\xaf\"}", true, "not UTF-8 at byte 20"},
+      {"{\"id\": 7, \"text\": \"\xed\xa0\x80\"}", true, "not UTF-8 at byte"},
+      {"{\"id\": 7, \"tokens\": [1], \"x\xff\": 1}", true, "not UTF-8 at byte"},
+      {"[1, 2]", false, "not an object"},
+      {"[{\"id\": 7, \"tokens\": [1]}]", false, "not an object"},
+      {"\"text\"", false, "not an object"},
+      {"17", false, "not an object"},
+      {"null", false, "not an object"},
+      {"{}", false, "id is missing"},
+      {R"({"tokens": [1]})", false, "id is missing"},
+      {R"({"id": 7})", true, "tokens are missing (or text)"},
+      {R"({"id": -1, "tokens": [1]})", false, "id is -1 (expected an unsigned integer or a text)"},
+      {R"({"id": 7.0, "tokens": [1]})", false, "id is 7.0 (expected"},
+      {R"({"id": 18446744073709551616, "tokens": [1]})", false, "id is 18446744073709551616 "},
+      {R"({"id": null, "tokens": [1]})", false, "id is missing"},
+      {R"({"id": 7, "tokens": null})", true, "tokens are missing (or text)"},
+      {R"({"id": 7, "text": "a", "text": "b"})", true, "the key text stands twice"},
+      {R"({"id": true, "tokens": [1]})", false, "id is true (expected"},
+      {R"({"id": [7], "tokens": [1]})", false, "id is an array (expected"},
+      {R"({"id": {"id": 7}, "tokens": [1]})", false, "id is an object (expected"},
+      {R"({"id": "a\u0000b", "tokens": [1]})", false, "id holds a zero byte"},
+      {"{\"id\": \"" + long_id + "\", \"tokens\": [1]}", false, "id has 1025 bytes (expected"},
+      {R"({"id": 7, "tokens": [1], "id": 8})", false, "the key id stands twice"},
+      {R"({"id": 7, "tokens": [1], "tokens": [2]})", true, "the key tokens stands twice"},
+      {R"({"tokens": [1, 1.0], "id": 7})", true, "the token at position 1 is 1.0 (expected an un"},
+      {R"({"tokens": [1, 2, 1e2], "id": 7})", true, "the token at position 2 is 1e2 (expected"},
+      {R"({"tokens": [-3], "id": 7})", true, "the token at position 0 is -3 (expected"},
+      {R"({"tokens": ["1"], "id": 7})", true, "the token at position 0 is a text (expected"},
+      {R"({"tokens": [1, null], "id": 7})", true, "the token at position 1 is null (expected"},
+      {R"({"tokens": [false], "id": 7})", true, "the token at position 0 is false (expected"},
+      {R"({"tokens": [[1]], "id": 7})", true, "the token at position 0 is an array (expected"},
+      {R"({"tokens": [{"a": 1}], "id": 7})", true, "the token at position 0 is an object"},
+      {R"({"tokens": [0, 4294967296], "id": 7})", true,
+       "the token at position 1 is 4294967296 (expected at most 4294967295)"},
+      {R"({"tokens": [99999999999999999999], "id": 7})", true,
+       "the token at position 0 is 99999999999999999999 (expected"},
+      {R"({"tokens": "1 2", "id": 7})", true, "tokens is a text (expected an array"},
+      {R"({"tokens": 1, "id": 7})", true, "tokens is 1 (expected an array"},
+      {R"({"tokens": {}, "id": 7})", true, "tokens is an object (expected an array"},
+      {R"({"text": 1, "id": 7})", true, "text is 1 (expected a text)"},
+      {R"({"text": ["a"], "id": 7})", true, "text is an array (expected a text)"},
+      {R"({"id": 7, "tokens": [1], "score_from": -1})", true, "score_from is -1 (expected"},
+      {R"({"id": 7, "tokens": [1], "score_from": 0.5})", true, "score_from is 0.5 (expected"},
+      {R"({"id": 7, "tokens": [1], "score_from": "1"})", true, "score_from is a text (expected"}};
+
+  for (const Broken& each : cases) {
+    const JsonlRecord record = parsed(each.line);
+
+    EXPECT_NE(record.problem.find(each.problem), std::string::npos)
+        << each.line << "\n"
+        << record.problem << "\nexpected " << each.problem;
+    EXPECT_EQ(number_of(record), each.has_id ? 7u : 999u) << each.line;
+    EXPECT_EQ(text_of(record), "no text") << each.line;
+    EXPECT_TRUE(record.tokens.empty()) << each.line;
+    EXPECT_LE(record.problem.size(), 200u) << record.problem;
+  }
+}
+
+TEST(JsonlRecord, AMessageStaysShortWhateverTheLineHolds) {
+  const std::string digits(1 << 20, '9');
+
+  EXPECT_LE(parsed("{\"tokens\": [" + digits + "]}").problem.size(), 200u);
+  EXPECT_LE(parsed("{\"tokens\": [0." + digits + "]}").problem.size(), 200u);
+  EXPECT_LE(parsed("{\"id\": \"" + digits).problem.size(), 200u);
+}
+
+TEST(JsonlRecord, DeepNestingIsNoRecursion) {
+  const std::size_t deep = 5 << 20;
+  const JsonlRecord whole = parsed("{\"id\": 7, \"x\": " + std::string(deep, '[') +
+                                   std::string(deep, ']') + ", \"tokens\": [1]}");
+  const JsonlRecord open = parsed(std::string(deep, '['));
+
+  EXPECT_EQ(whole.problem, "");
+  EXPECT_EQ(whole.tokens, Tokens{1});
+  EXPECT_NE(open.problem, "");
+}
+
+}  // namespace
+}  // namespace tetrarch::storage

@@ -1,0 +1,88 @@
+// A column reads back what it wrote, in whatever order that came, and tells when a byte is another.
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/part_column.hpp"
+
+#include "run_fixture.hpp"
+
+namespace tetrarch::storage {
+namespace {
+
+struct PartColumnTest : ::testing::Test {
+  PartColumnTest() {
+    plan.path = "/rows";
+    plan.columns = 12;
+    plan.inner = 4;
+    plan.is_vector = false;
+  }
+  /// Two microbatches of `num_rows` rows, the second half of each first.
+  void write(PartColumn& column, std::int64_t num_rows) {
+    std::vector<std::uint32_t> values(static_cast<std::size_t>(num_rows * plan.columns));
+    std::iota(values.begin(), values.end(), 1u);
+    const auto* data = reinterpret_cast<const std::byte*>(values.data());
+    const std::int64_t half = num_rows / 2;
+    h5::File file = h5::File::create(path);
+    for (int microbatch = 0; microbatch < 2; ++microbatch) {
+      column.begin(file, num_rows);
+      column.write(half, num_rows - half, data + half * plan.row_bytes());
+      column.write(0, half, data);
+      column.end();
+    }
+    column.finish(file);
+    file.close();
+  }
+  void check(const PartColumn& column, std::size_t scratch_bytes) {
+    std::vector<std::byte> scratch(scratch_bytes);
+    column.check(h5::File::open_to_read(path, base::ExitCode::resources), scratch);
+  }
+  /// Where the first such value stands in the file.
+  std::int64_t place_of(std::uint32_t value) const {
+    std::ifstream file(path, std::ios::binary);
+    const std::string all((std::istreambuf_iterator<char>(file)), {});
+    const auto at = all.find(std::string(reinterpret_cast<const char*>(&value), sizeof value));
+    EXPECT_NE(at, std::string::npos) << value;
+    return static_cast<std::int64_t>(at);
+  }
+
+  TemporaryFolder folder;
+  std::string path = folder / "column.h5";
+  DatasetPlan plan;
+};
+
+TEST_F(PartColumnTest, EveryByteIsReadBackAndCompared) {
+  for (const std::int64_t num_rows : {100, 3000, 30'000}) {  // in memory, half of it, not at all
+    PartColumn column(plan);
+    write(column, num_rows);
+
+    EXPECT_NO_THROW(check(column, 4 << 20));
+    EXPECT_NO_THROW(check(column, 1000));
+    EXPECT_NO_THROW(check(column, 1));  // less than a row
+    for (const std::int64_t value : {std::int64_t{300}, num_rows * 6, num_rows * 12 - 1}) {
+      const std::int64_t byte = place_of(static_cast<std::uint32_t>(value));
+      flip_bit(path, byte + 1, 2);
+      EXPECT_THROW(check(column, 4 << 20), base::SystemError) << num_rows << " " << value;
+      flip_bit(path, byte + 1, 2);
+    }
+    EXPECT_NO_THROW(check(column, 4 << 20));
+  }
+}
+
+TEST_F(PartColumnTest, SumsAreReadBackAndComparedToo) {
+  plan.dtype = base::DType::u64;
+  plan.per = DatasetPlan::Per::run;
+  plan.inner = 0;
+  plan.rows = 2;
+  PartColumn column(plan);
+  std::vector<std::uint64_t> counts(24, 0x12345678);
+  h5::File file = h5::File::create(path);
+
+  column.add(0, 2, counts.data());
+  column.finish(file);
+  file.close();
+
+  EXPECT_NO_THROW(check(column, 4 << 20));
+  flip_bit(path, place_of(0x12345678), 0);
+  EXPECT_THROW(check(column, 4 << 20), base::SystemError);
+}
+
+}  // namespace
+}  // namespace tetrarch::storage
