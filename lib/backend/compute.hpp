@@ -101,8 +101,8 @@ class Compute {
   virtual void softmax_top_k(const Tensor& logits, bool renormalise, float scale,
                              const Tensor& expert_id, const Tensor& gate_weight) = 0;
   /// Orders all copies by (expert, top-k slot, row). An expert id of -1 is no copy.
-  /// order [copies, 1] i32: row of each copy; position [rows, k] i32: where each copy went, -1 where
-  /// there is none; count [1, experts * k] i32: copies per (expert, slot).
+  /// order [copies, 1] i32: row of each copy; position [rows, k] i32: where each copy went, -1
+  /// where there is none; count [1, experts * k] i32: copies per (expert, slot).
   virtual void group_by_expert(const Tensor& expert_id, const Tensor& order, const Tensor& position,
                                const Tensor& count) = 0;
   /// to = from; equal extents.
@@ -122,8 +122,8 @@ class Compute {
                                 const Tensor& stats) = 0;
   /// Per row the k largest logits, by falling logit, then rising id.
   /// logits [rows, columns] f32, first column = token id `first_id`; k <= 1024
-  /// top [rows, 2 * k] i32: k ids, then the bits of their logits; with fewer columns than k the rest
-  /// has id -1 and -infinity
+  /// top [rows, 2 * k] i32: k ids, then the bits of their logits; with fewer columns than k the
+  /// rest has id -1 and -infinity
   virtual void largest_logits(const Tensor& logits, std::int64_t first_id, const Tensor& top) = 0;
   /// flag [rows, 1] i32: 1 where all of the row is finite, else 0.
   virtual void row_is_finite(const Tensor& x, const Tensor& flag) = 0;

@@ -7,11 +7,12 @@ import shutil
 import h5py
 
 import support
-from resume_test import COMMIT_ALL, finish, interrupt, parts
+from resume_test import COMMIT_ALL, NUM_SEQUENCES, finish, interrupt, parts
 
 import edit_weights  # of tools/
 
 CAPACITY = ("--capacity-factor", 1.0)
+SHORT_AND_LONG = (170, 170, 400, 290)
 
 
 def on(grid, *arguments):
@@ -78,37 +79,55 @@ def changed(test, model, whole):
     finish(test, model, out, whole, *on(grid))
 
 
+def short_and_long(model):
+    """Microbatches of 700 tokens that are short and long ones by turns, of two prompts each.
+
+    A short one ends because the long one has no room in it; another short one would have.
+    """
+    lengths = SHORT_AND_LONG * (NUM_SEQUENCES // len(SHORT_AND_LONG))
+    return (model / "weights.h5",
+            support.write_inputs(model / "by-turns.h5", support.random_sequences(lengths, 512)))
+
+
+def lose_short_ones(test, part_files):
+    """Takes one part of each short microbatch; returns the parts that still count."""
+    sets = {}
+    for part in part_files:
+        dp, _, attempt, number, _ = part.name.split("-")
+        sets.setdefault((dp, attempt, number), []).append(part)
+    kept, num_lost = [], 0
+    for members in sets.values():
+        with h5py.File(members[0]) as file:
+            is_short = file["sequences/index"][0] % len(SHORT_AND_LONG) < 2
+        if len(members) == 2 and is_short:
+            members[num_lost % 2].unlink()
+            num_lost += 1
+        elif len(members) == 2:
+            kept += members
+    test.check(num_lost >= 2 and kept, f"{num_lost} short microbatches, {len(kept)} other parts")
+    return kept
+
+
 def with_capacity(test, model, _whole):
-    """The grid and N stay; a microbatch of which a part is missing is done again as a whole."""
-    whole, grid = model / "capacity", (2, 1, 2, 2)
-    test.run(1, model, whole, *COMMIT_ALL, *CAPACITY)
+    """The grid and N stay; a microbatch of which a part is missing is done again as it was."""
+    pair, whole, grid = short_and_long(model), model / "capacity", (2, 1, 2, 2)
+    test.run(1, pair, whole, *COMMIT_ALL, *CAPACITY)
     _, dropped = support.routing(whole)
     test.check((dropped > 0).all(), f"dropped copies: {dropped}")
     out = model / "capacity resumed"
-    interrupt(test, model, out, *on(grid, *CAPACITY), strike=kill)
-    refused(test, model, out, 2, "grid", (2, 1, 1, 2), *COMMIT_ALL, *CAPACITY)
-    refused(test, model, out, 2, "grid", (1, 1, 2, 2), *COMMIT_ALL, *CAPACITY)
-    refused(test, model, out, 2, "tokens_per_microbatch", grid, "--tokens-per-microbatch", 800,
+    interrupt(test, pair, out, *on(grid, *CAPACITY), strike=kill, num_parts=8)
+    refused(test, pair, out, 2, "grid", (2, 1, 1, 2), *COMMIT_ALL, *CAPACITY)
+    refused(test, pair, out, 2, "grid", (1, 1, 2, 2), *COMMIT_ALL, *CAPACITY)
+    refused(test, pair, out, 2, "tokens_per_microbatch", grid, "--tokens-per-microbatch", 800,
             *COMMIT_ALL[2:], *CAPACITY)
-    refused(test, model, out, 2, "capacity_factor", grid, *COMMIT_ALL, "--capacity-factor", 1.5)
-    left = keep_whole_sets(parts(out), lost=parts(out, "001")[0])
-    text = finish(test, model, out, whole, *on(grid, *CAPACITY), committed_parts=left)
+    refused(test, pair, out, 2, "capacity_factor", grid, *COMMIT_ALL, "--capacity-factor", 1.5)
+    left = lose_short_ones(test, parts(out))
+    text = finish(test, pair, out, whole, *on(grid, *CAPACITY), committed_parts=left)
     test.check("It is removed" in text, f"the other parts of the lost one are not named:\n{text}")
 
 
-def keep_whole_sets(part_files, lost):
-    """Without `lost`, the parts that still count: those with all their ep ranks."""
-    lost.unlink()
-    sets = {}
-    for part in part_files:
-        if part != lost:
-            dp, _, attempt, number, _ = part.name.split("-")
-            sets.setdefault((dp, attempt, number), []).append(part)
-    return [part for members in sets.values() if len(members) == 2 for part in members]
-
-
 def body(test):
-    model = test.synth("model", "--preset", "tiny", "--layers", 8, "--sequences", 60,
+    model = test.synth("model", "--preset", "tiny", "--layers", 8, "--sequences", NUM_SEQUENCES,
                        "--min-tokens", 1, "--max-tokens", 600)
     whole = model / "whole"
     test.run(2, model, whole, *support.EVERYTHING)

@@ -38,8 +38,9 @@ def wait_for_parts(job, run_folder, num_parts):
 
 
 def start(test, model, out, num_ranks, *grid):
-    return test.start_ranks(num_ranks, "run", "--weights", model / "weights.h5", "--inputs",
-                            model / "inputs.h5", "--out", out, *grid, *COMMIT_ALL)
+    weights, inputs = support.files_of(model)
+    return test.start_ranks(num_ranks, "run", "--weights", weights, "--inputs", inputs, "--out",
+                            out, *grid, *COMMIT_ALL)
 
 
 def interrupt(test, model, out, num_ranks, *grid, strike, num_parts=PARTS_BEFORE_THE_KILL):

@@ -36,6 +36,11 @@ def grid_options(grid):
     return tuple(itertools.chain(*zip(("--dp", "--pp", "--ep", "--tp"), grid)))
 
 
+def files_of(model):
+    """Weights and inputs: of a model folder, or a pair of them as it is."""
+    return model if isinstance(model, tuple) else (model / "weights.h5", model / "inputs.h5")
+
+
 class Failed(Exception):
     """A test's finding."""
 
@@ -161,8 +166,7 @@ class Test:
     def run(self, num_ranks, model, out, *arguments, threads=1, code=0, program=None, seconds=240,
             prefix=()):
         """`tetrarch run` on a folder with weights.h5 and inputs.h5, or on (weights, inputs)."""
-        weights, inputs = model if isinstance(model, tuple) else (model / "weights.h5",
-                                                                 model / "inputs.h5")
+        weights, inputs = files_of(model)
         words = program if isinstance(program, list) else [program or self.program]
         job = self.start_ranks(num_ranks, *words[1:], "run", "--weights", weights, "--inputs",
                                inputs, "--out", out, *arguments, threads=threads,
