@@ -6,11 +6,12 @@
 #   tools/launch.sh 4 build/cpu-release/tests/some_test
 #
 # mpi_yield_when_idle is always said: ranks that share a core and spin make a 64-rank barrier
-# some thousand times slower. TETRARCH_TRANSPORT=tcp lets the ranks speak over the loopback device, as
+# some thousand times slower; for the same reason the threads of several ranks wait without spinning
+# (OMP_WAIT_POLICY, unless it is set). TETRARCH_TRANSPORT=tcp lets the ranks speak over the loopback device, as
 # those of several machines would over theirs.
 
 launch() {
-  local ranks=$1 version major sm transport flags=()
+  local ranks=$1 version major sm transport flags=() settings=()
   shift
   version=$(mpirun --version 2>&1) || {
     printf 'launch: mpirun does not start (%s). Run tools/setup.sh.\n' "${version%%$'\n'*}" >&2
@@ -30,7 +31,8 @@ launch() {
     if [[ $transport == tcp ]]; then flags+=(--mca btl_tcp_if_include lo); fi
     if ((EUID == 0)); then flags+=(--allow-run-as-root); fi
   fi
-  mpirun "${flags[@]}" -np "$ranks" "$@"
+  if ((ranks > 1)); then settings+=("OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}"); fi
+  env "${settings[@]}" mpirun "${flags[@]}" -np "$ranks" "$@"
 }
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then

@@ -296,7 +296,7 @@ void Collector::add_scores(const plan::SequenceSpan& span, Sequence& at, const f
   }
 }
 
-void Collector::scores(const MicroBatch& batch, const model::TokenScores& scores) {
+void Collector::scores(const MicroBatch& batch, model::TokenScores scores) {
   if (!writer_) return;
   timeline_.enter(base::Phase::output);
   std::int64_t row = 0;
@@ -307,11 +307,10 @@ void Collector::scores(const MicroBatch& batch, const model::TokenScores& scores
     row += run.count;
   }
   if (!outputs_.topk || row == 0) return;
-  // the backend's tensors are views that never write here
-  auto* ids = const_cast<std::uint32_t*>(scores.top_id.data());
-  auto* logprobs = const_cast<float*>(scores.top_logprob.data());
-  write_rows("/topk/ids", batch, 0, {ids, DType::u32, 1, row, outputs_.top_k_logprobs});
-  write_rows("/topk/logprobs", batch, 0, {logprobs, DType::f32, 1, row, outputs_.top_k_logprobs});
+  write_rows("/topk/ids", batch, 0,
+             {scores.top_id.data(), DType::u32, 1, row, outputs_.top_k_logprobs});
+  write_rows("/topk/logprobs", batch, 0,
+             {scores.top_logprob.data(), DType::f32, 1, row, outputs_.top_k_logprobs});
 }
 
 /// What is known of each sequence once all its tokens have passed.

@@ -41,7 +41,7 @@ class Collector final : public model::Observer {
   void last_logits(const model::MicroBatch& batch, std::span<const std::int64_t> runs,
                    const backend::Tensor& logits) override;
   void finite(const model::MicroBatch& batch, const backend::Tensor& flag) override;
-  void scores(const model::MicroBatch& batch, const model::TokenScores& scores);
+  void scores(const model::MicroBatch& batch, model::TokenScores scores);
   /// Rows of the pass at hand; before run_layers.
   void begin_pass(const model::MicroBatch& batch) { pass_ = &batch; }
 

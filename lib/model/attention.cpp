@@ -145,18 +145,7 @@ void project(const Context& context, const LayerWeights& weights, const backend:
   for (std::int64_t slice = 0; slice < attended.slices; ++slice)
     product(context, attended.slice(slice), *weights.o[slice], partial.slice(slice));
 
-  context.timeline.enter(Phase::tp_reduce);
-  backend::ReduceScatter reduce;
-  reduce.partial = partial;
-  reduce.row_count = workspace.home_count();
-  reduce.residual = workspace.residual();
-  reduce.out = workspace.residual_next();
-  if (context.tp.size() > 1)
-    reduce.received = workspace.tensor(BufferName::reduce_received, context.spec.dtype,
-                                       context.reduction_shards, workspace.home().size(), hidden);
-  context.tp.tree_reduce_scatter_v(reduce);
-  context.timeline.add_bytes(reduce.received.is_absent() ? 0 : reduce.received.bytes());
-  workspace.advance();
+  add_to_residual(context, partial, workspace);
 }
 
 /// Leaves only the wanted rows in the residual stream and in workspace.batch().
@@ -196,6 +185,22 @@ void upload_positions(const Context& context, const Workspace& workspace) {
       positions.push_back(static_cast<std::int32_t>(rows.first_position + i));
   context.compute.upload(positions.data(), workspace.tensor(BufferName::positions, base::DType::i32,
                                                             1, workspace.batch().num_tokens(), 1));
+}
+
+void add_to_residual(const Context& context, const backend::Tensor& partial, Workspace& workspace) {
+  context.timeline.enter(Phase::tp_reduce);
+  backend::ReduceScatter reduce;
+  reduce.partial = partial;
+  reduce.row_count = workspace.home_count();
+  reduce.residual = workspace.residual();
+  reduce.out = workspace.residual_next();
+  if (context.tp.size() > 1)
+    reduce.received =
+        workspace.tensor(BufferName::reduce_received, partial.dtype, context.reduction_shards,
+                         workspace.home().size(), partial.columns);
+  context.tp.tree_reduce_scatter_v(reduce);
+  context.timeline.add_bytes(reduce.received.is_absent() ? 0 : reduce.received.bytes());
+  workspace.advance();
 }
 
 void select(const Context& context, const Workspace& workspace, const backend::Tensor& from,

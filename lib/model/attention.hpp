@@ -30,6 +30,9 @@ void attention_step(const Context& context, const LayerWeights& weights, const R
 /// The rows of all tp ranks' homes together, [part, D]; `home` itself where tp is 1.
 backend::Tensor gather_part(const Context& context, const Workspace& workspace,
                             const backend::Tensor& home);
+/// residual += the sum of the reduction shards, at each row's home. partial [local
+/// slices][part][D]. Collective over tp.
+void add_to_residual(const Context& context, const backend::Tensor& partial, Workspace& workspace);
 /// Uploads the position of every row of the part. Once per pass.
 void upload_positions(const Context& context, const Workspace& workspace);
 /// to[i] = from[rows[i]].

@@ -60,17 +60,7 @@ void dense_step(const Context& context, const LayerWeights& weights, Workspace& 
   for (std::int64_t slice = 0; slice < slices; ++slice)
     product(context, activated.slice(slice), *weights.dense_down[slice], partial.slice(slice));
 
-  context.timeline.enter(Phase::tp_reduce);
-  backend::ReduceScatter reduce;
-  reduce.partial = partial;
-  reduce.row_count = workspace.home_count();
-  reduce.residual = workspace.residual();
-  reduce.out = workspace.residual_next();
-  if (context.tp.size() > 1)
-    reduce.received = tensor(BufferName::reduce_received, context.reduction_shards, home);
-  context.tp.tree_reduce_scatter_v(reduce);
-  context.timeline.add_bytes(reduce.received.is_absent() ? 0 : reduce.received.bytes());
-  workspace.advance();
+  add_to_residual(context, partial, workspace);
 }
 
 }  // namespace tetrarch::model

@@ -108,7 +108,7 @@ class Events {
 
   /// What only the whole line can tell.
   void finish(bool is_whole) {
-    if (num_seen_[id] > 1) record_.id = {};
+    if (num_seen_[id] > 1) record_.id.emplace<std::monostate>();
     if (is_whole && !is_object_) note("not an object");
     if (is_whole && num_seen_[id] == 0) note("id is missing");
     if (is_whole && num_seen_[tokens] == 0) take_text();
@@ -182,7 +182,7 @@ std::string id_text(const JsonlRecord& record) {
 }
 
 void parse_record(std::string_view line, JsonlRecord& record) {
-  record.id = {};
+  record.id.emplace<std::monostate>();
   record.tokens.clear();
   record.score_from = 0;
   record.is_text = false;

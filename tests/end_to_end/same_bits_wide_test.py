@@ -2,7 +2,8 @@
 
     same_bits_wide_test.py PROGRAM [--layers 2] [--vocab 4000] [--full]
 
---full holds every case in both dtypes on every grid (dp, pp, ep, tp); --layers 8 --vocab 32000 is the whole model.
+--full holds every case in both dtypes on every grid (dp, pp, ep, tp); --layers 8 --vocab 32000 is
+the whole model.
 """
 # SPDX-License-Identifier: Apache-2.0
 

@@ -58,7 +58,8 @@ class Result:
 
 def environment(threads):
     kept = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)}
-    return {**kept, "OMP_NUM_THREADS": str(threads)}
+    # Threads of ranks that share cores must not spin.
+    return {**kept, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
 
 
 def descendants(pid):
