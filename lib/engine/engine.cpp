@@ -2,11 +2,10 @@
 #include "engine/engine.hpp"
 
 #include <algorithm>
-#include <map>
 #include <span>
 
-#include "engine/agree.hpp"
 #include "engine/collector.hpp"
+#include "engine/part.hpp"
 #include "engine/progress.hpp"
 #include "engine/queue.hpp"
 #include "engine/testing.hpp"
@@ -18,99 +17,6 @@ using base::Phase;
 namespace {
 
 constexpr int index_tag = 1;
-
-/// The parts of all EP ranks, and how evenly their attention cost is spread.
-struct Assignment {
-  std::vector<std::vector<plan::SequenceLength>> parts;
-  double imbalance = 1;
-};
-
-Assignment assign(const Job& job, const plan::Microbatch& microbatch) {
-  const double linear = plan::linear_cost(job.plan.model);
-  const double quadratic = plan::quadratic_cost(job.plan.model);
-  const int ep = job.topology.grid.ep;
-  Assignment assignment{plan::assign_to_ep(microbatch, ep, linear, quadratic), 1};
-  double total = 0, largest = 0;
-  for (const auto& part : assignment.parts) {
-    double cost = 0;
-    for (const plan::SequenceLength& sequence : part) {
-      const auto length = static_cast<double>(sequence.length);
-      cost += length * linear + length * (length + 1) / 2 * quadratic;
-    }
-    total += cost;
-    largest = std::max(largest, cost);
-  }
-  if (total > 0) assignment.imbalance = largest * ep / total;
-  return assignment;
-}
-
-/// What goes wrong here is known to this rank alone, so that it must end the others as well.
-void read_alone(const storage::InputSet& inputs, const plan::SequenceSpan& span,
-                std::uint32_t* to) {
-  const std::optional<Problem> problem =
-      attempt([&] { inputs.read_tokens(span.sequence, span.first, span.count, to); });
-  if (problem) throw base::SystemError(problem->code, problem->message);
-}
-
-/// Where this EP rank's share of each sequence in chunks stands in the KV cache; returns the rows
-/// of all of them.
-std::int64_t place_in_cache(std::span<const plan::SequenceLength> part, std::int64_t chunk_tokens,
-                            std::map<std::int64_t, std::int64_t>& cache_row) {
-  std::int64_t rows = 0;
-  for (const plan::SequenceLength& sequence : part) {
-    if (sequence.length <= chunk_tokens) continue;
-    cache_row[sequence.sequence] = rows;
-    rows += sequence.length;
-  }
-  return rows;
-}
-
-/// With a capacity factor: where each row of the stage stands in the whole microbatch.
-void place_in_microbatch(const plan::Microbatch& microbatch, const Assignment& assignment, int tp,
-                         model::MicroBatch& batch) {
-  std::map<std::int64_t, std::int64_t> first;
-  std::int64_t place = 0;
-  for (const plan::SequenceLength& sequence : microbatch.sequences) {
-    first[sequence.sequence] = place;
-    place += sequence.length;
-  }
-  for (const std::vector<plan::SequenceLength>& part : assignment.parts) {
-    std::int64_t rows = 0;
-    for (const plan::SequenceLength& sequence : part) {
-      for (std::int64_t i = 0; i < sequence.length; ++i)
-        batch.stage_place.push_back(static_cast<std::int32_t>(first[sequence.sequence] + i));
-      rows += sequence.length;
-    }
-    for (int rank = 0; rank < tp; ++rank)
-      batch.stage_count.push_back(plan::even_range(rows, tp, rank).size());
-  }
-}
-
-/// One tp rank reads the tokens of a pass and those that its runs predict, all have them.
-void read_tokens(const Job& job, model::MicroBatch& batch) {
-  job.timeline.enter(Phase::input);
-  const std::int64_t rows = batch.num_tokens();
-  std::vector<std::int32_t> tokens(rows + batch.rows.size(), -1);
-  if (job.topology.place.tp == 0) {
-    std::vector<std::uint32_t> of_run;
-    auto to = tokens.begin();
-    for (std::size_t run = 0; run < batch.rows.size(); ++run) {
-      plan::SequenceSpan span = batch.rows[run].span();
-      const bool has_next = !span.is_last();
-      span.count += has_next ? 1 : 0;
-      of_run.resize(span.count);
-      read_alone(job.inputs, span, of_run.data());
-      to = std::copy_n(of_run.begin(), batch.rows[run].count, to);
-      if (has_next) tokens[rows + run] = static_cast<std::int32_t>(of_run.back());
-    }
-  }
-  job.topology.cart.tp().broadcast(std::as_writable_bytes(std::span(tokens)), 0);
-  job.timeline.add_bytes(tokens.size() * sizeof(std::int32_t));
-  for (std::size_t run = 0; run < batch.rows.size(); ++run)
-    batch.rows[run].next_token = tokens[rows + run];
-  tokens.resize(rows);
-  batch.token = std::move(tokens);
-}
 
 std::vector<storage::TimingRow> timing_rows(const Job& job,
                                             const std::vector<base::PhaseRecord>& records) {
@@ -179,8 +85,6 @@ class Loop {
 
  private:
   std::int64_t draw();
-  model::MicroBatch make_pass(const plan::Microbatch& microbatch, const Assignment& assignment,
-                              std::int64_t pass) const;
   bool needs_tokens() const {
     return topology_.is_first_stage() || (topology_.is_last_stage() && plan_.outputs.logprobs);
   }
@@ -219,24 +123,6 @@ std::int64_t Loop::draw() {
   return index;
 }
 
-model::MicroBatch Loop::make_pass(const plan::Microbatch& microbatch, const Assignment& assignment,
-                                  std::int64_t pass) const {
-  const auto& part = assignment.parts[topology_.place.ep];
-  model::MicroBatch batch;
-  std::map<std::int64_t, std::int64_t> cache_row;
-  place_in_cache(part, plan_.chunk_tokens, cache_row);
-  for (const plan::SequenceSpan& span : plan::spans_of_pass(part, plan_.chunk_tokens, pass)) {
-    model::SequenceRows rows{span.sequence, span.first, span.count, span.length};
-    const auto cached = cache_row.find(span.sequence);
-    if (cached != cache_row.end()) rows.cache_row = cached->second;
-    batch.rows.push_back(rows);
-  }
-  model::spread_evenly(batch, topology_.grid.tp);
-  if (job_.config.capacity_factor > 0)
-    place_in_microbatch(microbatch, assignment, topology_.grid.tp, batch);
-  return batch;
-}
-
 void Loop::run_pass(model::MicroBatch batch, std::int64_t cache_tokens, LoopReport& report) {
   const model::MicroBatch& pass = batch;
   workspace_.begin(batch, plan_.model.hidden_size, plan_.model.dtype, topology_.place.tp,
@@ -263,22 +149,16 @@ void Loop::run_pass(model::MicroBatch batch, std::int64_t cache_tokens, LoopRepo
 void Loop::run_microbatch(std::int32_t index, LoopReport& report) {
   const plan::Microbatch& microbatch = plan_.microbatches[index];
   timeline_.enter(Phase::other);
-  const Assignment assignment = assign(job_, microbatch);
-  report.part_imbalance = std::max(report.part_imbalance, assignment.imbalance);
-  const auto& part = assignment.parts[topology_.place.ep];
-  std::map<std::int64_t, std::int64_t> cache_row;
-  const std::int64_t cache_tokens = place_in_cache(part, plan_.chunk_tokens, cache_row);
-  collector_.begin(part, job_.inputs);
-  const std::int64_t passes = plan::num_passes(microbatch.sequences, plan_.chunk_tokens);
-  for (std::int64_t pass = 0; pass < passes; ++pass) {
-    model::MicroBatch batch = make_pass(microbatch, assignment, pass);
-    batch.index = index;
-    const double started = timeline_.now();
-    if (needs_tokens()) read_tokens(job_, batch);
-    if (index == 0 && topology_.is_first_stage()) input_seconds_ += timeline_.now() - started;
-    timeline_.enter(Phase::other);
-    run_pass(std::move(batch), cache_tokens, report);
-  }
+  Part part(plan_, topology_, index,
+            job_.config.capacity_factor > 0 ? Capacity::limited : Capacity::none);
+  report.part_imbalance = std::max(report.part_imbalance, part.imbalance());
+  collector_.begin(part.sequences(), job_.inputs);
+  const double started = timeline_.now();
+  if (needs_tokens()) part.read_tokens(job_.inputs, timeline_);
+  if (index == 0 && topology_.is_first_stage()) input_seconds_ = timeline_.now() - started;
+  timeline_.enter(Phase::other);
+  for (std::int64_t pass = 0; pass < part.num_passes(); ++pass)
+    run_pass(part.pass(pass), part.cache_tokens(), report);
   if (index == 0) first_finish_ = timeline_.now();
 
   timeline_.enter(Phase::output);
