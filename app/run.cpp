@@ -48,6 +48,12 @@ storage::WeightsFile open_weights(const plan::RunConfig& config, const mpi::Comm
   if (path.starts_with(prefix)) path = config.out + "/synth-" + path.substr(prefix.size()) + ".h5";
   on_root(world, [&] {
     if (path != config.weights && !std::filesystem::exists(path)) {
+      if (config.dry_run)
+        throw base::UsageError(
+            ExitCode::usage,
+            fmt::format("--dry-run writes nothing, and {} is yet to be written. Make the model "
+                        "with tetrarch synth, or leave out --dry-run.",
+                        config.weights));
       const plan::ModelSpec spec = plan::preset(config.weights.substr(prefix.size()));
       storage::synthesize_weights(spec, plan::default_reduction_shards(spec), 1, path, log);
     }
@@ -226,10 +232,13 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
     return static_cast<int>(ExitCode::done);
   }
 
-  const plan::Plan plan = plan::make_plan(config, spec, weights.reduction_shards(),
-                                          left_to_do(inputs, folder, committed, world),
-                                          world.size(), limit, inputs.lengths_ok());
-  header.grid = plan.grid;
+  // On the grid that was chosen for all: a remainder that needs less must not choose another.
+  plan::RunConfig settled = config;
+  settled.grid = {whole.grid.dp, whole.grid.pp, whole.grid.ep, whole.grid.tp};
+  plan::Plan plan = plan::make_plan(settled, spec, weights.reduction_shards(),
+                                    left_to_do(inputs, folder, committed, world), world.size(),
+                                    limit, inputs.lengths_ok());
+  plan.grid_reason = whole.grid_reason;
   engine::say_plan(log, plan, weights, inputs,
                    static_cast<std::int64_t>(committed.sequences.size()), limit);
   for (const std::string& note : backend->notes())

@@ -40,6 +40,10 @@ std::vector<std::int64_t> vocab_widths(const plan::Plan& plan, const plan::Grid&
   return widths;
 }
 
+bool all_finite(std::span<const float> values) {
+  return std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
+}
+
 }  // namespace
 
 std::vector<storage::TimingRow> timing_rows_from(std::span<const std::byte> bytes) {
@@ -276,7 +280,7 @@ void Collector::finite(const MicroBatch& batch, const Tensor& flag) {
                    if (std::all_of(flags, flags + run.rows, [](std::int32_t f) { return f != 0; }))
                      return;
                    writer_->set_status(span.sequence, storage::SequenceStatus::not_finite,
-                                       "a hidden state after the last layer is not finite");
+                                       "a hidden state after the deepest layer is not finite");
                  });
       });
 }
@@ -304,6 +308,11 @@ void Collector::scores(const MicroBatch& batch, model::TokenScores scores) {
     if (outputs_.logprobs)
       add_scores(run.span(), sequences_[index_of(run.sequence)], &scores.next_logprob[row],
                  &scores.is_greedy[row]);
+    if (outputs_.topk && !all_finite(std::span(scores.top_logprob)
+                                         .subspan(row * outputs_.top_k_logprobs,
+                                                  run.count * outputs_.top_k_logprobs)))
+      writer_->set_status(run.sequence, storage::SequenceStatus::not_finite,
+                          "a log-probability is not finite");
     row += run.count;
   }
   if (!outputs_.topk || row == 0) return;

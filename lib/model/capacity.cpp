@@ -5,13 +5,18 @@
 #include <cmath>
 
 #include "base/error.hpp"
+#include "base/shape.hpp"
 
 namespace tetrarch::model {
 
 std::int64_t capacity_of(double factor, std::int64_t num_tokens, std::int64_t top_k,
                          std::int64_t num_experts) {
-  const double mean = static_cast<double>(num_tokens * top_k) / static_cast<double>(num_experts);
-  return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(factor * mean)));
+  // In millionths, so that 1.1 is what it says; beyond num_experts times the mean is everything.
+  constexpr std::int64_t one = 1'000'000;
+  const double most = std::min(factor, static_cast<double>(num_experts));
+  const std::int64_t millionths = std::llround(most * static_cast<double>(one));
+  return std::max<std::int64_t>(1,
+                                base::ceil_div(millionths * num_tokens * top_k, num_experts * one));
 }
 
 std::vector<std::int32_t> kept_choices(std::span<const std::int32_t> expert_id,

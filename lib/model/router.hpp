@@ -9,8 +9,9 @@
 namespace tetrarch::model {
 
 /// Norms the residual stream, scores all experts in f32, and leaves the choice in
-/// workspace.routing. Local: each token is routed once, at its home.
-/// returns  the normed rows [home, D] that go to the experts
+/// workspace.routing. Each token is routed once, at its home. Local; with a capacity factor
+/// collective over the stage, and waits for the choices of all its ranks. returns  the normed rows
+/// [home, D] that go to the experts
 backend::Tensor router_step(const Context& context, const LayerWeights& weights,
                             Workspace& workspace);
 

@@ -103,7 +103,9 @@ std::vector<Microbatch> left_of(std::vector<Microbatch> microbatches,
   for (const SequenceLength& sequence : lengths)
     left.insert(sequence.sequence);
   std::erase_if(microbatches, [&](const Microbatch& microbatch) {
-    return !left.contains(microbatch.sequences.front().sequence);
+    return std::ranges::none_of(microbatch.sequences, [&](const SequenceLength& sequence) {
+      return left.contains(sequence.sequence);
+    });
   });
   return microbatches;
 }

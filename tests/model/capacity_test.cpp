@@ -18,6 +18,8 @@ TEST(Capacity, IsTheFactorTimesTheMeanRoundedUp) {
   EXPECT_EQ(capacity_of(1.0, 17, 2, 8), 5);
   EXPECT_EQ(capacity_of(1.25, 16, 2, 8), 5);
   EXPECT_EQ(capacity_of(0.01, 16, 2, 8), 1);
+  EXPECT_EQ(capacity_of(1.1, 400, 2, 16), 55);  // 1.1 times 50 is above 55 in binary
+  EXPECT_EQ(capacity_of(1e6, 400, 2, 16), 800);
 }
 
 TEST(Capacity, TheFirstInPlaceAreKept) {
