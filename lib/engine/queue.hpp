@@ -14,7 +14,8 @@
 
 namespace tetrarch::engine {
 
-/// What instances have drawn, and what of it must be done by now. Of rank 0; thread-safe.
+/// What instances have drawn, and what of it has left their first stages by now. Of rank 0;
+/// thread-safe.
 class DrawBook {
  public:
   static constexpr std::int64_t none_left = -1, stopped = -2;
@@ -28,7 +29,8 @@ class DrawBook {
   struct Done {
     std::int64_t sequences = 0, tokens = 0;
   };
-  /// An instance that draws holds one more, so that what it drew two draws ago is done.
+  /// An instance that draws holds one more, so that what it drew two draws ago has left its first
+  /// stage.
   Done done() const;
 
  private:

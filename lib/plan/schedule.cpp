@@ -85,20 +85,25 @@ void grow(std::int64_t& largest, std::int64_t value) {
 void extend(Extents& extents, std::span<const SequenceLength> part, std::int64_t chunk_tokens,
             std::vector<std::int64_t>& pass_tokens) {
   std::int64_t cached = 0;
+  // by how much the tokens of a pass differ from those of the pass before
+  std::vector<std::int64_t> change(pass_tokens.size() + 1, 0);
   for (const SequenceLength& sequence : part) {
     grow(extents.max_sequence_length, sequence.length);
+    const auto full = static_cast<std::size_t>(sequence.length / chunk_tokens);
+    const std::int64_t rest = sequence.length % chunk_tokens;
+    change[0] += full > 0 ? chunk_tokens : 0;
+    change[full] += rest - (full > 0 ? chunk_tokens : 0);
+    if (rest > 0) change[full + 1] -= rest;
     if (sequence.length <= chunk_tokens) continue;
     cached += sequence.length;
     ++extents.num_chunked;
   }
   grow(extents.max_cache_tokens, cached);
-  const std::int64_t passes = num_passes(part, chunk_tokens);
-  for (std::int64_t pass = 0; pass < passes; ++pass) {
-    std::int64_t tokens = 0;
-    for (const SequenceSpan& span : spans_of_pass(part, chunk_tokens, pass))
-      tokens += span.count;
+  std::int64_t tokens = 0;
+  for (std::size_t pass = 0; pass < pass_tokens.size(); ++pass) {
+    tokens += change[pass];
     grow(extents.max_part_tokens, tokens);
-    pass_tokens[static_cast<std::size_t>(pass)] += tokens;
+    pass_tokens[pass] += tokens;
   }
 }
 

@@ -207,6 +207,34 @@ TEST(Schedule, ExtentsWithChunksAreThoseOfThePasses) {
   EXPECT_EQ(extents.max_sequence_length, 10);
 }
 
+TEST(Schedule, ExtentsAreThoseOfThePassesForEveryChunk) {
+  const auto microbatches = make_microbatches(random_lengths(60, 40), 300);
+  const ModelSpec spec = preset("tiny");
+  for (const std::int64_t chunk : {1, 2, 7, 39, 40, 41, 1000})
+    for (const int ep : {1, 3}) {
+      std::int64_t part_tokens = 0, all_tokens = 0;
+      for (const Microbatch& microbatch : microbatches) {
+        const auto parts = assign_to_ep(microbatch, ep, linear_cost(spec), quadratic_cost(spec));
+        for (std::int64_t pass = 0; pass < num_passes(microbatch.sequences, chunk); ++pass) {
+          std::int64_t all = 0;
+          for (const auto& part : parts) {
+            std::int64_t tokens = 0;
+            for (const SequenceSpan& span : spans_of_pass(part, chunk, pass))
+              tokens += span.count;
+            part_tokens = std::max(part_tokens, tokens);
+            all += tokens;
+          }
+          all_tokens = std::max(all_tokens, all);
+        }
+      }
+
+      const Extents extents = extents_of(microbatches, spec, Grid{1, 1, ep, 1}, chunk);
+
+      EXPECT_EQ(extents.max_part_tokens, part_tokens) << chunk;
+      EXPECT_EQ(extents.max_microbatch_tokens, all_tokens) << chunk;
+    }
+}
+
 TEST(Schedule, CostsOfTheModelAreItsFlops) {
   const ModelSpec spec = preset("tiny");
 
