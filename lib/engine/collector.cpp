@@ -300,26 +300,32 @@ void Collector::add_scores(const plan::SequenceSpan& span, Sequence& at, const f
   }
 }
 
-void Collector::scores(const MicroBatch& batch, model::TokenScores scores) {
-  if (!writer_) return;
+void Collector::scores(const MicroBatch& batch, const model::TokenScores& scores) {
+  if (!writer_ || !outputs_.logprobs) return;
   timeline_.enter(base::Phase::output);
   std::int64_t row = 0;
   for (const model::SequenceRows& run : batch.rows) {
-    if (outputs_.logprobs)
-      add_scores(run.span(), sequences_[index_of(run.sequence)], &scores.next_logprob[row],
-                 &scores.is_greedy[row]);
-    if (outputs_.topk && !all_finite(std::span(scores.top_logprob)
-                                         .subspan(row * outputs_.top_k_logprobs,
-                                                  run.count * outputs_.top_k_logprobs)))
-      writer_->set_status(run.sequence, storage::SequenceStatus::not_finite,
-                          "a log-probability is not finite");
+    add_scores(run.span(), sequences_[index_of(run.sequence)], &scores.next_logprob[row],
+               &scores.is_greedy[row]);
     row += run.count;
   }
-  if (!outputs_.topk || row == 0) return;
-  write_rows("/topk/ids", batch, 0,
-             {scores.top_id.data(), DType::u32, 1, row, outputs_.top_k_logprobs});
-  write_rows("/topk/logprobs", batch, 0,
-             {scores.top_logprob.data(), DType::f32, 1, row, outputs_.top_k_logprobs});
+}
+
+void Collector::likely(const MicroBatch& batch, std::int64_t first_row,
+                       std::span<std::uint32_t> ids, std::span<float> logprobs) {
+  if (!writer_) return;
+  timeline_.enter(base::Phase::output);
+  const std::int64_t top_k = outputs_.top_k_logprobs;
+  const std::int64_t count = std::ssize(ids) / top_k;
+  const Tensor values{logprobs.data(), DType::f32, 1, count, top_k};
+  write_rows("/topk/ids", batch, first_row, {ids.data(), DType::u32, 1, count, top_k});
+  write_rows("/topk/logprobs", batch, first_row, values);
+  for_runs(batch, first_row, values,
+           [&](std::int64_t, const plan::SequenceSpan& span, const Tensor& run) {
+             if (!all_finite({run.as<float>(), static_cast<std::size_t>(run.elements())}))
+               writer_->set_status(span.sequence, storage::SequenceStatus::not_finite,
+                                   "a log-probability is not finite");
+           });
 }
 
 /// What is known of each sequence once all its tokens have passed.

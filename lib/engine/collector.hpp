@@ -40,8 +40,10 @@ class Collector final : public model::Observer {
   void experts(std::int64_t layer, const model::Routing& routing) override;
   void last_logits(const model::MicroBatch& batch, std::span<const std::int64_t> runs,
                    const backend::Tensor& logits) override;
+  void likely(const model::MicroBatch& batch, std::int64_t first_row, std::span<std::uint32_t> ids,
+              std::span<float> logprobs) override;
   void finite(const model::MicroBatch& batch, const backend::Tensor& flag) override;
-  void scores(const model::MicroBatch& batch, model::TokenScores scores);
+  void scores(const model::MicroBatch& batch, const model::TokenScores& scores);
   /// Rows of the pass at hand; before run_layers.
   void begin_pass(const model::MicroBatch& batch) { pass_ = &batch; }
 

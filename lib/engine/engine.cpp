@@ -138,8 +138,8 @@ void Loop::run_pass(model::MicroBatch batch, std::int64_t cache_tokens, LoopRepo
   }
   report.extra_rounds += transformer_.run_layers(workspace_, collector_);
   if (topology_.is_last_stage()) {
-    model::TokenScores scores = transformer_.finish(request_, workspace_, collector_);
-    collector_.scores(workspace_.batch(), std::move(scores));
+    const model::TokenScores scores = transformer_.finish(request_, workspace_, collector_);
+    collector_.scores(workspace_.batch(), scores);
   } else {
     timeline_.enter(Phase::pp_wait);
     topology_.pp->send(workspace_.residual(), topology_.place.pp + 1);

@@ -44,15 +44,25 @@ std::int64_t slice_of(const Context& context, std::int32_t token) {
   throw base::InternalError("a token id below the vocabulary size");
 }
 
+/// A row whose logits are wanted, and why.
+struct HeadRow {
+  std::int32_t row = 0;          // of the batch
+  std::int32_t next_token = -1;  // which it is scored against; -1: none
+  std::int64_t last_of = -1;     // the run whose sequence ends here; -1: none
+};
+
 /// The statistics of some rows over all vocabulary slices: [row][slice], on every tp rank.
 std::vector<SliceStats> gather_stats(const Context& context, const backend::Tensor& logits,
-                                     std::span<const std::int32_t> target, Workspace& workspace) {
+                                     std::span<const HeadRow> rows, Workspace& workspace) {
   const std::int64_t count = logits.rows, local = context.local.slices.size();
   const int tp = context.tp.size();
   std::vector<std::int64_t> slice_size;
   for (const plan::Range& range : context.local.vocab)
     slice_size.push_back(range.size());
   const backend::Tensor targets = workspace.tensor(BufferName::token_ids, DType::i32, 1, count, 1);
+  std::vector<std::int32_t> target;
+  for (const HeadRow& head : rows)
+    target.push_back(head.next_token);
   context.compute.upload(target.data(), targets);
   backend::Tensor stats =
       workspace.tensor(BufferName::head_stats, DType::i32, 1, count, stats_columns * local);
@@ -114,14 +124,7 @@ void merge_tops(std::vector<Likely>& likely, std::int64_t top_k, const LogSumExp
   });
 }
 
-/// A row whose logits are wanted, and why.
-struct HeadRow {
-  std::int32_t row = 0;          // of the batch
-  std::int32_t next_token = -1;  // which it is scored against; -1: none
-  std::int64_t last_of = -1;     // the run whose sequence ends here; -1: none
-};
-
-std::vector<HeadRow> wanted_rows(const MicroBatch& batch, const HeadRequest& request) {
+std::vector<HeadRow> head_rows_of(const MicroBatch& batch, const HeadRequest& request) {
   std::vector<HeadRow> wanted;
   std::int32_t row = 0;
   for (std::int64_t run = 0; run < std::ssize(batch.rows); ++run) {
@@ -137,42 +140,45 @@ std::vector<HeadRow> wanted_rows(const MicroBatch& batch, const HeadRequest& req
   return wanted;
 }
 
-/// Scores of some rows from their logits.
-void score_rows(const Context& context, const backend::Tensor& logits,
-                std::span<const HeadRow> rows, const HeadRequest& request, Workspace& workspace,
-                TokenScores& scores) {
-  const std::int64_t num_slices = context.reduction_shards, top_k = request.top_k;
-  const std::int64_t count = logits.rows;
-  std::vector<std::int32_t> target;
-  for (const HeadRow& head : rows)
-    target.push_back(head.next_token);
-  const std::vector<SliceStats> stats = gather_stats(context, logits, target, workspace);
-  std::vector<std::int32_t> tops;
-  if (top_k > 0) tops = gather_tops(context, logits, top_k, workspace);
+/// The log-probability of each row's next token.
+void score_rows(const Context& context, std::span<const HeadRow> rows,
+                std::span<const SliceStats> stats, TokenScores& scores) {
+  const std::int64_t num_slices = context.reduction_shards;
+  for (std::int64_t i = 0; i < std::ssize(rows); ++i) {
+    const HeadRow& head = rows[i];
+    if (head.next_token < 0) continue;
+    const auto slices = stats.subspan(i * num_slices, num_slices);
+    const auto best =
+        std::max_element(slices.begin(), slices.end(),
+                         [](const SliceStats& a, const SliceStats& b) { return a.max < b.max; });
+    scores.next_logprob[head.row] = log_probability(slices, slice_of(context, head.next_token));
+    scores.is_greedy[head.row] = best->best_id == head.next_token ? 1 : 0;
+  }
+}
+
+/// The likeliest tokens of rows that stand together. Collective over tp.
+void send_likely(const Context& context, const backend::Tensor& logits,
+                 std::span<const HeadRow> rows, std::span<const SliceStats> stats,
+                 std::int64_t top_k, const LikelyTokens& sink, Workspace& workspace) {
+  const std::int64_t num_slices = context.reduction_shards, count = logits.rows;
+  const std::vector<std::int32_t> tops = gather_tops(context, logits, top_k, workspace);
+  std::vector<std::uint32_t> top_id(count * top_k, 0xffffffff);
+  std::vector<float> top_logprob(count * top_k, base::failed_value());
   std::vector<Likely> likely;
   for (std::int64_t i = 0; i < count; ++i) {
-    const std::span<const SliceStats> slices = std::span(stats).subspan(i * num_slices, num_slices);
-    const std::int32_t row = rows[i].row;
-    if (target[i] >= 0) {
-      const auto best =
-          std::max_element(slices.begin(), slices.end(),
-                           [](const SliceStats& a, const SliceStats& b) { return a.max < b.max; });
-      scores.next_logprob[row] = log_probability(slices, slice_of(context, target[i]));
-      scores.is_greedy[row] = best->best_id == target[i] ? 1 : 0;
-    }
-    if (top_k == 0) continue;
     likely.clear();
     for (int rank = 0; rank < context.tp.size(); ++rank) {
       const std::int32_t* ids = &tops[(rank * count + i) * 2 * top_k];
       for (std::int64_t k = 0; k < top_k; ++k)
         likely.push_back({ids[k], std::bit_cast<float>(ids[top_k + k]), 0});
     }
-    merge_tops(likely, top_k, log_sum_exp(slices));
+    merge_tops(likely, top_k, log_sum_exp(stats.subspan(i * num_slices, num_slices)));
     for (std::int64_t k = 0; k < std::ssize(likely); ++k) {
-      scores.top_id[row * top_k + k] = static_cast<std::uint32_t>(likely[k].id);
-      scores.top_logprob[row * top_k + k] = likely[k].logprob;
+      top_id[i * top_k + k] = static_cast<std::uint32_t>(likely[k].id);
+      top_logprob[i * top_k + k] = likely[k].logprob;
     }
   }
+  sink(rows.front().row, top_id, top_logprob);
 }
 
 /// Rows whose sequences end, in stretches that stand together.
@@ -220,7 +226,7 @@ backend::Tensor final_norm_step(const Context& context, const ModelShard& shard,
 
 TokenScores head_step(const Context& context, const ModelShard& shard,
                       const backend::Tensor& normed, const HeadRequest& request,
-                      const LastLogits& last_logits, Workspace& workspace) {
+                      const HeadSinks& sinks, Workspace& workspace) {
   TokenScores scores;
   if (!request.logprobs && !request.last_logits && request.top_k == 0) return scores;
   context.timeline.enter(Phase::tp_gather);
@@ -231,9 +237,7 @@ TokenScores head_step(const Context& context, const ModelShard& shard,
     scores.next_logprob.assign(part.rows, base::failed_value());
     scores.is_greedy.assign(part.rows, 1);
   }
-  scores.top_id.assign(part.rows * request.top_k, 0xffffffff);
-  scores.top_logprob.assign(part.rows * request.top_k, base::failed_value());
-  const std::vector<HeadRow> wanted = wanted_rows(workspace.batch(), request);
+  const std::vector<HeadRow> wanted = head_rows_of(workspace.batch(), request);
   std::vector<std::int32_t> index;
   for (const HeadRow& head : wanted)
     index.push_back(head.row);
@@ -242,9 +246,13 @@ TokenScores head_step(const Context& context, const ModelShard& shard,
     const auto rows = std::span(wanted).subspan(begin, count);
     const backend::Tensor logits =
         logits_of(context, shard, part, std::span(index).subspan(begin, count), workspace);
-    if (request.logprobs || request.top_k > 0)
-      score_rows(context, logits, rows, request, workspace, scores);
-    send_last_logits(logits, rows, last_logits);
+    if (request.logprobs || request.top_k > 0) {
+      const std::vector<SliceStats> stats = gather_stats(context, logits, rows, workspace);
+      if (request.logprobs) score_rows(context, rows, stats, scores);
+      if (request.top_k > 0)
+        send_likely(context, logits, rows, stats, request.top_k, sinks.likely, workspace);
+    }
+    send_last_logits(logits, rows, sinks.last_logits);
     context.timeline.enter(Phase::head);
   }
   return scores;

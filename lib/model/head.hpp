@@ -23,13 +23,22 @@ struct HeadRequest {
 struct TokenScores {
   std::vector<float> next_logprob;  // log p(the next token | up to this row); NaN where it has none
   std::vector<std::uint8_t> is_greedy;  // 1: the next token had the largest logit (ties: lower id)
-  std::vector<std::uint32_t> top_id;    // [rows, top_k] by falling log-probability, then rising id
-  std::vector<float> top_logprob;
 };
 
 /// Logits [runs, local vocabulary] f32 after the last position of these runs of the batch.
 using LastLogits =
     std::function<void(std::span<const std::int64_t> runs, const backend::Tensor& logits)>;
+
+/// The likeliest next tokens of rows first_row, first_row + 1, ... of the batch: [rows, top_k] host
+/// ids and log-probabilities, by falling log-probability, then rising id.
+using LikelyTokens = std::function<void(std::int64_t first_row, std::span<std::uint32_t> ids,
+                                        std::span<float> logprobs)>;
+
+/// Who takes what is too large to keep for all rows.
+struct HeadSinks {
+  LastLogits last_logits;
+  LikelyTokens likely;
+};
 
 /// Norms the last residual stream; [home, D].
 backend::Tensor final_norm_step(const Context& context, const ModelShard& shard,
@@ -43,7 +52,7 @@ backend::Tensor final_norm_step(const Context& context, const ModelShard& shard,
 /// vocabulary slices in a fixed tree. Collective over tp.
 TokenScores head_step(const Context& context, const ModelShard& shard,
                       const backend::Tensor& normed, const HeadRequest& request,
-                      const LastLogits& last_logits, Workspace& workspace);
+                      const HeadSinks& sinks, Workspace& workspace);
 
 /// log of the sum of exp(logit) over all vocabulary slices, in slice order (1, 2, 4 or 8), as the
 /// sum of two numbers.

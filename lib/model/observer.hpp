@@ -22,6 +22,9 @@ class Observer {
   /// Logits [runs, local vocabulary] f32 after the last position of these runs of `batch`.
   virtual void last_logits(const MicroBatch& batch, std::span<const std::int64_t> runs,
                            const backend::Tensor& logits) = 0;
+  /// Likeliest next tokens of rows first_row, ... of `batch`; see LikelyTokens in head.hpp.
+  virtual void likely(const MicroBatch& batch, std::int64_t first_row, std::span<std::uint32_t> ids,
+                      std::span<float> logprobs) = 0;
   /// [home, 1] i32: 1 where the last residual stream of `batch` is finite.
   virtual void finite(const MicroBatch& batch, const backend::Tensor& flag) = 0;
 };

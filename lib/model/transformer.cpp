@@ -50,12 +50,14 @@ TokenScores Transformer::finish(const HeadRequest& request, Workspace& workspace
   if (!depth_.has_final) return {};
   const backend::Tensor normed = final_norm_step(context_, shard_, workspace);
   observer.hidden(context_.spec.num_layers, workspace.batch(), normed);
-  return head_step(
-      context_, shard_, normed, request,
+  const HeadSinks sinks{
       [&](std::span<const std::int64_t> runs, const backend::Tensor& logits) {
         observer.last_logits(workspace.batch(), runs, logits);
       },
-      workspace);
+      [&](std::int64_t first_row, std::span<std::uint32_t> ids, std::span<float> logprobs) {
+        observer.likely(workspace.batch(), first_row, ids, logprobs);
+      }};
+  return head_step(context_, shard_, normed, request, sinks, workspace);
 }
 
 }  // namespace tetrarch::model

@@ -47,8 +47,8 @@ struct CollectorTest : ::testing::Test {
       scores.next_logprob[last] = base::failed_value();
     scores.is_greedy = {1, 0, 1, 0, 1, 1, 1, 1};
     for (std::uint32_t i = 0; i < 16; ++i) {
-      scores.top_id.push_back(i);
-      scores.top_logprob.push_back(-0.25f * static_cast<float>(i));
+      top_id.push_back(i);
+      top_logprob.push_back(-0.25f * static_cast<float>(i));
     }
     outputs.last_logits = outputs.hidden = outputs.experts = outputs.routing = true;
     outputs.kv = outputs.topk = true;
@@ -97,6 +97,10 @@ struct CollectorTest : ::testing::Test {
     collector.finite(batch, {flags.data(), base::DType::i32, 1, home.size(), 1});
     feed_logits(collector, {0, 1});  // in two calls, as chunks come
     feed_logits(collector, {2});
+    const std::size_t some = 2 * 5;  // of 8 rows, in two calls
+    collector.likely(batch, 0, std::span(top_id).first(some), std::span(top_logprob).first(some));
+    collector.likely(batch, 5, std::span(top_id).subspan(some),
+                     std::span(top_logprob).subspan(some));
     collector.scores(batch, scores);
     storage::TimingRow timing;
     timing.rank = world.rank();
@@ -166,6 +170,8 @@ struct CollectorTest : ::testing::Test {
   model::MicroBatch batch;
   plan::Range home;
   model::TokenScores scores;
+  std::vector<std::uint32_t> top_id;
+  std::vector<float> top_logprob;
   std::int64_t bad_row = -1;
 };
 
@@ -219,8 +225,8 @@ TEST_F(CollectorTest, LikelyTokensStandAtTheRowThatPredictsThem) {
   collect();
 
   if (!topology.is_writer()) return;
-  EXPECT_EQ(read<std::uint32_t>("/topk/ids", base::DType::u32, 16), scores.top_id);
-  EXPECT_EQ(read<float>("/topk/logprobs", base::DType::f32, 16), scores.top_logprob);
+  EXPECT_EQ(read<std::uint32_t>("/topk/ids", base::DType::u32, 16), top_id);
+  EXPECT_EQ(read<float>("/topk/logprobs", base::DType::f32, 16), top_logprob);
 }
 
 TEST_F(CollectorTest, SumsBeginWhereTheInputsSay) {

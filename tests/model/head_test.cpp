@@ -144,12 +144,17 @@ struct HeadStep {
     put(stage, rows, normed);
     return head_step(
         stage.context, shard, normed, request,
-        [&](std::span<const std::int64_t> runs, const backend::Tensor& logits) {
-          const std::vector<float> values = floats_of(stage, logits);
-          for (std::int64_t i = 0; i < logits.rows; ++i)
-            last[runs[static_cast<std::size_t>(i)]].assign(
-                values.begin() + i * logits.columns, values.begin() + (i + 1) * logits.columns);
-        },
+        {[&](std::span<const std::int64_t> runs, const backend::Tensor& logits) {
+           const std::vector<float> values = floats_of(stage, logits);
+           for (std::int64_t i = 0; i < logits.rows; ++i)
+             last[runs[static_cast<std::size_t>(i)]].assign(
+                 values.begin() + i * logits.columns, values.begin() + (i + 1) * logits.columns);
+         },
+         [&](std::int64_t first_row, std::span<std::uint32_t> ids, std::span<float> logprobs) {
+           EXPECT_EQ(first_row * request.top_k, std::ssize(top_id));
+           top_id.insert(top_id.end(), ids.begin(), ids.end());
+           top_logprob.insert(top_logprob.end(), logprobs.begin(), logprobs.end());
+         }},
         *workspace);
   }
 
@@ -157,6 +162,8 @@ struct HeadStep {
   ModelShard shard;
   MicroBatch batch;
   std::optional<Workspace> workspace;
+  std::vector<std::uint32_t> top_id;
+  std::vector<float> top_logprob;
   std::map<std::int64_t, std::vector<float>> last;  // local columns, by run
 };
 
@@ -205,8 +212,8 @@ TEST(Head, ChunksOfAnySizeGiveTheSameBits) {
 
     const TokenScores found = step.run({.logprobs = true, .last_logits = true, .top_k = 3});
 
-    EXPECT_EQ(found.top_id, expected.top_id);
-    EXPECT_EQ(found.top_logprob, expected.top_logprob);
+    EXPECT_EQ(step.top_id, whole.top_id);
+    EXPECT_EQ(step.top_logprob, whole.top_logprob);
     for (std::size_t i = 0; i < expected.next_logprob.size(); ++i)
       EXPECT_EQ(std::bit_cast<std::uint32_t>(found.next_logprob[i]),
                 std::bit_cast<std::uint32_t>(expected.next_logprob[i]));
@@ -252,7 +259,7 @@ TEST(Head, LikelyTokensComeByFallingLogProbabilityThenRisingId) {
   const TokenScores scores = step.run({.logprobs = false, .last_logits = false, .top_k = k});
 
   EXPECT_TRUE(scores.next_logprob.empty());
-  ASSERT_EQ(std::ssize(scores.top_id), 15 * k);
+  ASSERT_EQ(std::ssize(step.top_id), 15 * k);
   for (std::int64_t row = 0; row < 15; ++row) {
     const std::vector<double> logits = step.logits(row);
     std::vector<std::uint32_t> order(37);
@@ -261,8 +268,8 @@ TEST(Head, LikelyTokensComeByFallingLogProbabilityThenRisingId) {
         order, [&](std::uint32_t a, std::uint32_t b) { return logits[a] > logits[b]; });
     for (std::int64_t i = 0; i < k; ++i) {
       const auto at = static_cast<std::size_t>(row * k + i);
-      EXPECT_EQ(scores.top_id[at], order[static_cast<std::size_t>(i)]) << row << " " << i;
-      EXPECT_NEAR(scores.top_logprob[at], log_softmax(logits, scores.top_id[at]), 1e-5);
+      EXPECT_EQ(step.top_id[at], order[static_cast<std::size_t>(i)]) << row << " " << i;
+      EXPECT_NEAR(step.top_logprob[at], log_softmax(logits, step.top_id[at]), 1e-5);
     }
   }
 }
@@ -270,13 +277,13 @@ TEST(Head, LikelyTokensComeByFallingLogProbabilityThenRisingId) {
 TEST(Head, AllTokensCanBeAskedFor) {
   HeadStep step({3});
 
-  const TokenScores scores = step.run({.logprobs = false, .last_logits = false, .top_k = 37});
+  step.run({.logprobs = false, .last_logits = false, .top_k = 37});
 
-  ASSERT_EQ(scores.top_id.size(), 3u * 37);
+  ASSERT_EQ(step.top_id.size(), 3u * 37);
   for (std::size_t row = 0; row < 3; ++row) {
     std::vector<std::uint32_t> ids(
-        scores.top_id.begin() + static_cast<std::ptrdiff_t>(row * 37),
-        scores.top_id.begin() + static_cast<std::ptrdiff_t>(row * 37 + 37));
+        step.top_id.begin() + static_cast<std::ptrdiff_t>(row * 37),
+        step.top_id.begin() + static_cast<std::ptrdiff_t>(row * 37 + 37));
     std::ranges::sort(ids);
     for (std::uint32_t id = 0; id < 37; ++id)
       EXPECT_EQ(ids[id], id);

@@ -78,6 +78,10 @@ struct Witness final : Observer {
     EXPECT_LT(runs.back(), std::ssize(batch.rows));
     num_last += logits.rows;
   }
+  void likely(const MicroBatch&, std::int64_t, std::span<std::uint32_t>,
+              std::span<float>) override {
+    ADD_FAILURE() << "nobody asked for them";
+  }
   void finite(const MicroBatch&, const backend::Tensor& flag) override {
     seen.emplace_back("finite");
     flags = integers_of(stage, flag);
