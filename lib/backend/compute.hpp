@@ -84,8 +84,8 @@ class Compute {
   /// query [rows, num_heads * d]; key, value [key rows, num_kv_heads * d]; model dtype.
   /// out [slices][rows][num_heads / slices * d]: heads in order, so that a slice is dense.
   /// Key blocks count from position 0 of the sequence and are always processed at full size;
-  /// missing and masked keys have probability exactly 0, missing ones as zero rows. (A NaN among a
-  /// sequence's own later values in a block reaches its earlier rows, and no other sequence.)
+  /// missing and masked keys have probability exactly 0, missing ones as zero rows. A key or value
+  /// that is not finite makes NaN of the rows that see it, and reaches no other.
   virtual void attention(const AttentionShape& shape, const Tensor& query, const Tensor& key,
                          const Tensor& value, std::span<const Segment> segments,
                          const Tensor& out) = 0;

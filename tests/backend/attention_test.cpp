@@ -227,6 +227,34 @@ TEST_P(Attention, BadRowsHarmNoOtherSequence) {
     ASSERT_TRUE(std::isnan(harmed[i]));
 }
 
+TEST_P(Attention, ABadKeyReachesTheRowsThatSeeItAlone) {
+  for (const std::int64_t window : {0, 9}) {
+    const Case clean(GetParam(), {4, 2, 20, 1, window}, 150);
+    Case c = clean;
+    constexpr std::int64_t bad = 131, bad_key = 140;
+    c.value.set(bad * 40 + 3, not_a_number);
+    c.value.set(bad * 40 + 23, infinity);
+    c.key.set(bad_key * 40, infinity);
+    c.key.set(bad_key * 40 + 39, not_a_number);
+
+    const Array expected = attend(compute_, clean), whole = attend(compute_, c);
+
+    for (const std::int64_t size : {1, 5, 128})
+      EXPECT_EQ(num_differences(attend_in_chunks(compute_, c, size), whole), 0) << size;
+    for (std::int64_t row = 0; row < 150; ++row)
+      for (std::int64_t column = 0; column < 80; ++column) {
+        const auto sees = [&](std::int64_t key) {
+          return row >= key && (window == 0 || row < key + window);
+        };
+        if (sees(bad) || sees(bad_key)) {
+          ASSERT_TRUE(std::isnan(whole.at(row, column))) << row;
+        } else {
+          ASSERT_EQ(whole.at(row, column), expected.at(row, column)) << row;
+        }
+      }
+  }
+}
+
 TEST_P(Attention, EveryInstructionSetIsRight) {
   const auto best = simd::active_isa();
   const Case c(GetParam(), {4, 2, 20, 1, 150}, 290);

@@ -84,6 +84,33 @@ TETRARCH_INLINE void fill_block(const Tensor& from, const Segment& segment, std:
   }
 }
 
+/// Rows that are not finite become zeros, since 0 times them would reach the queries that do not
+/// see them; `bad` gets their keys.
+template <int Width>
+TETRARCH_INLINE void take_out_bad(float* rows, std::int64_t d, std::int64_t first_key,
+                                  std::vector<std::int64_t>& bad) {
+  for (std::int64_t j = 0; j < block_keys; ++j, rows += d) {
+    auto sum = simd::splat<Width>(0);
+    for (std::int64_t c = 0; c < d; c += lanes) {
+      const auto value = simd::load_some<Width>(rows + c, d - c);
+      sum = sum + (value - value);
+    }
+    if (simd::sum_of_lanes(sum) == 0) continue;
+    std::fill_n(rows, d, 0.0f);
+    bad.push_back(first_key + j);
+  }
+}
+
+/// Queries that see a bad key are NaN, by the weight that they are divided by.
+void spoil_queries(const Workspace& w, std::int64_t panels, std::int64_t window,
+                   std::span<const std::int64_t> bad) {
+  const auto* place = reinterpret_cast<const std::int32_t*>(w.place);
+  for (const std::int64_t key : bad)
+    for (std::int64_t i = 0; i < panels * lanes; ++i)
+      if (place[i] >= key && (window == 0 || place[i] < key + window))
+        w.weight[i] = std::numeric_limits<float>::quiet_NaN();
+}
+
 /// Column c of the item is query begin + c / group of head kv_head * group + c % group.
 template <class T>
 TETRARCH_INLINE void fill_queries(const AttentionArgs& args, const Item& item, std::int64_t group,
@@ -232,6 +259,7 @@ TETRARCH_INLINE void attend_item(const AttentionArgs& args, const Item& item) {
   const std::int64_t group = args.shape.num_heads / args.shape.num_kv_heads;
   const std::int64_t panels = base::ceil_div((item.end - item.begin) * group, lanes);
   static thread_local Scratch scratch;
+  static thread_local std::vector<std::int64_t> bad;  // keys of the block at hand
   const Workspace w(scratch.floats(Workspace::floats(d, panels)), d, panels);
   fill_queries<T>(args, item, group, panels, w);
   std::fill_n(w.sum, panels * d * lanes, 0.0f);
@@ -247,8 +275,12 @@ TETRARCH_INLINE void attend_item(const AttentionArgs& args, const Item& item) {
     const std::int64_t first_key = block * block_keys - args.shift;
     fill_block<Width, T>(args.key, *item.segment, item.kv_head * d, d, first_key, w.key);
     fill_block<Width, T>(args.value, *item.segment, item.kv_head * d, d, first_key, w.value);
+    bad.clear();
+    take_out_bad<Width>(w.key, d, first_key, bad);
+    take_out_bad<Width>(w.value, d, first_key, bad);
     for (std::int64_t panel = 0; panel < panels; ++panel)
       attend_block<Width>(args, w, panel, first_key);
+    if (!bad.empty()) spoil_queries(w, panels, args.shape.window, bad);
   }
   write_out<Width, T>(args, item, group, panels, w);
 }
