@@ -71,7 +71,7 @@ class Loop {
             job.config.capacity_factor},
         workspace_(
             plan::plan_memory(plan_.model, plan_.reduction_shards, topology_.grid, topology_.place,
-                              plan::memory_request(job.config, plan_, topology_.grid)),
+                              plan::memory_request(job.config, plan_, plan_.extents)),
             job.backend),
         transformer_(
             context_, job.shard, plan_.depth,

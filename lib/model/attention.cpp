@@ -226,9 +226,14 @@ void attention_step(const Context& context, const LayerWeights& weights, const R
   make_keys(context, weights, rope, place, x, workspace, observer);
   const bool needs_all = place.rows == plan::RowsWanted::all || place.needs_routing;
   if (!needs_all && place.rows == plan::RowsWanted::none) return;
-  const MicroBatch part = workspace.batch();
-  if (!needs_all) x = narrow(context, place.rows, x, workspace);
-  const backend::Tensor attended = attend(context, weights, rope, place, part, x, workspace);
+  backend::Tensor attended;
+  if (needs_all) {
+    attended = attend(context, weights, rope, place, workspace.batch(), x, workspace);
+  } else {
+    const MicroBatch part = workspace.batch();
+    x = narrow(context, place.rows, x, workspace);
+    attended = attend(context, weights, rope, place, part, x, workspace);
+  }
   project(context, weights, attended, workspace);
 }
 

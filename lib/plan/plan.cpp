@@ -19,8 +19,9 @@ namespace {
 constexpr std::int64_t never = std::int64_t{1} << 40;  // no sequence is as long
 
 /// Of the rank that needs most: EP ranks hold equally much, tp ranks nearly.
-MemoryPlan largest_memory(const RunConfig& config, const Plan& plan, const Grid& grid) {
-  const MemoryRequest request = memory_request(config, plan, grid);
+MemoryPlan largest_memory(const RunConfig& config, const Plan& plan, const Grid& grid,
+                          const Extents& extents) {
+  const MemoryRequest request = memory_request(config, plan, extents);
   MemoryPlan largest;
   for (int pp_rank = 0; pp_rank < grid.pp; ++pp_rank)
     for (int tp_rank = 0; tp_rank < grid.tp; ++tp_rank) {
@@ -41,7 +42,9 @@ std::string remedy(const Plan& plan, RunConfig config, std::span<const SequenceL
   for (std::int64_t tokens = config.tokens_per_microbatch / 2; tokens >= 1; tokens /= 2) {
     smaller.microbatches = make_microbatches(lengths, tokens);
     smaller.chunk_tokens = has_capacity ? never : std::min(tokens, plan.chunk_tokens);
-    if (largest_memory(config, smaller, plan.grid).total_bytes() > limit_bytes) continue;
+    const Extents extents =
+        extents_of(smaller.microbatches, plan.model, plan.grid, smaller.chunk_tokens);
+    if (largest_memory(config, smaller, plan.grid, extents).total_bytes() > limit_bytes) continue;
     const bool has_longer = !has_capacity && plan.extents.max_sequence_length > tokens;
     return fmt::format("Use --tokens-per-microbatch {}{}, or start more ranks", tokens,
                        has_longer ? " (longer sequences then pass in chunks of as many)" : "");
@@ -112,9 +115,9 @@ std::vector<Microbatch> left_of(std::vector<Microbatch> microbatches,
 
 }  // namespace
 
-MemoryRequest memory_request(const RunConfig& config, const Plan& plan, const Grid& grid) {
+MemoryRequest memory_request(const RunConfig& config, const Plan& plan, const Extents& extents) {
   MemoryRequest request;
-  request.extents = extents_of(plan.microbatches, plan.model, grid, plan.chunk_tokens);
+  request.extents = extents;
   request.depth = plan.depth;
   request.top_k_logprobs = plan.outputs.topk ? plan.outputs.top_k_logprobs : 0;
   request.has_capacity = config.capacity_factor > 0;
@@ -146,14 +149,15 @@ Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t redu
     plan.microbatches = make_microbatches(lengths, config.tokens_per_microbatch);
   }
   const auto rank_bytes = [&](const Grid& grid) {
-    return largest_memory(config, plan, grid).total_bytes();
+    const Extents extents = extents_of(plan.microbatches, spec, grid, plan.chunk_tokens);
+    return largest_memory(config, plan, grid, extents).total_bytes();
   };
   ChosenGrid chosen =
       choose_grid(spec, reduction_shards, num_ranks, config.grid, memory_limit_bytes, rank_bytes);
   plan.grid = chosen.grid;
   plan.grid_reason = std::move(chosen.reason);
   plan.extents = extents_of(plan.microbatches, spec, plan.grid, plan.chunk_tokens);
-  plan.memory = largest_memory(config, plan, plan.grid);
+  plan.memory = largest_memory(config, plan, plan.grid, plan.extents);
   check_fit(plan, config, lengths, memory_limit_bytes);
   return plan;
 }

@@ -30,8 +30,8 @@ Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t redu
                std::span<const SequenceLength> lengths, int num_ranks,
                std::int64_t memory_limit_bytes, std::span<const SequenceLength> all = {});
 
-/// What plan_memory needs to know of the run, for a grid.
-MemoryRequest memory_request(const RunConfig& config, const Plan& plan, const Grid& grid);
+/// What plan_memory needs to know of the run. `extents`: of the plan's microbatches, on some grid.
+MemoryRequest memory_request(const RunConfig& config, const Plan& plan, const Extents& extents);
 
 /// Useful floating-point operations of what these outputs need of one sequence: products of the
 /// layers (2 per multiply-add), visible attention pairs, router, and logits; of the deepest layer

@@ -79,7 +79,7 @@ TEST(Plan, MemoryIsThatOfTheRankThatNeedsMost) {
 
   for (int tp_rank = 0; tp_rank < 4; ++tp_rank)
     EXPECT_GE(plan.memory.total_bytes(), plan_memory(spec, 4, plan.grid, {0, 0, 0, tp_rank},
-                                                     memory_request(config, plan, plan.grid))
+                                                     memory_request(config, plan, plan.extents))
                                              .total_bytes());
 }
 
