@@ -33,6 +33,10 @@ class GemmFamily {
 /// depend on nothing else by construction. bf16 is widened to f32.
 std::unique_ptr<GemmFamily> make_portable_gemm();
 
+/// Own kernels for bf16 on CPUs with AVX512-BF16 (simd::has_bf16_products): each y[m][n] is one
+/// chain over pairs of k in order, and nothing else decides its bits.
+std::unique_ptr<GemmFamily> make_bf16_gemm();
+
 /// oneDNN has no kernel of the wanted kind on this CPU.
 class NoSuchKernel : public std::runtime_error {
  public:
@@ -53,8 +57,10 @@ struct ChosenGemm {
   std::unique_ptr<GemmFamily> family;
   std::vector<std::string> notes;
 };
-/// Automatic: oneDNN where its kernels for all these weights are "brg" and a trial finds each row
-/// the same for every number of rows, columns and threads; else the portable family for all.
+/// Automatic: own bf16 kernels where the CPU has AVX512-BF16 and oneDNN knows nothing better (AMX)
+/// and is not held below it (ONEDNN_MAX_CPU_ISA); else oneDNN where its kernels for all these
+/// weights are "brg" and a trial finds each row the same for every number of rows, columns and
+/// threads; else the portable family for all.
 ChosenGemm choose_gemm(GemmChoice choice, base::DType dtype, std::span<const WholeWeight> weights,
                        int num_threads);
 

@@ -9,6 +9,7 @@
 #include <omp.h>
 
 #include "backend/cpu/kernels/gemm.hpp"
+#include "backend/cpu/kernels/simd.hpp"
 
 namespace tetrarch::backend::cpu {
 namespace {
@@ -158,6 +159,9 @@ class ProvenGemm final : public GemmFamily {
 ChosenGemm choose_gemm(GemmChoice choice, DType dtype, std::span<const WholeWeight> weights,
                        int num_threads) {
   if (choice == GemmChoice::onednn) return {make_onednn_gemm(false), {}};
+  if (choice == GemmChoice::automatic && dtype == DType::bf16 && simd::has_bf16_products() &&
+      onednn_isa() == "avx512_core_bf16")
+    return {make_bf16_gemm(), {}};
   ChosenGemm chosen;
   if (choice == GemmChoice::automatic && !weights.empty()) {
     const Verdict verdict = try_onednn_safely(dtype, weights, num_threads);

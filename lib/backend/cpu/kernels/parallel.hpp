@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <span>
 
 #include <omp.h>
 
@@ -42,6 +43,25 @@ void for_items(std::int64_t count, std::int64_t cost, const Work& work) {
 #pragma omp parallel for schedule(dynamic)
   for (std::int64_t i = 0; i < count; ++i)
     work(i);
+}
+
+/// Calls work(begin, end) on parts of the items [0, n) that are equal in work; work_before has n +
+/// 1 sums of work, the last that of all.
+template <class Work>
+void for_work(std::span<const std::int64_t> work_before, const Work& work) {
+  const auto count = static_cast<std::int64_t>(work_before.size()) - 1;
+  const std::int64_t total = work_before.back();
+  const std::int64_t parts =
+      std::clamp<std::int64_t>(total / worth_waking, 1, omp_get_max_threads());
+  const auto first = [&](std::int64_t part) {
+    const auto at = std::lower_bound(work_before.begin(), work_before.begin() + count,
+                                     total / parts * part + total % parts * part / parts);
+    return at - work_before.begin();
+  };
+  if (parts == 1) return work(std::int64_t{0}, count);
+#pragma omp parallel for schedule(static) num_threads(static_cast <int>(parts))
+  for (std::int64_t part = 0; part < parts; ++part)
+    work(first(part), part + 1 == parts ? count : first(part + 1));
 }
 
 /// Memory that grows and is used again; 64-byte aligned, contents undefined.

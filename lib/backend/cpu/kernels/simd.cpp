@@ -32,6 +32,11 @@ Isa active_isa() {
   return chosen_isa().load(std::memory_order_relaxed);
 }
 
+bool has_bf16_products() {
+  __builtin_cpu_init();
+  return active_isa() == Isa::v4 && __builtin_cpu_supports("avx512bf16") != 0;
+}
+
 const char* name_of(Isa isa) {
   switch (isa) {
     case Isa::any:

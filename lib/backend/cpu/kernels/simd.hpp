@@ -42,6 +42,8 @@ namespace tetrarch::backend::cpu::simd {
 enum class Isa { any, v3, v4 };
 /// The best that this CPU has, unless a test has chosen less.
 Isa active_isa();
+/// Whether the kernels of AVX512-BF16 may be used: v4 is active and the CPU has them.
+bool has_bf16_products();
 /// "x86-64-v3" and the like.
 const char* name_of(Isa isa);
 

@@ -1,0 +1,350 @@
+// Products of bf16 by own kernels for AVX512-BF16. What oneDNN's leave unused on expert weights,
+// which are met cold and for few rows, is the memory: here each block of weights comes into the
+// second cache level while the one before it is multiplied, and all products of a call are one
+// parallel region, cut by work.
+//
+// An output is one chain over pairs of inputs in order, two products to a step (vdpbf16ps).
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstring>
+
+#include <immintrin.h>
+
+#include "backend/cpu/kernels/gemm.hpp"
+#include "backend/cpu/kernels/memory.hpp"
+#include "backend/cpu/kernels/parallel.hpp"
+#include "backend/cpu/kernels/simd.hpp"
+#include "base/shape.hpp"
+
+#define TETRARCH_BF16 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
+#define TETRARCH_BF16_INLINE inline TETRARCH_BF16 __attribute__((always_inline))
+
+namespace tetrarch::backend::cpu {
+namespace {
+
+using base::bf16;
+using base::DType;
+using simd::lanes;
+
+constexpr int block_panels = 4;             // of 16 outputs: with tile_rows, 24 accumulators of 32
+constexpr int tile_rows = 6;                // registers
+constexpr std::int64_t unit_rows = 192;     // of a work item
+constexpr std::int64_t most_pairs = 1024;   // of inputs at a time: a block of weights is 256 KiB
+constexpr std::int64_t pairs_per_ask = 16;  // a line of x
+constexpr std::int64_t line = 64;           // bytes
+
+/// [outputs / 64][inputs / 2][up to 4 panels][16][2]; what lies beyond the last is 0.
+class PairMatrix final : public Matrix {
+ public:
+  PairMatrix(std::int64_t outputs, std::int64_t inputs)
+      : Matrix(outputs, inputs),
+        memory_(base::checked_mul(base::checked_mul(panels(), pairs()), panel_bytes)) {}
+  std::int64_t bytes() const override { return memory_.bytes(); }
+  std::int64_t panels() const { return base::ceil_div(outputs(), lanes); }
+  std::int64_t pairs() const { return base::ceil_div(inputs(), 2); }
+  std::int64_t blocks() const { return base::ceil_div(panels(), block_panels); }
+  int panels_of(std::int64_t block) const {
+    return static_cast<int>(std::min<std::int64_t>(block_panels, panels() - block * block_panels));
+  }
+  /// Pairs of inputs from `pair` on, of a block.
+  std::uint32_t* at(std::int64_t block, std::int64_t pair) const {
+    return static_cast<std::uint32_t*>(memory_.data()) +
+           (block * block_panels * pairs() + pair * panels_of(block)) * lanes;
+  }
+
+ private:
+  static constexpr std::int64_t panel_bytes = lanes * 2 * sizeof(bf16);
+  HostMemory memory_;
+};
+
+std::uint32_t pair_of(bf16 low, bf16 high) {
+  return low.bits | static_cast<std::uint32_t>(high.bits) << 16;
+}
+
+/// 64 inputs of each output at a time, so that whole cache lines are read.
+void pack_block(const bf16* host, WeightOrder order, const PairMatrix& to, std::int64_t block) {
+  constexpr std::int64_t step = 32;
+  const std::int64_t K = to.inputs(), N = to.outputs(), width = to.panels_of(block) * lanes;
+  const std::int64_t first = block * block_panels * lanes;
+  const std::int64_t outputs = std::min(width, N - first);
+  const auto value = [&](std::int64_t n, std::int64_t k) {
+    if (k >= K) return bf16{};
+    return order == WeightOrder::nk ? host[(first + n) * K + k] : host[k * N + first + n];
+  };
+  for (std::int64_t begin = 0; begin < to.pairs(); begin += step) {
+    const std::int64_t end = std::min(begin + step, to.pairs());
+    std::uint32_t* out = to.at(block, 0);
+    if (order == WeightOrder::nk) {
+      for (std::int64_t n = 0; n < outputs; ++n)
+        for (std::int64_t pair = begin; pair < end; ++pair)
+          out[pair * width + n] = pair_of(value(n, 2 * pair), value(n, 2 * pair + 1));
+    } else {
+      for (std::int64_t pair = begin; pair < end; ++pair)
+        for (std::int64_t n = 0; n < outputs; ++n)
+          out[pair * width + n] = pair_of(value(n, 2 * pair), value(n, 2 * pair + 1));
+    }
+  }
+}
+
+/// Weights that will be multiplied next, asked for a few lines at a time.
+class Ahead {
+ public:
+  Ahead() = default;
+  /// Pairs [begin, end) of a block.
+  Ahead(const PairMatrix& w, std::int64_t block, std::int64_t begin, std::int64_t end)
+      : next_(reinterpret_cast<const char*>(w.at(block, begin))),
+        lines_((end - begin) * w.panels_of(block)) {}
+  /// Over `pairs` pairs of work.
+  void spread(std::int64_t pairs) {
+    per_ask_ = base::ceil_div(lines_ * pairs_per_ask, std::max<std::int64_t>(pairs, 1));
+  }
+  void ask() {
+    const std::int64_t count = std::min(lines_, per_ask_);
+    for (std::int64_t i = 0; i < count; ++i)
+      __builtin_prefetch(next_ + i * line, 0, 3);  // other hints gained little here
+    next_ += count * line;
+    lines_ -= count;
+  }
+
+ private:
+  const char* next_ = nullptr;
+  std::int64_t lines_ = 0;  // left
+  std::int64_t per_ask_ = 0;
+};
+
+/// What one call of the tile works on: `pairs` pairs of `a` (rows `a_stride` apart) and `b`.
+struct TileArgs {
+  const bf16* a;
+  std::int64_t a_stride;
+  const std::uint32_t* b;
+  std::int64_t pairs;
+  bool has_half_pair;  // the last pair has one input
+  float* c;            // [rows][64] sums so far
+  bool is_first, is_last;
+  void* y;  // where the last sums go, rows `y_stride` elements apart
+  std::int64_t y_stride, y_columns;
+  DType y_dtype;
+};
+
+TETRARCH_BF16_INLINE __m512i broadcast_pair(const bf16* a) {
+  std::int32_t pair;
+  std::memcpy(&pair, a, sizeof pair);
+  return _mm512_set1_epi32(pair);
+}
+
+/// Rounds as base::to_bf16 does: the products leave no denormals, which alone are treated
+/// otherwise.
+template <int Panels>
+TETRARCH_BF16_INLINE void write_row(const __m512 (&sum)[Panels], const TileArgs& t, int row) {
+  const std::int64_t first = row * t.y_stride;
+#pragma GCC unroll 4
+  for (int p = 0; p < Panels; ++p) {
+    const std::int64_t left = t.y_columns - p * lanes;
+    const auto mask = static_cast<__mmask16>(left >= lanes ? 0xffff : (1u << left) - 1);
+    if (t.y_dtype == DType::f32)
+      _mm512_mask_storeu_ps(static_cast<float*>(t.y) + first + p * lanes, mask, sum[p]);
+    else
+      _mm256_mask_storeu_epi16(static_cast<bf16*>(t.y) + first + p * lanes, mask,
+                               (__m256i)_mm512_cvtneps_pbh(sum[p]));
+  }
+}
+
+template <int Rows, int Panels>
+TETRARCH_BF16_INLINE void write_rows(const __m512 (&sum)[Rows][Panels], const TileArgs& t) {
+  const bool is_simple = t.y_dtype == DType::bf16 && t.y_columns >= Panels * lanes;
+#pragma GCC unroll 6
+  for (int r = 0; r < Rows; ++r) {
+    if (!is_simple) {
+      write_row<Panels>(sum[r], t, r);
+      continue;
+    }
+    auto* to = static_cast<bf16*>(t.y) + r * t.y_stride;
+#pragma GCC unroll 4
+    for (int p = 0; p + 1 < Panels; p += 2)
+      _mm512_storeu_si512(to + p * lanes, (__m512i)_mm512_cvtne2ps_pbh(sum[r][p + 1], sum[r][p]));
+    if constexpr (Panels % 2 != 0)
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + (Panels - 1) * lanes),
+                          (__m256i)_mm512_cvtneps_pbh(sum[r][Panels - 1]));
+  }
+}
+
+template <int Rows, int Panels>
+TETRARCH_BF16_INLINE void add_pair(const __m512i (&x)[Rows], const std::uint32_t* b,
+                                   __m512 (&sum)[Rows][Panels]) {
+  __m512bh weight[Panels];
+#pragma GCC unroll 4
+  for (int p = 0; p < Panels; ++p)
+    weight[p] = (__m512bh)_mm512_loadu_si512(b + p * lanes);
+#pragma GCC unroll 6
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+    for (int p = 0; p < Panels; ++p)
+      sum[r][p] = _mm512_dpbf16_ps(sum[r][p], (__m512bh)x[r], weight[p]);
+}
+
+template <int Rows, int Panels>
+TETRARCH_BF16 void multiply_tile(const TileArgs& t, Ahead& ahead) {
+  __m512 sum[Rows][Panels];
+#pragma GCC unroll 6
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+    for (int p = 0; p < Panels; ++p)
+      sum[r][p] =
+          t.is_first ? _mm512_setzero_ps() : _mm512_loadu_ps(t.c + (r * block_panels + p) * lanes);
+
+  if (t.is_last) {
+    const std::int64_t size = base::size_of(t.y_dtype);
+    const auto* y = static_cast<const char*>(t.y);
+    for (int r = 0; r < Rows; ++r)
+      for (std::int64_t at = 0; at < Panels * lanes * size; at += line)
+        __builtin_prefetch(y + r * t.y_stride * size + at, 1, 3);
+  }
+  const std::uint32_t* b = t.b;
+  const bf16* a = t.a;
+  const std::int64_t whole = t.pairs - (t.has_half_pair ? 1 : 0);
+  for (std::int64_t pair = 0; pair < whole;) {
+    ahead.ask();
+    for (const std::int64_t end = std::min(pair + pairs_per_ask, whole); pair < end; ++pair) {
+      __m512i x[Rows];
+#pragma GCC unroll 6
+      for (int r = 0; r < Rows; ++r)
+        x[r] = broadcast_pair(a + r * t.a_stride);
+      add_pair<Rows, Panels>(x, b, sum);
+      a += 2;
+      b += Panels * lanes;
+    }
+  }
+  if (t.has_half_pair) {
+    __m512i x[Rows];
+#pragma GCC unroll 6
+    for (int r = 0; r < Rows; ++r)
+      x[r] = _mm512_set1_epi32(a[r * t.a_stride].bits);
+    add_pair<Rows, Panels>(x, b, sum);
+  }
+
+  if (t.is_last) return write_rows<Rows, Panels>(sum, t);
+#pragma GCC unroll 6
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+    for (int p = 0; p < Panels; ++p)
+      _mm512_storeu_ps(t.c + (r * block_panels + p) * lanes, sum[r][p]);
+}
+
+using Tile = void (*)(const TileArgs&, Ahead&);
+#define TETRARCH_ROWS(rows) \
+  { multiply_tile<rows, 1>, multiply_tile<rows, 2>, multiply_tile<rows, 3>, multiply_tile<rows, 4> }
+constexpr Tile tiles[tile_rows][block_panels] = {TETRARCH_ROWS(1), TETRARCH_ROWS(2),
+                                                 TETRARCH_ROWS(3), TETRARCH_ROWS(4),
+                                                 TETRARCH_ROWS(5), TETRARCH_ROWS(6)};
+#undef TETRARCH_ROWS
+
+/// Up to unit_rows rows of one product times one block of its weight.
+struct Unit {
+  const Product* product;
+  std::int64_t row, rows, block;
+  const PairMatrix& weight() const { return *static_cast<const PairMatrix*>(product->w); }
+};
+
+/// Inputs in parts of at most most_pairs, evenly; the sums wait in `sums` [unit_rows][64] between.
+void multiply_unit(const Unit& unit, const Unit* next, float* sums) {
+  const PairMatrix& w = unit.weight();
+  const Tensor &x = unit.product->x, &y = unit.product->y;
+  const std::int64_t pairs = w.pairs(), parts = base::ceil_div(pairs, most_pairs);
+  const int panels = w.panels_of(unit.block);
+  const std::int64_t column = unit.block * block_panels * lanes;
+  const std::int64_t tiles_of_part = base::ceil_div(unit.rows, tile_rows);
+  for (std::int64_t part = 0; part < parts; ++part) {
+    const std::int64_t begin = part * pairs / parts, end = (part + 1) * pairs / parts;
+    const bool is_last = part + 1 == parts;
+    Ahead ahead;
+    if (!is_last) {
+      ahead = Ahead(w, unit.block, end, (part + 2) * pairs / parts);
+    } else if (next != nullptr) {
+      const PairMatrix& other = next->weight();
+      ahead =
+          Ahead(other, next->block, 0, other.pairs() / base::ceil_div(other.pairs(), most_pairs));
+    }
+    ahead.spread(tiles_of_part * (end - begin));
+    for (std::int64_t r = 0; r < unit.rows; r += tile_rows) {
+      const int rows = static_cast<int>(std::min<std::int64_t>(tile_rows, unit.rows - r));
+      const std::int64_t row = unit.row + r;
+      const TileArgs args{.a = static_cast<const bf16*>(x.data) + row * x.columns + 2 * begin,
+                          .a_stride = x.columns,
+                          .b = w.at(unit.block, begin),
+                          .pairs = end - begin,
+                          .has_half_pair = is_last && w.inputs() % 2 != 0,
+                          .c = sums + r * block_panels * lanes,
+                          .is_first = part == 0,
+                          .is_last = is_last,
+                          .y = static_cast<std::byte*>(y.data) +
+                               (row * y.columns + column) * base::size_of(y.dtype),
+                          .y_stride = y.columns,
+                          .y_columns = y.columns - column,
+                          .y_dtype = y.dtype};
+      tiles[rows - 1][panels - 1](args, ahead);
+    }
+  }
+}
+
+class Bf16Gemm final : public GemmFamily {
+ public:
+  std::string name() const override { return "avx512-bf16"; }
+
+  std::unique_ptr<Matrix> pack(const void* host, DType dtype, std::int64_t outputs,
+                               std::int64_t inputs, WeightOrder order) override {
+    base::expects(dtype == DType::bf16, "a weight of bf16");
+    auto to = std::make_unique<PairMatrix>(outputs, inputs);
+    for_ranges(to->blocks(), inputs * block_panels * lanes,
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t block = begin; block < end; ++block)
+                   pack_block(static_cast<const bf16*>(host), order, *to, block);
+               });
+    return to;
+  }
+
+  void multiply(std::span<const Product> products) override {
+    units_.clear();
+    work_before_.assign(1, 0);
+    for (const Product& product : products) {
+      base::expects(product.x.dtype == DType::bf16, "rows of bf16");
+      add_units(product);
+    }
+    for_work(work_before_, [&](std::int64_t begin, std::int64_t end) {
+      alignas(line) float sums[unit_rows * block_panels * lanes];
+      for (std::int64_t i = begin; i < end; ++i)
+        multiply_unit(units_[i], i + 1 < end ? &units_[i + 1] : nullptr, sums);
+    });
+  }
+
+ private:
+  /// Rows in even units that stay in the second cache level while the blocks of the weight pass.
+  void add_units(const Product& product) {
+    const auto& w = *static_cast<const PairMatrix*>(product.w);
+    const std::int64_t num_rows = product.x.rows;
+    if (num_rows == 0) return;
+    const std::int64_t count = base::ceil_div(num_rows, unit_rows);
+    const std::int64_t rows = base::round_up(base::ceil_div(num_rows, count), tile_rows);
+    for (std::int64_t row = 0; row < num_rows; row += rows)
+      for (std::int64_t block = 0; block < w.blocks(); ++block)
+        add_unit({&product, row, std::min(rows, num_rows - row), block});
+  }
+
+  /// An unfilled tile or block takes about as long as a whole one, a cold block as long as a tile.
+  void add_unit(const Unit& unit) {
+    const std::int64_t num_tiles = 1 + base::ceil_div(unit.rows, tile_rows);
+    units_.push_back(unit);
+    work_before_.push_back(work_before_.back() +
+                           num_tiles * tile_rows * block_panels * unit.weight().pairs());
+  }
+
+  std::vector<Unit> units_;
+  std::vector<std::int64_t> work_before_;  // each unit, in vector operations; and of all
+};
+
+}  // namespace
+
+std::unique_ptr<GemmFamily> make_bf16_gemm() {
+  return std::make_unique<Bf16Gemm>();
+}
+
+}  // namespace tetrarch::backend::cpu
