@@ -49,12 +49,17 @@ Array attend_in_chunks(CpuCompute& compute, const Case& c, std::int64_t size) {
   return out;
 }
 
-double expected_at(const Case& c, std::int64_t row, std::int64_t head, std::int64_t dimension) {
+struct Expected {
+  double value;
+  double size;  // the same with absolute values: what rounded probabilities err by, relatively
+};
+
+Expected expected_at(const Case& c, std::int64_t row, std::int64_t head, std::int64_t dimension) {
   const std::int64_t d = c.shape.head_size;
   const std::int64_t kv = head * c.shape.num_kv_heads / c.shape.num_heads;
   const std::int64_t first =
       c.shape.window == 0 ? 0 : std::max<std::int64_t>(0, row - c.shape.window + 1);
-  double total = 0, sum = 0, max = -1e300;
+  double total = 0, sum = 0, size = 0, max = -1e300;
   std::vector<double> score;
   for (std::int64_t j = first; j <= row; ++j) {
     double product = 0;
@@ -67,18 +72,23 @@ double expected_at(const Case& c, std::int64_t row, std::int64_t head, std::int6
     const double weight = std::exp(score[static_cast<std::size_t>(j - first)] - max);
     total += weight;
     sum += weight * c.value.at(j, kv * d + dimension);
+    size += weight * std::abs(c.value.at(j, kv * d + dimension));
   }
-  return sum / total;
+  return {sum / total, size / total};
 }
 
+/// Kernels with bf16 products round the probabilities as well, each by at most one rounding.
 void expect_right(const Case& c, const Array& out) {
+  const DType dtype = out.tensor().dtype;
+  const bool rounds_probabilities = dtype == DType::bf16 && simd::has_bf16_products();
   const std::int64_t d = c.shape.head_size;
   for (std::int64_t row = 0; row < c.tokens; row += row < 3 ? 1 : 37)
     for (std::int64_t head = 0; head < c.shape.num_heads; ++head)
       for (std::int64_t i = 0; i < d; i += 3) {
-        const double expected = expected_at(c, row, head, i);
-        ASSERT_NEAR(out.at(row, head * d + i), expected,
-                    std::abs(expected) * epsilon_of(out.tensor().dtype) + 2e-6)
+        const Expected expected = expected_at(c, row, head, i);
+        ASSERT_NEAR(out.at(row, head * d + i), expected.value,
+                    std::abs(expected.value) * epsilon_of(dtype) + 2e-6 +
+                        (rounds_probabilities ? expected.size * epsilon_of(dtype) : 0))
             << "row " << row << " head " << head << " dimension " << i;
       }
 }

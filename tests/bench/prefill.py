@@ -1,13 +1,22 @@
 #!/usr/bin/python3
-"""Speed of prefill on one rank as a share of the product ceiling that oneDNN shows in the same run.
+"""Speed of prefill: against oneDNN's own products, llama.cpp, more ranks, and the same bits' price.
 
-    /usr/bin/python3 tests/bench/prefill.py [--build build/cpu-release] [--shape A|B] [--tokens 512]
-        [--threads 2] [--rounds 3] [--dtype bf16|f32] [--folder FOLDER]
+    /usr/bin/python3 tests/bench/prefill.py [--shapes A B] [--tokens 512 2048] [--rounds 3]
+        [--llama-bench PROGRAM --gguf-python PYTHON] [--ranks 2 64] [--price] [--phases]
+        [--build build/cpu-release] [--threads 2] [--dtype bf16|f32] [--folder FOLDER]
 
-Needs the targets tetrarch and gemm_bench. Ceiling and run alternate, `rounds` times. The ceiling
-is oneDNN's packed product of 512 x 1792 x 1024 in the model's dtype; where oneDNN has no bf16 on
-this CPU it is the f32 one, and the table says so. Only useful work counts: products, visible
-attention pairs, router, wanted rows of the head. Nothing is asserted here.
+Needs the targets tetrarch and gemm_bench. All that is compared alternates, `rounds` times, each
+time in a new process; a line is the median [min..max], a ratio that of the medians.
+ceiling    oneDNN's packed product of 512 x 1792 x 1024 in the model's dtype, the best of many runs
+           (where oneDNN has no bf16 on this CPU: f32, and the line says so)
+one rank   8 prompts, one a microbatch, the head on the last position. Useful GFLOP/s: products,
+           visible attention pairs, router, wanted rows of the head; what is not done is not counted
+llama.cpp  llama-bench of a random model of the same shape (tests/bench/llama_model.py, which needs
+           a Python with the package gguf), same threads, prompt processing alone
+ranks      2: ep 2, two prompts a microbatch; 64: ep 16 x tp 4, sixteen; each rank one thread,
+           against one rank of all threads on the same microbatches
+price      one rank with 4 reduction shards in the model file, against the model with 1
+Nothing is asserted here.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -28,86 +37,154 @@ SHAPES = {
     "B": "--layers 16 --hidden 512 --heads 8 --kv-heads 8 --head-dim 64 --experts 16 --top-k 2 "
          "--expert-ffn 2048 --vocab 32000",
 }
+GRIDS = {2: (["--ep", "2"], 2), 64: (["--ep", "16", "--tp", "4"], 16)}  # and prompts a microbatch
 
 
-def output_of(command, threads):
+def output_of(command, threads=1):
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run([str(word) for word in command], env=environment, text=True, capture_output=True, check=False)
+    done = subprocess.run([str(word) for word in command], env=environment, text=True,
+                          capture_output=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
-def ceiling(build, threads, dtype):
+def ceiling(args):
     """GFLOP/s of oneDNN, and which dtype it was in."""
-    text = output_of([build / "tests/backend/gemm_bench", str(threads), "512", "1792", "1024"], threads)
-    own_f32, own_bf16, f32, bf16 = text.splitlines()[-1].split()[-4:]
-    chosen = "bf16" if dtype == "bf16" and bf16 != "-" else "f32"
-    own = own_bf16 if dtype == "bf16" else own_f32
-    return float(bf16 if chosen == "bf16" else f32), chosen, float(own)
+    bench = args.build / "tests/backend/gemm_bench"
+    text = output_of([bench, args.threads, 512, 1792, 1024], args.threads)
+    f32, bf16 = text.splitlines()[-1].split()[-2:]
+    chosen = "bf16" if args.dtype == "bf16" and bf16 != "-" else "f32"
+    return float(bf16 if chosen == "bf16" else f32), chosen
 
 
-def run_once(args, model, out):
-    text = output_of(
-        ["bash", REPO / "tools/launch.sh", "1", args.build / "app/tetrarch", "run",
-         "--weights", model / "weights.h5", "--inputs", model / "inputs.h5", "--out", out,
-         "--outputs", "last_logits", "--tokens-per-microbatch", str(args.tokens)], args.threads)
-    useful = float(re.search(r"([\d.]+) GFLOP/s of useful work", text).group(1))
-    with h5py.File(out / "results.h5") as file:
-        rate = float(file["timing"].attrs["tokens_per_second"])
-        phases = {}
-        for row in file["timing/phases"]:
-            name = row["phase"].decode().rstrip("\0")
-            if row["microbatch"] >= 0:
-                seconds, flops = phases.get(name, (0.0, 0))
-                phases[name] = (seconds + row["seconds"], flops + int(row["flops"]))
-    return rate, useful, phases
+def make_model(args, folder, shape, tokens, prompts, shards):
+    output_of([args.build / "app/tetrarch", "synth", "--preset", "tiny", "--out", folder, "--dtype", args.dtype,
+               "--sequences", prompts, "--tokens", tokens, "--reduction-shards", shards]
+              + SHAPES[shape].split(), args.threads)
+
+
+class Run:
+    """One run of tetrarch: its rates, and the seconds and FLOPs of its phases, summed over ranks."""
+
+    def __init__(self, args, model, tokens, ranks=1, grid=()):
+        with tempfile.TemporaryDirectory(dir=args.folder) as out:
+            text = output_of(
+                ["bash", REPO / "tools/launch.sh", ranks, args.build / "app/tetrarch", "run",
+                 "--weights", model / "weights.h5", "--inputs", model / "inputs.h5",
+                 "--out", Path(out, "run"), "--outputs", "last_logits",
+                 "--tokens-per-microbatch", tokens, *grid], args.threads if ranks == 1 else 1)
+            self.useful = float(re.search(r"([\d.]+) GFLOP/s of useful work", text).group(1))
+            with h5py.File(Path(out, "run/results.h5")) as file:
+                self.rate = float(file["timing"].attrs["tokens_per_second"])
+                self.phases = {}
+                for row in file["timing/phases"]:
+                    name = row["phase"].decode().rstrip("\0")
+                    if row["microbatch"] >= 0:
+                        seconds, flops = self.phases.get(name, (0.0, 0))
+                        self.phases[name] = (seconds + row["seconds"], flops + int(row["flops"]))
+
+
+def llama_rate(args, model, tokens):
+    text = output_of([args.llama_bench, "-m", model, "-n", 0, "-p", tokens, "-t", args.threads,
+                      "-r", 3, "-o", "json"], args.threads)
+    return float(re.search(r'"avg_ts": ([\d.]+)', text).group(1))
 
 
 def spread(values):
-    return f"{statistics.median(values):.1f} [{min(values):.1f}..{max(values):.1f}]"
+    return f"{statistics.median(values):8.1f} [{min(values):.1f}..{max(values):.1f}]"
+
+
+def ratio(these, those):
+    return statistics.median(these) / statistics.median(those)
+
+
+def print_phases(run):
+    total = sum(seconds for seconds, _ in run.phases.values())
+    print("    phase       seconds  % of time   GFLOP/s")
+    for name, (seconds, flops) in sorted(run.phases.items(), key=lambda item: -item[1][0]):
+        if seconds > 0.002 * total:
+            print(f"    {name:<10} {seconds:>8.3f} {100 * seconds / total:>10.1f} "
+                  f"{flops / max(seconds, 1e-9) / 1e9:>9.1f}")
+
+
+def one_rank(args, folder, shape, tokens):
+    model = folder / f"{shape}-{tokens}"
+    make_model(args, model, shape, tokens, 8, 4)
+    if args.price:
+        make_model(args, folder / "plain", shape, tokens, 8, 1)
+    ceilings, runs, plain, peer = [], [], [], []
+    for _ in range(args.rounds):
+        value, dtype = ceiling(args)
+        ceilings.append(value)
+        runs.append(Run(args, model, tokens))
+        if args.price:
+            plain.append(Run(args, folder / "plain", tokens).rate)
+        if args.llama_bench:
+            peer.append(llama_rate(args, folder / f"{shape}.gguf", tokens))
+    rates, useful = [run.rate for run in runs], [run.useful for run in runs]
+    print(f"shape {shape}, {args.dtype}, prompts of {tokens}")
+    print(f"  one rank, tokens/s             {spread(rates)}")
+    print(f"  useful GFLOP/s                 {spread(useful)}")
+    print(f"  ceiling, oneDNN {dtype:<4}, GFLOP/s  {spread(ceilings)}")
+    print(f"  share of the ceiling           {100 * ratio(useful, ceilings):8.1f} %")
+    if peer:
+        print(f"  llama.cpp, tokens/s            {spread(peer)}")
+        print(f"  times llama.cpp                {ratio(rates, peer):8.2f}")
+    if plain:
+        print(f"  1 reduction shard, tokens/s    {spread(plain)}")
+        print(f"  price of 4                     {100 * (ratio(plain, rates) - 1):8.1f} %")
+    if args.phases:
+        print_phases(runs[-1])
+
+
+def more_ranks(args, folder, shape, tokens, ranks):
+    grid, prompts = GRIDS[ranks]
+    model = folder / f"{shape}-{tokens}-{ranks}"
+    make_model(args, model, shape, tokens, max(8, 2 * prompts), 4)
+    alone, together = [], []
+    for _ in range(args.rounds):
+        alone.append(Run(args, model, prompts * tokens))
+        together.append(Run(args, model, prompts * tokens, ranks, grid))
+    alone_rate, rate = [run.rate for run in alone], [run.rate for run in together]
+    print(f"shape {shape}, {args.dtype}, {prompts} prompts of {tokens} a microbatch, "
+          f"{' '.join(grid)}, ranks of one thread")
+    print(f"  one rank, tokens/s             {spread(alone_rate)}")
+    print(f"  {ranks:<2} ranks, tokens/s             {spread(rate)}")
+    print(f"  times one rank                 {ratio(rate, alone_rate):8.2f}")
+    if args.phases:
+        print_phases(alone[-1])
+        print_phases(together[-1])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", type=Path, default=REPO / "build/cpu-release")
-    parser.add_argument("--shape", choices=SHAPES, default="A")
-    parser.add_argument("--tokens", type=int, default=512)
+    parser.add_argument("--shapes", choices=SHAPES, nargs="+", default=list(SHAPES))
+    parser.add_argument("--tokens", type=int, nargs="+", default=[512, 2048])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dtype", choices=("bf16", "f32"), default="bf16")
+    parser.add_argument("--llama-bench", type=Path)
+    parser.add_argument("--gguf-python", default="python3")
+    parser.add_argument("--ranks", type=int, choices=GRIDS, nargs="*", default=[])
+    parser.add_argument("--price", action="store_true")
+    parser.add_argument("--phases", action="store_true")
+    parser.add_argument("--only-ranks", action="store_true", help="leave out the one-rank part")
     parser.add_argument("--folder", type=Path)
     args = parser.parse_args()
 
-    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        model = Path(folder, "model")
-        output_of([args.build / "app/tetrarch", "synth", "--preset", "tiny", "--out", model,
-                   "--dtype", args.dtype, "--sequences", "8", "--tokens", str(args.tokens)]
-                  + SHAPES[args.shape].split(), args.threads)
-        ceilings, owns, rates, usefuls = [], [], [], []
-        for number in range(args.rounds):
-            value, dtype, own = ceiling(args.build, args.threads, args.dtype)
-            ceilings.append(value)
-            owns.append(own)
-            rate, useful, phases = run_once(args, model, Path(folder, f"run-{number}"))
-            rates.append(rate)
-            usefuls.append(useful)
-
-    print(f"shape {args.shape}, {args.dtype}, 8 prompts of {args.tokens}, one a microbatch, 1 rank "
-          f"x {args.threads} threads, head on the last position, {args.rounds} rounds: "
-          "median [min..max]")
-    print(f"tokens/s                       {spread(rates)}")
-    print(f"useful GFLOP/s                 {spread(usefuls)}")
-    print(f"oneDNN product, {dtype:<5} GFLOP/s  {spread(ceilings)}"
-          + ("" if dtype == args.dtype else f"   (oneDNN has no {args.dtype} on this CPU)"))
-    print(f"own product, {args.dtype:<5} GFLOP/s     {spread(owns)}")
-    shares = [100 * useful / value for useful, value in zip(usefuls, ceilings)]
-    print(f"share of oneDNN's product      {spread(shares)} %")
-    total = sum(seconds for seconds, _ in phases.values())
-    print("\nlast round:  phase       seconds  % of time   GFLOP/s")
-    for name, (seconds, flops) in sorted(phases.items(), key=lambda item: -item[1][0]):
-        print(f"             {name:<10} {seconds:>8.3f} {100 * seconds / total:>10.1f} "
-              f"{flops / max(seconds, 1e-9) / 1e9:>9.1f}")
+    with tempfile.TemporaryDirectory(dir=args.folder) as name:
+        folder = Path(name)
+        for shape in args.shapes:
+            if args.llama_bench:
+                output_of([args.gguf_python, REPO / "tests/bench/llama_model.py", folder / f"{shape}.gguf"]
+                          + SHAPES[shape].split())
+            for tokens in args.tokens:
+                if not args.only_ranks:
+                    one_rank(args, folder, shape, tokens)
+                for ranks in args.ranks:
+                    more_ranks(args, folder, shape, tokens, ranks)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <vector>
 
+#include "backend/cpu/kernels/attention_item.hpp"
 #include "backend/cpu/kernels/kernels.hpp"
 #include "backend/cpu/kernels/parallel.hpp"
 #include "backend/cpu/kernels/testing.hpp"
@@ -21,24 +22,10 @@ using base::bf16;
 using base::DType;
 using simd::lanes;
 
-constexpr std::int64_t block_keys = 128;
 constexpr std::int64_t tile_queries = 128;  // (query, head) pairs of a work item, about
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
 std::atomic<std::int64_t> block_shift{0};
-
-struct Item {
-  const Segment* segment;
-  std::int64_t kv_head;
-  std::int64_t begin, end;  // queries of the segment
-};
-
-struct AttentionArgs {
-  AttentionShape shape;
-  Tensor query, key, value, out;
-  std::int64_t shift;
-  std::span<const Item> items;
-};
 
 /// What one work item scribbles on; sizes in floats.
 struct Workspace {
@@ -99,16 +86,6 @@ TETRARCH_INLINE void take_out_bad(float* rows, std::int64_t d, std::int64_t firs
     std::fill_n(rows, d, 0.0f);
     bad.push_back(first_key + j);
   }
-}
-
-/// Queries that see a bad key are NaN, by the weight that they are divided by.
-void spoil_queries(const Workspace& w, std::int64_t panels, std::int64_t window,
-                   std::span<const std::int64_t> bad) {
-  const auto* place = reinterpret_cast<const std::int32_t*>(w.place);
-  for (const std::int64_t key : bad)
-    for (std::int64_t i = 0; i < panels * lanes; ++i)
-      if (place[i] >= key && (window == 0 || place[i] < key + window))
-        w.weight[i] = std::numeric_limits<float>::quiet_NaN();
 }
 
 /// Column c of the item is query begin + c / group of head kv_head * group + c % group.
@@ -256,7 +233,7 @@ TETRARCH_INLINE void write_out(const AttentionArgs& args, const Item& item, std:
 template <int Width, class T>
 TETRARCH_INLINE void attend_item(const AttentionArgs& args, const Item& item) {
   const std::int64_t d = args.shape.head_size;
-  const std::int64_t group = args.shape.num_heads / args.shape.num_kv_heads;
+  const std::int64_t group = args.group();
   const std::int64_t panels = base::ceil_div((item.end - item.begin) * group, lanes);
   static thread_local Scratch scratch;
   static thread_local std::vector<std::int64_t> bad;  // keys of the block at hand
@@ -266,12 +243,7 @@ TETRARCH_INLINE void attend_item(const AttentionArgs& args, const Item& item) {
   std::fill_n(w.max, panels * lanes, -infinity);
   std::fill_n(w.weight, panels * lanes, 0.0f);
 
-  const std::int64_t lowest = item.segment->first_position + item.begin;
-  const std::int64_t highest = item.segment->first_position + item.end - 1;
-  const std::int64_t oldest =
-      args.shape.window == 0 ? 0 : std::max<std::int64_t>(0, lowest - args.shape.window + 1);
-  const std::int64_t last = (highest + args.shift) / block_keys;
-  for (std::int64_t block = (oldest + args.shift) / block_keys; block <= last; ++block) {
+  for (std::int64_t block = args.first_block(item); block <= args.last_block(item); ++block) {
     const std::int64_t first_key = block * block_keys - args.shift;
     fill_block<Width, T>(args.key, *item.segment, item.kv_head * d, d, first_key, w.key);
     fill_block<Width, T>(args.value, *item.segment, item.kv_head * d, d, first_key, w.value);
@@ -280,7 +252,8 @@ TETRARCH_INLINE void attend_item(const AttentionArgs& args, const Item& item) {
     take_out_bad<Width>(w.value, d, first_key, bad);
     for (std::int64_t panel = 0; panel < panels; ++panel)
       attend_block<Width>(args, w, panel, first_key);
-    if (!bad.empty()) spoil_queries(w, panels, args.shape.window, bad);
+    spoil_queries(reinterpret_cast<const std::int32_t*>(w.place), w.weight, panels * lanes,
+                  args.shape.window, bad);
   }
   write_out<Width, T>(args, item, group, panels, w);
 }
@@ -292,6 +265,8 @@ TETRARCH_INLINE void attend_items_body(const AttentionArgs& args, std::int64_t b
     const Item& item = args.items[static_cast<std::size_t>(i)];
     if (args.query.dtype == DType::f32)
       attend_item<Width, float>(args, item);
+    else if (Width == 16 && simd::has_bf16_products())
+      attend_item_bf16(args, item);
     else
       attend_item<Width, bf16>(args, item);
   }
@@ -299,6 +274,14 @@ TETRARCH_INLINE void attend_items_body(const AttentionArgs& args, std::int64_t b
 TETRARCH_KERNEL(attend_items, AttentionArgs)
 
 }  // namespace
+
+void spoil_queries(const std::int32_t* position, float* weight, std::int64_t count,
+                   std::int64_t window, std::span<const std::int64_t> bad) {
+  for (const std::int64_t key : bad)
+    for (std::int64_t i = 0; i < count; ++i)
+      if (position[i] >= key && (window == 0 || position[i] < key + window))
+        weight[i] = std::numeric_limits<float>::quiet_NaN();
+}
 
 void attention(const AttentionShape& shape, const Tensor& query, const Tensor& key,
                const Tensor& value, std::span<const Segment> segments, const Tensor& out) {

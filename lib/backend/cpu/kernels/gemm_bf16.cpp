@@ -10,14 +10,12 @@
 
 #include <immintrin.h>
 
+#include "backend/cpu/kernels/bf16_target.hpp"
 #include "backend/cpu/kernels/gemm.hpp"
 #include "backend/cpu/kernels/memory.hpp"
 #include "backend/cpu/kernels/parallel.hpp"
 #include "backend/cpu/kernels/simd.hpp"
 #include "base/shape.hpp"
-
-#define TETRARCH_BF16 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
-#define TETRARCH_BF16_INLINE inline TETRARCH_BF16 __attribute__((always_inline))
 
 namespace tetrarch::backend::cpu {
 namespace {

@@ -1,0 +1,354 @@
+// Attention of bf16 by AVX512-BF16: as attention.cpp, with products of pairs.
+//
+// Sixteen queries stand in the lanes of a panel. Scores are chains over pairs of dimensions, sums
+// chains over pairs of keys, within one lane. Keys that no query of a panel sees are left out by
+// sixteens: their probability is 0, and adding 0 times a finite value changes nothing.
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include <immintrin.h>
+
+#include "backend/cpu/kernels/attention_item.hpp"
+#include "backend/cpu/kernels/bf16_target.hpp"
+#include "backend/cpu/kernels/parallel.hpp"
+#include "backend/cpu/kernels/simd.hpp"
+#include "base/shape.hpp"
+
+namespace tetrarch::backend::cpu {
+namespace {
+
+using base::bf16;
+using simd::lanes;
+
+constexpr int tile_rows = 16;  // accumulators: keys or dimensions
+constexpr std::int64_t key_pairs = block_keys / 2;
+constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr float log2_e = 1.44269504088896341f;
+
+/// Orders of 32 bf16: that of the two halves of one register side by side, and that of the lower
+/// and the upper halves of two registers.
+struct Orders {
+  alignas(64) std::uint16_t halves[32], lower[32], upper[32];
+};
+constexpr Orders orders = [] {
+  Orders to{};
+  for (int i = 0; i < 32; ++i) {
+    to.halves[i] = static_cast<std::uint16_t>(i / 2 + i % 2 * 16);
+    to.lower[i] = static_cast<std::uint16_t>(i / 2 + i % 2 * 32);
+    to.upper[i] = static_cast<std::uint16_t>(i / 2 + i % 2 * 32 + 16);
+  }
+  return to;
+}();
+
+/// What one work item scribbles on; pairs of bf16 as u32.
+struct Workspace {
+  std::int64_t depth;          // pairs of dimensions
+  std::uint32_t* key;          // [128][depth]
+  std::uint32_t* value;        // [64 pairs of keys][2 * depth]
+  std::uint32_t* query;        // [panels][depth][16]
+  std::uint32_t* probability;  // [64][16]
+  float* score;                // [128][16]
+  float* sum;                  // [panels][2 * depth][16]
+  float* max;                  // [panels][16], of scores as powers of 2
+  float* weight;               // [panels][16]
+  std::int32_t* position;      // [panels][16]; -1: no query
+
+  static std::int64_t floats(std::int64_t depth, std::int64_t panels) {
+    return block_keys * depth * 2 + (3 * key_pairs + panels * (3 * depth + 3)) * lanes;
+  }
+  Workspace(float* memory, std::int64_t pairs, std::int64_t panels) : depth(pairs) {
+    const auto take = [&](auto*& part, std::int64_t count) {
+      part = reinterpret_cast<std::remove_reference_t<decltype(part)>>(memory);
+      memory += count;
+    };
+    take(query, panels * depth * lanes);
+    take(sum, panels * 2 * depth * lanes);
+    take(score, block_keys * lanes);
+    take(probability, key_pairs * lanes);
+    take(max, panels * lanes);
+    take(weight, panels * lanes);
+    take(position, panels * lanes);
+    take(key, block_keys * depth);
+    take(value, block_keys * depth);
+  }
+};
+
+const bf16* row_of(const Tensor& from, const Item& item, std::int64_t position, std::int64_t d) {
+  return static_cast<const bf16*>(from.data) + (item.segment->key_row + position) * from.columns +
+         item.kv_head * d;
+}
+
+__mmask16 first_lanes(std::int64_t count) {
+  return static_cast<__mmask16>(count >= lanes ? 0xffff : count <= 0 ? 0 : (1u << count) - 1);
+}
+
+/// The first `count` values of a row, or 32.
+TETRARCH_BF16_INLINE __m512i load_row(const bf16* row, std::int64_t count) {
+  const auto mask = static_cast<__mmask32>(count >= 32 ? ~0u : (1u << count) - 1);
+  return _mm512_maskz_loadu_epi16(mask, row);
+}
+
+/// Whether all of a row of d values is finite.
+TETRARCH_BF16_INLINE bool is_finite(const bf16* row, std::int64_t d) {
+  const __m512i exponent = _mm512_set1_epi16(0x7f80);
+  __mmask32 bad = 0;
+  for (std::int64_t c = 0; c < d; c += 32)
+    bad |= _mm512_cmpeq_epi16_mask(_mm512_and_si512(load_row(row + c, d - c), exponent), exponent);
+  return bad == 0;
+}
+
+/// Keys of a block; rows that are missing or `bad` are 0.
+TETRARCH_BF16 void fill_keys(const AttentionArgs& args, const Item& item, std::int64_t first_key,
+                             const Workspace& w, std::vector<std::int64_t>& bad) {
+  const std::int64_t d = args.shape.head_size;
+  for (std::int64_t j = 0; j < block_keys; ++j) {
+    std::uint32_t* to = w.key + j * w.depth;
+    const std::int64_t key = first_key + j;
+    std::memset(to, 0, static_cast<std::size_t>(w.depth) * 4);
+    if (key < 0 || key > item.last_position()) continue;
+    const bf16* row = row_of(args.key, item, key, d);
+    if (is_finite(row, d))
+      std::memcpy(to, row, static_cast<std::size_t>(d) * 2);
+    else
+      bad.push_back(key);
+  }
+}
+
+/// Values of a block, those of keys 2 p and 2 p + 1 side by side.
+TETRARCH_BF16 void fill_values(const AttentionArgs& args, const Item& item, std::int64_t first_key,
+                               const Workspace& w, std::vector<std::int64_t>& bad) {
+  const std::int64_t d = args.shape.head_size;
+  const __m512i lower = _mm512_load_si512(orders.lower), upper = _mm512_load_si512(orders.upper);
+  const auto usable = [&](std::int64_t key) -> const bf16* {
+    if (key < 0 || key > item.last_position()) return nullptr;
+    return row_of(args.value, item, key, d);
+  };
+  for (std::int64_t pair = 0; pair < key_pairs; ++pair) {
+    const bf16* rows[2];
+    for (int i = 0; i < 2; ++i) {
+      rows[i] = usable(first_key + 2 * pair + i);
+      if (rows[i] != nullptr && !is_finite(rows[i], d)) {
+        bad.push_back(first_key + 2 * pair + i);
+        rows[i] = nullptr;
+      }
+    }
+    std::uint32_t* to = w.value + pair * 2 * w.depth;
+    for (std::int64_t c = 0; c < d; c += 32) {
+      const __m512i a = rows[0] ? load_row(rows[0] + c, d - c) : _mm512_setzero_si512();
+      const __m512i b = rows[1] ? load_row(rows[1] + c, d - c) : _mm512_setzero_si512();
+      const std::int64_t left = 2 * w.depth - c;
+      _mm512_mask_storeu_epi32(to + c, first_lanes(left), _mm512_permutex2var_epi16(a, lower, b));
+      _mm512_mask_storeu_epi32(to + c + lanes, first_lanes(left - lanes),
+                               _mm512_permutex2var_epi16(a, upper, b));
+    }
+  }
+}
+
+/// Column c of the item is query begin + c / group of head kv_head * group + c % group.
+void fill_queries(const AttentionArgs& args, const Item& item, std::int64_t panels,
+                  const Workspace& w) {
+  const std::int64_t d = args.shape.head_size, group = args.group();
+  const std::int64_t columns = (item.end - item.begin) * group;
+  std::fill_n(w.query, panels * w.depth * lanes, 0u);
+  for (std::int64_t c = 0; c < panels * lanes; ++c) {
+    const std::int64_t query = item.begin + c / group;
+    w.position[c] =
+        c < columns ? static_cast<std::int32_t>(item.segment->first_position + query) : -1;
+    if (c >= columns) continue;
+    const bf16* from = static_cast<const bf16*>(args.query.data) +
+                       (item.segment->row + query) * args.query.columns +
+                       (item.kv_head * group + c % group) * d;
+    std::uint32_t* to = w.query + c / lanes * w.depth * lanes + c % lanes;
+    for (std::int64_t j = 0; j + 1 < d; j += 2)
+      std::memcpy(to + j / 2 * lanes, from + j, sizeof *to);
+    if (d % 2 != 0) to[d / 2 * lanes] = from[d - 1].bits;
+  }
+}
+
+/// c[r][16] (+)= a[r][pair] b[pair][16]; rows of a `row_stride`, pairs `pair_stride` u32 apart.
+struct TileArgs {
+  const std::uint32_t* a;
+  std::int64_t row_stride, pair_stride;
+  const std::uint32_t* b;
+  std::int64_t pairs;
+  float* c;
+};
+
+template <int Rows, bool is_first>
+TETRARCH_BF16_INLINE void multiply_tile(const TileArgs& t) {
+  __m512 sum[Rows];
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r)
+    sum[r] = is_first ? _mm512_setzero_ps() : _mm512_loadu_ps(t.c + r * lanes);
+  const std::uint32_t* a = t.a;
+  const std::uint32_t* b = t.b;
+  for (std::int64_t pair = 0; pair < t.pairs; ++pair, a += t.pair_stride, b += lanes) {
+    const __m512bh column = (__m512bh)_mm512_loadu_si512(b);
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+      sum[r] = _mm512_dpbf16_ps(
+          sum[r], (__m512bh)_mm512_set1_epi32(static_cast<int>(a[r * t.row_stride])), column);
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r)
+    _mm512_storeu_ps(t.c + r * lanes, sum[r]);
+}
+
+template <bool is_first>
+TETRARCH_BF16_INLINE void multiply_rows(TileArgs t, std::int64_t rows) {
+  for (; rows >= tile_rows; rows -= tile_rows) {
+    multiply_tile<tile_rows, is_first>(t);
+    t.a += tile_rows * t.row_stride;
+    t.c += tile_rows * lanes;
+  }
+  for (; rows > 0; --rows) {
+    multiply_tile<1, is_first>(t);
+    t.a += t.row_stride;
+    t.c += lanes;
+  }
+}
+
+/// 2^x for x <= 0, error < 2 ulp; 0 below -150. Minimax polynomial on [-1/2, 1/2].
+TETRARCH_BF16_INLINE __m512 exp2_of(__m512 x) {
+  x = _mm512_max_ps(_mm512_set1_ps(-300.0f), x);  // keeps NaN
+  const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m512 f = _mm512_sub_ps(x, n);
+  __m512 p = _mm512_set1_ps(0.0013276472f);
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.009675541f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.05550713f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.2402212f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.69314694f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
+  return _mm512_scalef_ps(p, n);
+}
+
+/// Hides the keys that a lane may not see.
+TETRARCH_BF16_INLINE void mask_scores(const Workspace& w, std::int64_t num_keys,
+                                      std::int64_t first_key, std::int64_t window,
+                                      __m512i position) {
+  const __m512 hidden = _mm512_set1_ps(-infinity);
+  for (std::int64_t j = 0; j < num_keys; ++j) {
+    const auto key = static_cast<std::int32_t>(first_key + j);
+    __mmask16 is_hidden = _mm512_cmplt_epi32_mask(position, _mm512_set1_epi32(key));
+    if (window > 0) {
+      const std::int64_t last = std::min<std::int64_t>(key + window - 1, 0x7fffffff);
+      is_hidden |=
+          _mm512_cmpgt_epi32_mask(position, _mm512_set1_epi32(static_cast<std::int32_t>(last)));
+    }
+    if (key < 0) is_hidden = 0xffff;
+    float* score = w.score + j * lanes;
+    _mm512_storeu_ps(score, _mm512_mask_mov_ps(_mm512_loadu_ps(score), is_hidden, hidden));
+  }
+}
+
+/// Scores to probabilities, and the panel's maximum, weight and sums brought up to date.
+TETRARCH_BF16_INLINE void soften(const Workspace& w, std::int64_t panel, std::int64_t num_keys,
+                                 float scale) {
+  __m512 most = _mm512_set1_ps(-infinity);
+  for (std::int64_t j = 0; j < num_keys; ++j)
+    most = _mm512_max_ps(_mm512_loadu_ps(w.score + j * lanes), most);
+  const __m512 factor = _mm512_set1_ps(scale * log2_e);
+  const __m512 old_max = _mm512_loadu_ps(w.max + panel * lanes);
+  const __m512 new_max = _mm512_max_ps(_mm512_mul_ps(most, factor), old_max);
+  // a lane that has seen no key yet stays as it is: 2^(-inf - 0) = 0
+  const __mmask16 is_blind = _mm512_cmp_ps_mask(new_max, _mm512_set1_ps(-infinity), _CMP_EQ_OQ);
+  const __m512 base = _mm512_mask_mov_ps(new_max, is_blind, _mm512_setzero_ps());
+  const __m512 shrink = exp2_of(_mm512_sub_ps(old_max, base));
+  __m512 weight = _mm512_mul_ps(_mm512_loadu_ps(w.weight + panel * lanes), shrink);
+  const __m512i order = _mm512_load_si512(orders.halves);
+  for (std::int64_t j = 0; j < num_keys; j += 2) {
+    const float* score = w.score + j * lanes;
+    const __m512 a = exp2_of(_mm512_fmsub_ps(_mm512_loadu_ps(score), factor, base));
+    const __m512 b = exp2_of(_mm512_fmsub_ps(_mm512_loadu_ps(score + lanes), factor, base));
+    weight = _mm512_add_ps(_mm512_add_ps(weight, a), b);
+    _mm512_storeu_si512(w.probability + j / 2 * lanes,
+                        _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(b, a)));
+  }
+  _mm512_storeu_ps(w.max + panel * lanes, new_max);
+  _mm512_storeu_ps(w.weight + panel * lanes, weight);
+  float* sum = w.sum + panel * 2 * w.depth * lanes;
+  for (std::int64_t j = 0; j < 2 * w.depth; ++j)
+    _mm512_storeu_ps(sum + j * lanes, _mm512_mul_ps(_mm512_loadu_ps(sum + j * lanes), shrink));
+}
+
+/// One panel of queries against one block of keys.
+TETRARCH_BF16 void attend_block(const AttentionArgs& args, const Workspace& w, std::int64_t panel,
+                                std::int64_t first_key) {
+  const std::int64_t window = args.shape.window;
+  const std::int32_t* position = w.position + panel * lanes;
+  const auto [least, most] = std::minmax_element(position, position + lanes);
+  const std::int64_t lowest = *least, highest = *most;
+  if (highest < first_key) return;
+  const std::int64_t num_keys =
+      std::min(block_keys, base::round_up(highest - first_key + 1, lanes));
+  const bool sees_all = first_key >= 0 && first_key + num_keys - 1 <= lowest &&
+                        (window == 0 || first_key > highest - window);
+
+  multiply_rows<true>({w.key, w.depth, 1, w.query + panel * w.depth * lanes, w.depth, w.score},
+                      num_keys);
+  if (!sees_all) mask_scores(w, num_keys, first_key, window, _mm512_loadu_si512(position));
+  soften(w, panel, num_keys, args.shape.scale);
+  multiply_rows<false>(
+      {w.value, 1, 2 * w.depth, w.probability, num_keys / 2, w.sum + panel * 2 * w.depth * lanes},
+      args.shape.head_size);
+}
+
+/// Sums over weights, as pairs of bf16 in place of the queries. Adding 0 turns -0 into 0: which of
+/// both a sum of nothing is depends on masked keys.
+TETRARCH_BF16 void divide(const Workspace& w, std::int64_t panel) {
+  const __m512i order = _mm512_load_si512(orders.halves);
+  const __m512 weight = _mm512_loadu_ps(w.weight + panel * lanes), zero = _mm512_setzero_ps();
+  const float* sum = w.sum + panel * 2 * w.depth * lanes;
+  std::uint32_t* to = w.query + panel * w.depth * lanes;
+  for (std::int64_t pair = 0; pair < w.depth; ++pair, sum += 2 * lanes, to += lanes) {
+    const __m512 a = _mm512_add_ps(_mm512_div_ps(_mm512_loadu_ps(sum), weight), zero);
+    const __m512 b = _mm512_add_ps(_mm512_div_ps(_mm512_loadu_ps(sum + lanes), weight), zero);
+    _mm512_storeu_si512(to, _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(b, a)));
+  }
+}
+
+void write_out(const AttentionArgs& args, const Item& item, const Workspace& w) {
+  const std::int64_t d = args.shape.head_size, group = args.group();
+  const std::int64_t columns = (item.end - item.begin) * group;
+  const std::int64_t slice_heads = args.shape.num_heads / args.out.slices;
+  for (std::int64_t c = 0; c < columns; ++c) {
+    const std::int64_t head = item.kv_head * group + c % group;
+    const std::int64_t row =
+        head / slice_heads * args.out.rows + item.segment->row + item.begin + c / group;
+    bf16* to = static_cast<bf16*>(args.out.data) + row * args.out.columns + head % slice_heads * d;
+    const std::uint32_t* from = w.query + c / lanes * w.depth * lanes + c % lanes;
+    for (std::int64_t j = 0; j < d; j += 2)
+      std::memcpy(static_cast<void*>(to + j), from + j / 2 * lanes, j + 1 < d ? 4 : 2);
+  }
+}
+
+}  // namespace
+
+void attend_item_bf16(const AttentionArgs& args, const Item& item) {
+  const std::int64_t depth = base::ceil_div(args.shape.head_size, 2);
+  const std::int64_t panels = base::ceil_div((item.end - item.begin) * args.group(), lanes);
+  static thread_local Scratch scratch;
+  static thread_local std::vector<std::int64_t> bad;  // keys of the block at hand
+  const Workspace w(scratch.floats(Workspace::floats(depth, panels)), depth, panels);
+  fill_queries(args, item, panels, w);
+  std::fill_n(w.sum, panels * 2 * depth * lanes, 0.0f);
+  std::fill_n(w.max, panels * lanes, -infinity);
+  std::fill_n(w.weight, panels * lanes, 0.0f);
+
+  for (std::int64_t block = args.first_block(item); block <= args.last_block(item); ++block) {
+    const std::int64_t first_key = block * block_keys - args.shift;
+    bad.clear();
+    fill_keys(args, item, first_key, w, bad);
+    fill_values(args, item, first_key, w, bad);
+    for (std::int64_t panel = 0; panel < panels; ++panel)
+      attend_block(args, w, panel, first_key);
+    spoil_queries(w.position, w.weight, panels * lanes, args.shape.window, bad);
+  }
+  for (std::int64_t panel = 0; panel < panels; ++panel)
+    divide(w, panel);
+  write_out(args, item, w);
+}
+
+}  // namespace tetrarch::backend::cpu

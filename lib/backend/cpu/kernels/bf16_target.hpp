@@ -1,0 +1,6 @@
+/// Marks functions that use AVX512-BF16; to be called where simd::has_bf16_products() says so.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#define TETRARCH_BF16 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
+#define TETRARCH_BF16_INLINE inline TETRARCH_BF16 __attribute__((always_inline))
