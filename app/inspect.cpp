@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/inspect.hpp"
 
+#include "probe.hpp"
 #include "subcommands.hpp"
 
 namespace tetrarch::app {
@@ -18,6 +19,7 @@ Subcommand inspect_subcommand() {
               "Example\n"
               "  tetrarch inspect demo/weights.h5",
           .act = [](const Settings& settings, int, char**) {
+            refuse_bad({{settings.word(), storage::Purpose::inspect}});
             base::Log log(base::Log::Sink::terminal);
             storage::inspect(settings.word(), log);
             return 0;

@@ -14,6 +14,7 @@
 #include "base/text.hpp"
 #include "failure.hpp"
 #include "options.hpp"
+#include "probe.hpp"
 #include "storage/h5.hpp"
 #include "subcommands.hpp"
 
@@ -105,6 +106,8 @@ int main(int argc, char** argv) {
   std::set_terminate(tetrarch::app::end_with_failure);
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit becomes an error of writing, and exit code 5
   tetrarch::storage::h5::be_quiet();
-  const bool is_run = argc > 1 && std::string(argv[1]) == "run";
-  return is_run ? tetrarch::app::start_ranks(argc, argv) : tetrarch::app::start_alone(argc, argv);
+  const std::string word = argc > 1 ? argv[1] : "";
+  if (word == tetrarch::app::probe_word) return tetrarch::app::run_probe(argc, argv);
+  return word == "run" ? tetrarch::app::start_ranks(argc, argv)
+                       : tetrarch::app::start_alone(argc, argv);
 }

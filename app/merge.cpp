@@ -3,12 +3,14 @@
 #include "storage/merge.hpp"
 
 #include "base/text.hpp"
+#include "probe.hpp"
 #include "subcommands.hpp"
 
 namespace tetrarch::app {
 namespace {
 
 int merge(const Settings& settings) {
+  refuse_bad_inputs_of(settings.word());
   base::Log log(base::Log::Sink::terminal);
   const auto parts = settings.flag("keep-parts") ? storage::Parts::keep : storage::Parts::remove;
   const storage::MergeReport report = storage::merge_run_folder(settings.word(), parts, log);

@@ -20,6 +20,9 @@ namespace po = boost::program_options;
 
 using Given = std::map<std::string, std::vector<std::string>>;
 
+constexpr std::size_t largest_file = 1 << 20;  // bytes of --config FILE
+constexpr std::size_t longest_shown = 200;     // bytes of the user's words in messages
+
 /// Collects what the command line and the file say, and every problem of both.
 class Reader {
  public:
@@ -75,7 +78,8 @@ std::vector<po::option> Reader::split(const std::vector<std::string>& arguments)
         .run()
         .options;
   } catch (const po::error& error) {
-    problems_.add("{}. Write --name value; --help lists all options.", error.what());
+    problems_.add("{}. Write --name value; --help lists all options.",
+                  base::shown(error.what(), longest_shown));
     return {};
   }
 }
@@ -109,23 +113,26 @@ void check_comments(const std::string& text, const std::string& where, plan::Pro
     problems.add(
         "{}\"{}\" has a # in a word (it would cut the word off there). Put a space before "
         "a comment; give names with # on the command line.",
-        where, text.substr(begin, at + 1 - begin));
+        where, base::shown(text.substr(begin, at + 1 - begin)));
   }
 }
 
 Given Reader::read_file(const std::string& path) {
   std::ifstream stream(path);
-  std::stringstream text;
-  if (!stream || !(text << stream.rdbuf())) {
+  std::string bytes(largest_file + 1, '\0');
+  stream.read(bytes.data(), std::ssize(bytes));
+  bytes.resize(static_cast<std::size_t>(stream.gcount()));
+  if (bytes.empty() || bytes.size() > largest_file) {
     problems_.add(
-        "--config {} cannot be read (missing, empty, a folder, or no permission). Give "
-        "the path of an INI file.",
-        path);
+        "--config {} cannot be read (missing, empty, a folder, more than 1 MiB, or no permission). "
+        "Give the path of an INI file.",
+        base::shown(path, longest_shown));
     return {};
   }
+  std::istringstream text(bytes);
   Given given;
-  const std::string where = path + ": ";
-  check_comments(text.str(), where, problems_);
+  const std::string where = base::shown(path, longest_shown) + ": ";
+  check_comments(bytes, where, problems_);
   try {
     for (const po::option& option : po::parse_config_file(text, known_, true).options) {
       const std::string value = option.value.empty() ? "" : option.value.front();
@@ -137,16 +144,17 @@ Given Reader::read_file(const std::string& path) {
         add(spec_of(option.string_key), value, where, &given);
     }
   } catch (const po::error& error) {
-    problems_.add("{}{}. Write lines name = value, and comments after #.", where, error.what());
+    problems_.add("{}{}. Write lines name = value, and comments after #.", where,
+                  base::shown(error.what(), longest_shown));
   }
   return given;
 }
 
 void Reader::refuse_unknown(const std::string& key, const std::string& where) {
-  const std::string near = base::nearest("--" + key, names_);
+  const std::string near = problems_.is_full() ? "" : base::nearest("--" + key, names_);
   const std::string hint =
       near.empty() ? "--help lists all." : fmt::format("Did you mean {}?", near);
-  problems_.add("{}--{} is no option here. {}", where, key, hint);
+  problems_.add("{}--{} is no option here. {}", where, base::shown(key), hint);
 }
 
 /// A switch takes true, false or nothing; the other options take exactly one word.
@@ -173,15 +181,20 @@ void Reader::add(const OptionSpec& spec, const std::string& value, const std::st
                   is_flag ? "true or false" : spec.placeholder);
     return;
   }
+  if (!base::is_printable(value))
+    problems_.add(
+        "{}--{} \"{}\" is no printable UTF-8 (values go into logs and results). Use other "
+        "characters.",
+        where, spec.name, base::shown(value, longest_shown));
   if (!values.empty() && !spec.is_repeatable)
     problems_.add("{}--{} is given more than once ({} and {}). Keep one.", where, spec.name,
-                  values.front(), value);
+                  base::shown(values.front()), base::shown(value));
   values.push_back(value);
   if (!spec.only)
     check_value(spec, value, where, problems_);
   else if (value != *spec.only)
     problems_.add("{}--{} {} is not in this version (it comes in a later one). {}eave it out.",
-                  where, spec.name, value,
+                  where, spec.name, base::shown(value),
                   spec.only->empty() ? "L" : fmt::format("Use {} or l", *spec.only));
 }
 
@@ -192,8 +205,8 @@ std::string check_words(const std::vector<std::string>& words, const std::string
   for (std::size_t i = expected; i < words.size(); ++i) {
     const char* reason = words[i].starts_with("-") ? "options have two dashes and a long name"
                                                    : "it belongs to no option";
-    problems.add("\"{}\" is a stray word ({}). Remove it; --help lists all options.", words[i],
-                 reason);
+    problems.add("\"{}\" is a stray word ({}). Remove it; --help lists all options.",
+                 base::shown(words[i], longest_shown), reason);
   }
   if (words.size() >= expected) return word.empty() ? "" : words.front();
   problems.add("{} is missing. Give its path.", word);

@@ -16,8 +16,12 @@
 #include "engine/memory_limit.hpp"
 #include "engine/prepare.hpp"
 #include "engine/report.hpp"
+#include "engine/watchdog.hpp"
 #include "mpi/session.hpp"
+#include "probe.hpp"
+#include "storage/disk_space.hpp"
 #include "storage/durable.hpp"
+#include "storage/input_paths.hpp"
 #include "storage/merge.hpp"
 #include "storage/run_folder.hpp"
 #include "storage/synthesize.hpp"
@@ -40,24 +44,67 @@ std::string build_identity() {
                      build.build_type, build.compiler, storage::file_xxh3("/proc/self/exe"));
 }
 
+constexpr std::string_view synth_prefix = "synth:";
+constexpr std::uint64_t synth_seed = 1;
+
+bool is_synthetic(const plan::RunConfig& config) {
+  return config.weights.starts_with(synth_prefix);
+}
+
+/// The weights file; where "synth:PRESET" is asked for, the one that the run folder has of it.
+std::string weights_path(const plan::RunConfig& config) {
+  if (!is_synthetic(config)) return config.weights;
+  return config.out + "/synth-" + config.weights.substr(synth_prefix.size()) + ".h5";
+}
+
+plan::ModelSpec synthetic_spec(const plan::RunConfig& config) {
+  return plan::preset(config.weights.substr(synth_prefix.size()));
+}
+
+/// A file that an earlier attempt made, or somebody else.
+void refuse_other_model(const storage::WeightsFile& weights, const plan::RunConfig& config) {
+  const plan::ModelSpec spec = synthetic_spec(config);
+  if (storage::is_synthesis(weights, spec, plan::default_reduction_shards(spec), synth_seed))
+    return;
+  throw base::UsageError(
+      ExitCode::weights,
+      fmt::format("{}: is not the model {} (its sizes or values are others). Remove it, so that it "
+                  "is made again, or give it by its path as --weights.",
+                  weights.path(), config.weights));
+}
+
+/// One rank a node has the foreign files opened by a process that may die over them. What it finds
+/// waits until all ranks can hear it.
+std::optional<engine::Problem> probe_once_a_node(const plan::RunConfig& config) {
+  if (mpi::find_launcher().local_rank != 0) return std::nullopt;
+  std::optional<engine::Problem> found;
+  const auto failure = engine::attempt([&] {
+    std::vector<ForeignFile> files = {{weights_path(config), storage::Purpose::weights}};
+    for (const std::string& path : storage::input_files(config.inputs))
+      files.push_back({path, storage::Purpose::inputs});
+    found = probe(files);
+  });
+  return failure ? failure : found;
+}
+
 /// Rank 0 proves the file, and makes it first when "synth:PRESET" asks for it; then all open it.
 storage::WeightsFile open_weights(const plan::RunConfig& config, const mpi::Communicator& world,
                                   base::Log& log) {
-  const std::string prefix = "synth:";
-  std::string path = config.weights;
-  if (path.starts_with(prefix)) path = config.out + "/synth-" + path.substr(prefix.size()) + ".h5";
+  const std::string path = weights_path(config);
   on_root(world, [&] {
-    if (path != config.weights && !std::filesystem::exists(path)) {
+    if (is_synthetic(config) && !std::filesystem::exists(path)) {
       if (config.dry_run)
         throw base::UsageError(
             ExitCode::usage,
             fmt::format("--dry-run writes nothing, and {} is yet to be written. Make the model "
                         "with tetrarch synth, or leave out --dry-run.",
                         config.weights));
-      const plan::ModelSpec spec = plan::preset(config.weights.substr(prefix.size()));
-      storage::synthesize_weights(spec, plan::default_reduction_shards(spec), 1, path, log);
+      const plan::ModelSpec spec = synthetic_spec(config);
+      storage::synthesize_weights(spec, plan::default_reduction_shards(spec), synth_seed, path,
+                                  log);
     }
     const storage::WeightsFile proved = storage::WeightsFile::open(path);
+    if (is_synthetic(config)) refuse_other_model(proved, config);
     if (config.verify == plan::VerifyMode::full) proved.verify_all({});
   });
   std::optional<storage::WeightsFile> weights;
@@ -85,6 +132,15 @@ storage::InputSet open_inputs(const plan::RunConfig& config, const plan::ModelSp
   });
   bytes = world.broadcast(bytes, 0);
   return storage::InputSet::from_bytes(std::as_bytes(std::span(bytes)));
+}
+
+/// What cannot work is refused before a model is written for it.
+void check_synthetic(const plan::RunConfig& config, const mpi::Communicator& world,
+                     std::int64_t limit) {
+  const plan::ModelSpec spec = synthetic_spec(config);
+  const storage::InputSet inputs = open_inputs(config, spec, world);
+  plan::make_plan(config, spec, plan::default_reduction_shards(spec), inputs.lengths_ok(),
+                  {.number = world.size(), .memory_limit_bytes = limit});
 }
 
 /// The kernels of all ranks: one name, or, where they may be mixed, every name once.
@@ -128,6 +184,19 @@ storage::RunSettings settings_of(const plan::RunConfig& config, const plan::Plan
   return settings;
 }
 
+/// Parts of what is left to do, and the results.
+std::int64_t space_needed(const std::vector<storage::DatasetPlan>& layout,
+                          const storage::InputSet& inputs, const storage::Committed& committed) {
+  std::int64_t num_sequences = 0, num_tokens = 0;
+  for (const plan::SequenceLength& each : inputs.lengths_ok())
+    if (!committed.has(each.sequence)) {
+      ++num_sequences;
+      num_tokens += each.length;
+    }
+  return storage::payload_bytes(layout, num_sequences, num_tokens) +
+         storage::payload_bytes(layout, inputs.count(), inputs.total_tokens());
+}
+
 /// What is left to do, the same on every rank.
 std::vector<plan::SequenceLength> left_to_do(const storage::InputSet& inputs,
                                              const std::optional<storage::RunFolder>& folder,
@@ -160,40 +229,37 @@ storage::TimingSummary timing_of(const plan::RunConfig& config, const plan::Plan
   return timing;
 }
 
-/// Inside the loop an error is known to one rank alone, whatever its kind: as a SystemError it ends
-/// all ranks, where a UsageError would leave the others waiting for this one.
-engine::LoopReport run_or_end_all(const engine::Job& job) {
-  try {
-    return engine::run_microbatches(job);
-  } catch (const base::UsageError& error) {
-    throw base::SystemError(error.code(), error.what());
-  }
-}
-
 }  // namespace
 
 int run(const plan::RunConfig& config, const Settings& options, int argc, char** argv) {
   base::Timeline timeline;
+  timeline.keep_cpu(config.timing == plan::TimingDetail::layers);
+  const std::optional<engine::Problem> bad_file = probe_once_a_node(config);
+  std::optional<engine::Watchdog> watchdog;  // outlives the session: its begin and end may hang
+  if (config.watchdog_s > 0) watchdog.emplace(config.watchdog_s);
   mpi::Session session(&argc, &argv);
   const mpi::Communicator& world = session.world();
   base::Log log(world.rank() == 0 ? base::Log::Sink::terminal : base::Log::Sink::none);
   mpi::check_start(world, mpi::find_launcher(), build_identity());
+  engine::agree(world, bad_file);
   const mpi::Communicator node = world.split_by_node();
   const engine::Machine machine = engine::describe_machine(world, node);
+  if (watchdog) watchdog->meet(engine::watchdog_team(config.out, world, machine.hosts));
 
   // Labels: what is asked, of which model, over which inputs.
+  const std::int64_t limit = engine::memory_limit_bytes(world, node);
+  if (is_synthetic(config)) check_synthetic(config, world, limit);
   const storage::WeightsFile weights = open_weights(config, world, log);
   const plan::ModelSpec& spec = weights.spec();
   const storage::InputSet inputs = open_inputs(config, spec, world);
-  const std::int64_t limit = engine::memory_limit_bytes(world, node);
-  // Refuses what cannot work before a folder is made.
-  const plan::Plan whole = plan::make_plan(config, spec, weights.reduction_shards(),
-                                           inputs.lengths_ok(), world.size(), limit);
-  const auto layout = storage::results_layout(whole.outputs, spec);
-
   const auto backend = engine::make_backend(config.backend, world, machine.threads_per_rank);
   backend->prepare(spec.dtype, engine::whole_weights(spec, weights.reduction_shards()));
   const std::string kernels = kernels_of(world, *backend, config.allow_mixed);
+  // Refuses what cannot work before a folder is made.
+  const plan::Ranks ranks{world.size(), limit, engine::packed_bytes_of(*backend, spec.dtype)};
+  const plan::Plan whole =
+      plan::make_plan(config, spec, weights.reduction_shards(), inputs.lengths_ok(), ranks);
+  const auto layout = storage::results_layout(whole.outputs, spec);
 
   // The run folder: rank 0 holds it, all know what of it is done.
   storage::ResultsHeader header{
@@ -214,8 +280,9 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
     on_root(world, [&] {
       storage::RunSettings settings = settings_of(config, whole, weights, inputs, layout, kernels);
       settings.facts.update(storage::merge_facts(inputs, layout, header, spec));
-      folder =
-          storage::RunFolder::open(config.out, settings, {.allow_mixed = config.allow_mixed}, log);
+      const storage::RunFolderOptions how{
+          .allow_mixed = config.allow_mixed, .keep_parts = config.keep_parts, .parts_wait_s = 60};
+      folder = storage::RunFolder::open(config.out, settings, how, log);
       log.also_to(folder->log_path());
       run_uuid = folder->run_uuid();
       state[0] = folder->attempt();
@@ -235,12 +302,13 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   // On the grid that was chosen for all: a remainder that needs less must not choose another.
   plan::RunConfig settled = config;
   settled.grid = {whole.grid.dp, whole.grid.pp, whole.grid.ep, whole.grid.tp};
-  plan::Plan plan = plan::make_plan(settled, spec, weights.reduction_shards(),
-                                    left_to_do(inputs, folder, committed, world), world.size(),
-                                    limit, inputs.lengths_ok());
+  plan::Plan plan =
+      plan::make_plan(settled, spec, weights.reduction_shards(),
+                      left_to_do(inputs, folder, committed, world), ranks, inputs.lengths_ok());
   plan.grid_reason = whole.grid_reason;
   engine::say_plan(log, plan, weights, inputs,
                    static_cast<std::int64_t>(committed.sequences.size()), limit);
+  if (folder) storage::note_scarce_space(config.out, space_needed(layout, inputs, committed), log);
   for (const std::string& note : backend->notes())
     log.note(note);
   if (config.dry_run) {
@@ -279,9 +347,11 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
                         [&] { return folder->stop_requested(); },
                         timeline,
                         log};
-  const engine::LoopReport loop = run_or_end_all(job);
+  const engine::LoopReport loop = engine::run_microbatches(job);
 
   std::int64_t num_failed = 0;
+  timeline.enter(base::Phase::commit);
+  if (world.rank() > 0) timeline.begin(base::Activity::waiting);
   if (!loop.is_stopped)
     on_root(world, [&] {
       const storage::MergeReport merged =
@@ -292,7 +362,9 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
       num_failed = merged.num_failed;
     });
   num_failed = world.max(num_failed);
-  engine::say_end(job, machine, loop);
+  timeline.begin(base::Activity::work);
+  timeline.enter(base::Phase::other);
+  engine::say_end(job, machine, load, loop);
   if (loop.is_stopped) {
     log.say(
         "stopped  early on request; what is done is committed. The same command does the rest.");

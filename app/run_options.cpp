@@ -108,7 +108,8 @@ std::vector<OptionSpec> output_options() {
        .kind = Kind::choice,
        .placeholder = "summary|phases|layers",
        .fallback = "phases",
-       .help = "detail of /timing in the results"},
+       .help = "detail of /timing; with layers ranks meet before each exchange, to tell waiting "
+               "from moving"},
       {.name = "peak-tflops",
        .kind = Kind::number,
        .placeholder = "X",
@@ -130,6 +131,7 @@ std::vector<OptionSpec> course_options() {
       seconds("stop-after", "0", "stop early after so long, with exit code 85; 0: never"),
       seconds("commit-interval", "30", "at most so long between two commits of finished work"),
       seconds("progress-interval", "30", "between two progress lines of the log"),
+      seconds("watchdog", "300", "end a job in which nothing has moved for so long; 0: never"),
       {.name = "dry-run",
        .kind = Kind::flag,
        .fallback = "false",
@@ -146,7 +148,6 @@ std::vector<OptionSpec> later_options() {
   return {
       {.name = "trace", .placeholder = "DIR", .only = ""},
       {.name = "reproducible", .kind = Kind::flag, .fallback = "true", .only = "true"},
-      {.name = "watchdog", .placeholder = "SECONDS", .only = ""},
   };
 }
 
@@ -196,6 +197,7 @@ plan::RunConfig to_run_config(const Settings& settings) {
   config.keep_parts = settings.flag("keep-parts");
   config.commit_interval_s = settings.number("commit-interval");
   config.progress_interval_s = settings.number("progress-interval");
+  config.watchdog_s = settings.number("watchdog");
   config.allow_mixed = settings.flag("allow-mixed");
   config.peak_tflops = settings.number("peak-tflops");
   return config;

@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/verify.hpp"
 
+#include <filesystem>
+
+#include "probe.hpp"
 #include "subcommands.hpp"
 
 namespace tetrarch::app {
@@ -20,6 +23,10 @@ Subcommand verify_subcommand() {
               "Example\n"
               "  tetrarch verify demo/run",
           .act = [](const Settings& settings, int, char**) {
+            if (std::filesystem::is_directory(settings.word()))
+              refuse_bad_inputs_of(settings.word());
+            else
+              refuse_bad({{settings.word(), storage::Purpose::verify}});
             base::Log log(base::Log::Sink::terminal);
             storage::verify(settings.word(), log);
             return 0;

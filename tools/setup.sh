@@ -4,6 +4,7 @@
 #
 #   tools/setup.sh               what is needed; nothing to do: returns at once
 #   tools/setup.sh --optional    also what is only convenient
+#   tools/setup.sh --fuzz        also clang with its libFuzzer, where it is to be had
 #   TETRARCH_SETUP=skip          does nothing (libraries from environment modules)
 #
 # exit  0 everything needed is there; 1 apt failed; 2 it may not install, and says what to type
@@ -16,6 +17,7 @@ needed=(
   python3-h5py python3-numpy
 )
 optional=(ccache clang-format python3-matplotlib libbenchmark-dev)
+[[ ${1:-} != --fuzz ]] || optional=(clang libclang-rt-dev)
 python=${TETRARCH_PYTHON:-/usr/bin/python3}
 
 # Prints those of its arguments that are not installed.
@@ -51,7 +53,7 @@ fi
 
 mapfile -t lacking < <(missing "${needed[@]}")
 mapfile -t wanted < <(missing "${optional[@]}")
-if ((${#lacking[@]} == 0)) && [[ ${1:-} != --optional || ${#wanted[@]} -eq 0 ]]; then
+if ((${#lacking[@]} == 0)) && [[ -z ${1:-} || ${#wanted[@]} -eq 0 ]]; then
   exit 0
 fi
 

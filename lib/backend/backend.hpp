@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -38,8 +39,15 @@ class Backend {
   virtual Compute& compute() = 0;
   /// Zeroed memory. Throws SystemError(resources).
   virtual Buffer allocate(std::int64_t bytes) = 0;
-  /// Collective over exactly these world ranks, given in communicator order.
-  virtual std::unique_ptr<Communicator> make_communicator(std::span<const int> world_ranks) = 0;
+  /// Of all buffers and weights of this process that are alive.
+  virtual std::int64_t allocated_bytes() const = 0;
+  /// Calls work(i) for each i of [0, count), in no order, by the threads that compute; work does
+  /// not throw.
+  virtual void for_each(std::int64_t count, const std::function<void(std::int64_t)>& work) = 0;
+  /// Collective over exactly these world ranks, given in communicator order. `name`, a literal: in
+  /// the records of what ran.
+  virtual std::unique_ptr<Communicator> make_communicator(std::span<const int> world_ranks,
+                                                          const char* name) = 0;
 };
 
 }  // namespace tetrarch::backend

@@ -33,6 +33,16 @@ class Matrix {
   std::int64_t outputs_, inputs_;
 };
 
+/// A weight in the making: its host rows come in order, any number of them at a time.
+class MatrixBuilder {
+ public:
+  virtual ~MatrixBuilder() = default;
+  /// The next `count` rows, dense; they are free for reuse on return.
+  virtual void add(const void* rows, std::int64_t count) = 0;
+  /// When all rows have come.
+  virtual std::unique_ptr<Matrix> take() = 0;
+};
+
 /// A run of rows of one sequence. Its queries stand at rows [row, row + count) of `query` and have
 /// the positions first_position, first_position + 1, ...; the keys and values of positions
 /// 0 .. first_position + count - 1 stand at rows [key_row, key_row + first_position + count).
@@ -51,6 +61,19 @@ struct AttentionShape {
   std::int64_t window = 0;  // 0: all keys j <= i; W: keys with i - W < j <= i
 };
 
+/// For each group g the rows [row_offset[g], row_offset[g + 1]) of x:
+/// out = round(round(act(round(x gate[g]^T))) * round(x up[g]^T)), or, without gates,
+/// out = round(act(round(x up[g]^T))).
+struct GluBatch {
+  Tensor x;                                  // [rows, inputs]
+  std::span<const Matrix* const> gate = {};  // [F, inputs] each; none: networks of two matrices
+  std::span<const Matrix* const> up;         // [F, inputs] each
+  std::span<const std::int64_t> row_offset;
+  ActivationKind kind = ActivationKind::silu;
+  Tensor gate_rows = {}, up_rows;  // [rows, F], to scribble on; gate_rows only with gates
+  Tensor out;                      // [slices][rows][F / slices]
+};
+
 /// Statistics of one row of logits over one vocabulary slice.
 struct SliceStats {
   float max;             // the largest logit
@@ -63,9 +86,20 @@ class Compute {
  public:
   virtual ~Compute() = default;
 
-  /// Prepares `host` ([outputs, inputs] or its transpose, see `order`; `dtype` f32 or bf16).
-  virtual std::unique_ptr<Matrix> pack(const void* host, base::DType dtype, std::int64_t outputs,
-                                       std::int64_t inputs, WeightOrder order) = 0;
+  /// Prepares a weight of f32 or bf16. Its host rows are the `outputs` ones of `inputs` elements,
+  /// or, with order kn, the other way round.
+  virtual std::unique_ptr<MatrixBuilder> build_matrix(base::DType dtype, std::int64_t outputs,
+                                                      std::int64_t inputs, WeightOrder order) = 0;
+  /// The same, of rows that lie together.
+  std::unique_ptr<Matrix> pack(const void* host, base::DType dtype, std::int64_t outputs,
+                               std::int64_t inputs, WeightOrder order) {
+    const auto builder = build_matrix(dtype, outputs, inputs, order);
+    builder->add(host, order == WeightOrder::nk ? outputs : inputs);
+    return builder->take();
+  }
+  /// What bytes() of such a weight will be.
+  virtual std::int64_t packed_bytes(base::DType dtype, std::int64_t outputs,
+                                    std::int64_t inputs) const = 0;
   /// y = x w^T. x [rows, inputs] model dtype; y [rows, outputs] model dtype (rounded) or f32 (the
   /// accumulators).
   virtual void gemm(const Tensor& x, const Matrix& w, const Tensor& y) = 0;
@@ -89,11 +123,8 @@ class Compute {
   virtual void attention(const AttentionShape& shape, const Tensor& query, const Tensor& key,
                          const Tensor& value, std::span<const Segment> segments,
                          const Tensor& out) = 0;
-  /// out = round(round(act(gate)) * up). gate, up [rows, F]; out [slices][rows][F / slices].
-  virtual void glu(const Tensor& gate, const Tensor& up, ActivationKind kind,
-                   const Tensor& out) = 0;
-  /// out = round(act(x)); shapes as in glu.
-  virtual void activate(const Tensor& x, ActivationKind kind, const Tensor& out) = 0;
+  /// The inner rows of feed-forward networks, see GluBatch.
+  virtual void grouped_glu(const GluBatch& batch) = 0;
 
   /// Softmax over all experts, then the top_k most likely (ties: the lower expert id), their
   /// probabilities, divided by their sum if `renormalise`, times `scale`.

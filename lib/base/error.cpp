@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/error.hpp"
 
+#include <algorithm>
 #include <cstring>
+#include <string_view>
 
 #include <fmt/format.h>
+
+#include "base/text.hpp"
 
 namespace tetrarch::base {
 namespace {
@@ -13,10 +17,27 @@ std::string place(const std::source_location& where) {
   return fmt::format("{}:{}", slash ? slash + 1 : where.file_name(), where.line());
 }
 
+/// Line by line: messages carry foreign names, which must neither steer a terminal nor fill a log.
+std::string legible(std::string_view message) {
+  constexpr std::size_t longest = 8 << 10;
+  std::string result;
+  while (result.size() < longest) {
+    const std::size_t end = std::min(message.find('\n'), message.size());
+    result += shown(message.substr(0, end), longest - result.size());
+    if (end == message.size()) return result;
+    result += '\n';
+    message.remove_prefix(end + 1);
+  }
+  return result + "  ...";
+}
+
 }  // namespace
 
+UsageError::UsageError(ExitCode code, const std::string& message)
+    : std::runtime_error(legible(message)), code_(code) {}
+
 SystemError::SystemError(ExitCode code, const std::string& message, std::source_location where)
-    : std::runtime_error(fmt::format("{} [{}]", message, place(where))), code_(code) {}
+    : std::runtime_error(fmt::format("{} [{}]", legible(message), place(where))), code_(code) {}
 
 void expects(bool holds, const char* what, std::source_location where) {
   if (holds) return;

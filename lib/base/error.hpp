@@ -22,12 +22,12 @@ enum class ExitCode : int {
   stopped_early = 85,      // the same command again does the rest
 };
 
-/// The user's input is wrong. The message says: problem (why it is one). What to do.
+/// The user's input is wrong. The message says: problem (why it is one). What to do. What is not
+/// printable in it is shown as \xNN, and it is cut after 8 KiB.
 /// Found before the first collective and the same on each rank, or thrown through `agree`.
 class UsageError : public std::runtime_error {
  public:
-  UsageError(ExitCode code, const std::string& message)
-      : std::runtime_error(message), code_(code) {}
+  UsageError(ExitCode code, const std::string& message);
   ExitCode code() const { return code_; }
 
  private:

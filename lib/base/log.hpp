@@ -2,19 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdio>
+#include <cstdint>
 #include <string>
+#include <string_view>
 
 #include <fmt/format.h>
 
 #include "base/handle.hpp"
 
 namespace tetrarch::base {
-
-struct CloseStdio {
-  static std::FILE* empty() { return nullptr; }
-  void operator()(std::FILE* file) const noexcept { std::fclose(file); }
-};
 
 /// Rank 0 makes it with Sink::terminal, all others with Sink::none, so that callers say what they
 /// have to say and need not ask who they are. Every line is written and flushed at once.
@@ -23,7 +19,8 @@ class Log {
   enum class Sink { none, terminal };
   explicit Log(Sink sink) : sink_(sink) {}
 
-  /// From now on also appends to this file. Throws SystemError(resources).
+  /// From now on also appends to this file, as long as the disk takes it. Throws
+  /// SystemError(resources) when it cannot be opened; a symbolic link is not followed.
   void also_to(const std::string& path);
   void line(const std::string& text);
   template <class... Args>
@@ -37,8 +34,19 @@ class Log {
   bool is_silent() const { return sink_ == Sink::none; }
 
  private:
+  struct CloseFile {
+    static int empty() { return -1; }
+    void operator()(int descriptor) const noexcept;
+  };
+  static void print(const std::string& whole);
+  void line_to_file(const std::string& whole);
+  bool append(std::string_view text);
+
   Sink sink_;
-  Handle<std::FILE*, CloseStdio> file_;
+  std::string path_;
+  Handle<int, CloseFile> file_;
+  bool is_torn_ = false;       // the file's last line lacks its end
+  std::int64_t num_lost_ = 0;  // lines that the file did not take
 };
 
 }  // namespace tetrarch::base

@@ -29,7 +29,73 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+struct Letter {
+  std::size_t bytes = 0;  // 0: what stands there is no UTF-8
+  std::uint32_t code = 0;
+};
+
+/// The letter that `text`, which is not empty, begins with.
+Letter first_letter(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(text[i]) & 0xffu; };
+  const std::uint32_t lead = byte(0);
+  if (lead < 0x80) return {1, lead};
+  const std::size_t bytes = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+  constexpr std::uint32_t smallest[] = {0x80, 0x800, 0x10000};
+  if (lead < 0xc2 || lead > 0xf4 || text.size() < bytes) return {};
+  std::uint32_t code = lead & (0xffu >> (bytes + 1));
+  for (std::size_t i = 1; i < bytes; ++i) {
+    if ((byte(i) & 0xc0u) != 0x80) return {};
+    code = code << 6 | (byte(i) & 0x3fu);
+  }
+  const bool is_surrogate = code >= 0xd800 && code <= 0xdfff;
+  if (code < smallest[bytes - 2] || code > 0x10ffff || is_surrogate) return {};
+  return {bytes, code};
+}
+
+bool is_printable(const Letter& letter) {
+  const auto is_in = [&](std::uint32_t first, std::uint32_t last) {
+    return letter.code >= first && letter.code <= last;
+  };
+  const bool is_control = is_in(0, 0x1f) || is_in(0x7f, 0x9f);
+  const bool is_direction = is_in(0x2028, 0x202e) || is_in(0x2066, 0x2069);
+  return letter.bytes > 0 && !is_control && !is_direction;
+}
+
 }  // namespace
+
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const Letter letter = first_letter(text);
+    if (letter.bytes == 0) return false;
+    text.remove_prefix(letter.bytes);
+  }
+  return true;
+}
+
+bool is_printable(std::string_view text) {
+  while (!text.empty()) {
+    const Letter letter = first_letter(text);
+    if (!is_printable(letter)) return false;
+    text.remove_prefix(letter.bytes);
+  }
+  return true;
+}
+
+std::string shown(std::string_view text, std::size_t most) {
+  std::string result;
+  while (!text.empty() && result.size() < most) {
+    const Letter letter = first_letter(text);
+    const std::size_t bytes = std::max<std::size_t>(1, letter.bytes);
+    if (is_printable(letter)) {
+      result += text.substr(0, bytes);
+    } else {
+      for (const char byte : text.substr(0, bytes))
+        result += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
+    }
+    text.remove_prefix(bytes);
+  }
+  return text.empty() ? result : result + "...";
+}
 
 std::string bytes_text(std::int64_t bytes) {
   const char* units[] = {"KiB", "MiB", "GiB", "TiB", "PiB"};
@@ -78,6 +144,8 @@ std::string make_uuid() {
 }
 
 std::string nearest(std::string_view word, std::span<const std::string> candidates) {
+  constexpr std::size_t longest = 100;  // the work grows with the word
+  if (word.size() > longest) return {};
   std::string best;
   std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
   for (const std::string& candidate : candidates) {

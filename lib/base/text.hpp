@@ -19,7 +19,16 @@ std::string duration_text(double seconds);
 std::string utc_now();
 /// A random UUID (version 4).
 std::string make_uuid();
-/// The candidate with the smallest edit distance to `word`, or "" when none is near.
+/// Whether the bytes are UTF-8: shortest forms, no surrogates.
+bool is_utf8(std::string_view text);
+/// UTF-8 without anything that steers a terminal: control characters, line ends, changes of the
+/// writing direction.
+bool is_printable(std::string_view text);
+/// Foreign text as a message shows it: what is not printable byte by byte as \xNN, and cut with
+/// "..." where it goes on after about `most` bytes.
+std::string shown(std::string_view text, std::size_t most = 60);
+/// The candidate with the smallest edit distance to `word`, or "" when none is near; words of more
+/// than 100 bytes are near to none.
 std::string nearest(std::string_view word, std::span<const std::string> candidates);
 
 }  // namespace tetrarch::base

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/timeline.hpp"
 
+#include <ctime>
 #include <utility>
+
+#include "base/flight_recorder.hpp"
 
 namespace tetrarch::base {
 
@@ -12,6 +15,14 @@ std::string_view name_of(Phase phase) {
       "combine", "pp_wait",   "head",      "output", "commit",   "other"};
   return names[static_cast<int>(phase)];
 }
+
+namespace {
+
+double cpu_now() {
+  return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+}
+
+}  // namespace
 
 Timeline::Timeline(Clock::time_point zero) : zero_(zero) {}
 
@@ -25,20 +36,38 @@ PhaseRecord& Timeline::current() {
   PhaseRecord record;
   record.layer = layer_;
   record.phase = phase_;
-  record.start_s = entered_;
+  record.start_s = settled_.seconds;
   return records_.emplace_back(record);
 }
 
+Spent Timeline::open() const {
+  return {now() - settled_.seconds, keeps_cpu_ ? cpu_now() - settled_.cpu_seconds : 0};
+}
+
 void Timeline::settle() {
-  const double at = now();
-  current().seconds += at - entered_;
-  totals_[static_cast<int>(phase_)] += at - entered_;
-  entered_ = at;
+  const Spent since = open();
+  current().seconds += since.seconds;
+  Spent& spent = spending_[static_cast<int>(phase_)][static_cast<int>(activity_)];
+  spent.seconds += since.seconds;
+  spent.cpu_seconds += since.cpu_seconds;
+  settled_.seconds += since.seconds;
+  settled_.cpu_seconds += since.cpu_seconds;
 }
 
 void Timeline::enter(Phase phase) {
   settle();
   phase_ = phase;
+  flight_recorder().enter(phase);
+}
+
+void Timeline::begin_layer(std::int32_t layer) {
+  layer_ = keeps_layers_ ? layer : -1;
+  flight_recorder().begin_layer(layer);
+}
+
+Activity Timeline::begin(Activity activity) {
+  settle();
+  return std::exchange(activity_, activity);
 }
 
 std::vector<PhaseRecord> Timeline::cut(std::int32_t microbatch) {
@@ -51,8 +80,20 @@ std::vector<PhaseRecord> Timeline::cut(std::int32_t microbatch) {
 }
 
 std::array<double, num_phases> Timeline::totals() const {
-  auto result = totals_;
-  result[static_cast<int>(phase_)] += now() - entered_;
+  const Spending spent = spending();
+  std::array<double, num_phases> result{};
+  for (int phase = 0; phase < num_phases; ++phase)
+    for (const Spent& each : spent[phase])
+      result[phase] += each.seconds;
+  return result;
+}
+
+Spending Timeline::spending() const {
+  Spending result = spending_;
+  Spent& spent = result[static_cast<int>(phase_)][static_cast<int>(activity_)];
+  const Spent since = open();
+  spent.seconds += since.seconds;
+  spent.cpu_seconds += since.cpu_seconds;
   return result;
 }
 

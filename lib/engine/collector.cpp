@@ -10,6 +10,7 @@ namespace tetrarch::engine {
 using backend::Tensor;
 using base::DType;
 using model::MicroBatch;
+using model::Origin;
 
 namespace {
 
@@ -72,6 +73,7 @@ void Collector::begin(std::span<const plan::SequenceLength> sequences,
   counts_.assign(outputs_.routing ? stage_layers_.size() * (spec_.num_experts + 1) : 0, 0);
   sequences_.clear();
   poolers_.clear();
+  not_finite_.clear();
   std::vector<storage::PartSequence> part;
   std::int64_t row = 0;
   for (const plan::SequenceLength& each : sequences) {
@@ -95,11 +97,12 @@ void Collector::write_dense_experts() {
   std::int64_t rows = 0;
   for (const Sequence& sequence : sequences_)
     rows += sequence.length;
-  if (rows == 0) return;
-  expert_ids_.assign(static_cast<std::size_t>(rows * spec_.top_k), none);
+  constexpr std::int64_t step = 4096;
+  expert_ids_.assign(static_cast<std::size_t>(std::min(rows, step) * spec_.top_k), none);
   for (std::int64_t layer = 0; layer < spec_.num_layers; ++layer)
-    if (!spec_.is_moe[layer])
-      writer_->write(storage::numbered_path("experts", layer), 0, rows, expert_ids_.data());
+    for (std::int64_t row = 0; row < rows && !spec_.is_moe[layer]; row += step)
+      writer_->write(storage::numbered_path("experts", layer), row, std::min(step, rows - row),
+                     expert_ids_.data());
 }
 
 bool Collector::wants_hidden(std::int64_t layer) const {
@@ -168,7 +171,10 @@ void Collector::take_hidden(int stage, std::int64_t layer, const MicroBatch& bat
     for_runs(batch, first, rows,
              [&](std::int64_t index, const plan::SequenceSpan& span, const Tensor& run) {
                const std::span<const float> pooled = pooler.add(span, run);
-               if (!pooled.empty()) writer_->write(path, index, 1, pooled.data());
+               if (pooled.empty()) return;
+               writer_->write(path, index, 1, pooled.data());
+               if (!all_finite(pooled))
+                 not_finite({span.sequence, spec_.num_layers, span.length - 1, Origin::pooling});
              });
   });
 }
@@ -179,7 +185,13 @@ void Collector::take_kv(int stage, std::int64_t layer, const MicroBatch& batch, 
     const std::string path = storage::numbered_path("kv", layer) + "/" + name;
     gatherer_.take_columns(
         stage, batch.num_tokens(), spec_.dtype, kv_width_, own,
-        [&](std::int64_t first, const Tensor& rows) { write_rows(path, batch, first, rows); });
+        [&](std::int64_t first, const Tensor& rows) {
+          write_rows(path, batch, first, rows);
+          for_runs(batch, first, rows,
+                   [&](std::int64_t, const plan::SequenceSpan& span, const Tensor& run) {
+                     check_rows(layer, Origin::attention, span, run);
+                   });
+        });
   }
 }
 
@@ -258,31 +270,26 @@ void Collector::last_logits(const MicroBatch& batch, std::span<const std::int64_
   }
   gatherer_.take_columns(topology_.place.pp, logits.rows, DType::f32, vocab_width_, &logits,
                          [&](std::int64_t first, const Tensor& rows) {
-                           for (std::int64_t i = 0; i < rows.rows; ++i)
-                             writer_->write("/last_logits",
-                                            index_of(batch.rows[runs[first + i]].sequence), 1,
-                                            rows.row_range(i, 1).data);
+                           for (std::int64_t i = 0; i < rows.rows; ++i) {
+                             const model::SequenceRows& run = batch.rows[runs[first + i]];
+                             const Tensor row = rows.row_range(i, 1);
+                             writer_->write("/last_logits", index_of(run.sequence), 1, row.data);
+                             check_rows(spec_.num_layers, Origin::head,
+                                        {run.sequence, run.length - 1, 1, run.length}, row);
+                           }
                          });
 }
 
-void Collector::finite(const MicroBatch& batch, const Tensor& flag) {
-  timeline_.enter(base::Phase::output);
-  if (!writer_) {
-    gatherer_.post_rows(flag);
-    return;
-  }
-  gatherer_.take_rows(
-      topology_.place.pp, batch, like(DType::i32, 1), &flag,
-      [&](std::int64_t first, const Tensor& rows) {
-        for_runs(batch, first, rows,
-                 [&](std::int64_t, const plan::SequenceSpan& span, const Tensor& run) {
-                   const auto* flags = run.as<std::int32_t>();
-                   if (std::all_of(flags, flags + run.rows, [](std::int32_t f) { return f != 0; }))
-                     return;
-                   writer_->set_status(span.sequence, storage::SequenceStatus::not_finite,
-                                       "a hidden state after the deepest layer is not finite");
-                 });
-      });
+void Collector::not_finite(const model::NotFinite& found) {
+  const auto [at, is_new] = not_finite_.try_emplace(found.sequence, found);
+  if (!is_new && found.comes_before(at->second)) at->second = found;
+}
+
+/// Host rows of a sequence that no step of the forward pass has looked at.
+void Collector::check_rows(std::int64_t layer, model::Origin origin, const plan::SequenceSpan& span,
+                           const Tensor& run) {
+  const std::int64_t row = first_not_finite(run);
+  if (row >= 0) not_finite({span.sequence, layer, span.first + row, origin});
 }
 
 // The log-probability that a row gives its next token stands at that token's position.
@@ -292,7 +299,8 @@ void Collector::add_scores(const plan::SequenceSpan& span, Sequence& at, const f
   if (count <= 0) return;
   writer_->write("/logprobs/token", at.first_row + span.first + 1, count, logprob);
   for (std::int64_t i = 0; i < count; ++i) {
-    at.is_finite = at.is_finite && std::isfinite(logprob[i]);
+    if (!std::isfinite(logprob[i]))
+      not_finite({span.sequence, spec_.num_layers, span.first + i, Origin::head});
     if (span.first + 1 + i < at.score_from) continue;
     at.sum += static_cast<double>(logprob[i]);
     at.is_greedy = at.is_greedy & is_greedy[i];
@@ -322,9 +330,7 @@ void Collector::likely(const MicroBatch& batch, std::int64_t first_row,
   write_rows("/topk/logprobs", batch, first_row, values);
   for_runs(batch, first_row, values,
            [&](std::int64_t, const plan::SequenceSpan& span, const Tensor& run) {
-             if (!all_finite({run.as<float>(), static_cast<std::size_t>(run.elements())}))
-               writer_->set_status(span.sequence, storage::SequenceStatus::not_finite,
-                                   "a log-probability is not finite");
+             check_rows(spec_.num_layers, Origin::head, span, run);
            });
 }
 
@@ -338,9 +344,6 @@ void Collector::write_sums() {
     writer_->write("/logprobs/sum", row, 1, &at.sum);
     writer_->write("/logprobs/count", row, 1, &at.count);
     writer_->write("/logprobs/is_greedy", row, 1, &at.is_greedy);
-    if (!at.is_finite)
-      writer_->set_status(at.sequence, storage::SequenceStatus::not_finite,
-                          "a log-probability is not finite");
   }
 }
 
@@ -357,10 +360,21 @@ void Collector::add_counts(int stage, std::span<const std::byte> counts) {
   }
 }
 
+void Collector::take_not_finite(std::span<const std::byte> bytes) {
+  std::vector<model::NotFinite> found(bytes.size() / sizeof(model::NotFinite));
+  if (!found.empty()) std::memcpy(found.data(), bytes.data(), bytes.size());
+  for (const model::NotFinite& each : found)
+    not_finite(each);
+}
+
 void Collector::end(std::span<const storage::TimingRow> timing) {
   if (!writer_) {
     gatherer_.post_bytes(std::as_bytes(timing));
     if (outputs_.routing) gatherer_.post_bytes(std::as_bytes(std::span(counts_)));
+    std::vector<model::NotFinite> found;
+    for (const auto& [sequence, first] : not_finite_)
+      found.push_back(first);
+    gatherer_.post_bytes(std::as_bytes(std::span(found)));
     return;
   }
   if (outputs_.logprobs) write_sums();
@@ -374,7 +388,12 @@ void Collector::end(std::span<const storage::TimingRow> timing) {
       }
       writer_->append_timing(timing_rows_from(gatherer_.take_bytes(stage, tp_rank)));
       if (outputs_.routing) add_counts(stage, gatherer_.take_bytes(stage, tp_rank));
+      take_not_finite(gatherer_.take_bytes(stage, tp_rank));
     }
+  for (const auto& [sequence, found] : not_finite_) {
+    writer_->set_status(sequence, storage::SequenceStatus::not_finite, error_text(found, spec_));
+    failed_.add(found);
+  }
   writer_->end();
 }
 

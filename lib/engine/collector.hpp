@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/gatherer.hpp"
+#include "engine/not_finite.hpp"
 #include "engine/pooling.hpp"
 #include "model/transformer.hpp"
 #include "plan/plan.hpp"
@@ -42,7 +43,7 @@ class Collector final : public model::Observer {
                    const backend::Tensor& logits) override;
   void likely(const model::MicroBatch& batch, std::int64_t first_row, std::span<std::uint32_t> ids,
               std::span<float> logprobs) override;
-  void finite(const model::MicroBatch& batch, const backend::Tensor& flag) override;
+  void not_finite(const model::NotFinite& found) override;
   void scores(const model::MicroBatch& batch, const model::TokenScores& scores);
   /// Rows of the pass at hand; before run_layers.
   void begin_pass(const model::MicroBatch& batch) { pass_ = &batch; }
@@ -52,6 +53,8 @@ class Collector final : public model::Observer {
   void flush() { gatherer_.flush(); }
   /// Copies of this rank's tokens that were dropped, in each layer of the model, so far.
   const std::vector<std::int64_t>& dropped() const { return dropped_; }
+  /// Sequences that this rank wrote as failed, so far.
+  const NotFiniteTally& failed() const { return failed_; }
 
  private:
   /// What is summed over a sequence's log-probabilities.
@@ -61,7 +64,6 @@ class Collector final : public model::Observer {
     double sum = 0;
     std::uint64_t count = 0;
     std::uint8_t is_greedy = 1;
-    bool is_finite = true;
   };
 
   bool wants_hidden(std::int64_t layer) const;
@@ -79,9 +81,12 @@ class Collector final : public model::Observer {
                const backend::Tensor* key, const backend::Tensor* value);
   void take_experts(int stage, std::int64_t layer, const model::MicroBatch& batch,
                     const backend::Tensor* own);
+  void check_rows(std::int64_t layer, model::Origin origin, const plan::SequenceSpan& span,
+                  const backend::Tensor& run);
   void add_scores(const plan::SequenceSpan& span, Sequence& at, const float* logprob,
                   const std::uint8_t* is_greedy);
   void write_sums();
+  void take_not_finite(std::span<const std::byte> bytes);
   void add_counts(int stage, std::span<const std::byte> counts);
   void write_dense_experts();
 
@@ -101,6 +106,8 @@ class Collector final : public model::Observer {
   std::vector<std::uint64_t> counts_;  // [stage layers][E + 1]: copies per expert, and dropped
   std::vector<std::int64_t> dropped_;  // [layers]
   std::vector<std::uint16_t> expert_ids_;
+  std::map<std::int64_t, model::NotFinite> not_finite_;  // of the part, by sequence: the first
+  NotFiniteTally failed_;
 };
 
 }  // namespace tetrarch::engine

@@ -4,14 +4,18 @@
 #include <algorithm>
 #include <span>
 
+#include "base/flight_recorder.hpp"
 #include "engine/collector.hpp"
 #include "engine/part.hpp"
 #include "engine/progress.hpp"
 #include "engine/queue.hpp"
 #include "engine/testing.hpp"
+#include "engine/timed_communicator.hpp"
 
 namespace tetrarch::engine {
 
+using base::Activity;
+using base::During;
 using base::Phase;
 
 namespace {
@@ -59,20 +63,24 @@ class Loop {
         timeline_(job.timeline),
         book_(book),
         queue_(queue),
+        tp_(timed(*topology_.tp, topology_.cart.tp())),
+        ep_(timed(*topology_.ep, topology_.cart.ep())),
+        all_(timed(*topology_.stage, topology_.cart.stage())),
+        pp_(timed(*topology_.pp, topology_.cart.pp())),
         context_{
             plan_.model,
             plan_.reduction_shards,
             plan::local_sizes(plan_.model, plan_.reduction_shards, topology_.grid, topology_.place),
             job.backend.compute(),
-            *topology_.tp,
-            *topology_.ep,
-            *topology_.stage,
+            tp_,
+            ep_,
+            all_,
             timeline_,
             job.config.capacity_factor},
-        workspace_(
-            plan::plan_memory(plan_.model, plan_.reduction_shards, topology_.grid, topology_.place,
-                              plan::memory_request(job.config, plan_, plan_.extents)),
-            job.backend),
+        memory_(plan::plan_memory(plan_.model, plan_.reduction_shards, topology_.grid,
+                                  topology_.place,
+                                  plan::memory_request(job.config, plan_, plan_.extents))),
+        workspace_(memory_, job.backend),
         transformer_(
             context_, job.shard, plan_.depth,
             plan::stage_layers(plan_.depth.num_layers, topology_.grid.pp, topology_.place.pp),
@@ -84,13 +92,17 @@ class Loop {
   void run(LoopReport& report);
 
  private:
+  TimedCommunicator timed(backend::Communicator& inner, const mpi::Communicator& peers) const {
+    const bool meets = job_.config.timing == plan::TimingDetail::layers;
+    return {inner, peers, meets ? Meeting::first : Meeting::none, timeline_};
+  }
   std::int64_t draw();
   bool needs_tokens() const {
     return topology_.is_first_stage() || (topology_.is_last_stage() && plan_.outputs.logprobs);
   }
   void run_pass(model::MicroBatch batch, std::int64_t cache_tokens, LoopReport& report);
   void run_microbatch(std::int32_t index, LoopReport& report);
-  void commit();
+  void commit(LoopReport& report);
 
   const Job& job_;
   const plan::Plan& plan_;
@@ -98,7 +110,9 @@ class Loop {
   base::Timeline& timeline_;
   DrawBook& book_;
   std::optional<MicrobatchQueue>& queue_;
+  TimedCommunicator tp_, ep_, all_, pp_;
   model::Context context_;
+  plan::MemoryPlan memory_;
   model::Workspace workspace_;
   model::Transformer transformer_;
   Collector collector_;
@@ -110,9 +124,10 @@ class Loop {
 
 /// The leader draws, its stage hears of it, and each rank tells its peer in the next stage.
 std::int64_t Loop::draw() {
+  timeline_.enter(topology_.is_first_stage() ? Phase::other : Phase::pp_wait);
+  const During waiting(timeline_, Activity::waiting);
   std::int64_t index = queue_ ? queue_->next() : -1;
   const std::span<std::byte> bytes = std::as_writable_bytes(std::span(&index, 1));
-  timeline_.enter(topology_.is_first_stage() ? Phase::other : Phase::pp_wait);
   const int stage = topology_.place.pp;
   if (topology_.is_first_stage()) {
     topology_.cart.stage().broadcast(bytes, 0);
@@ -133,7 +148,7 @@ void Loop::run_pass(model::MicroBatch batch, std::int64_t cache_tokens, LoopRepo
   } else {
     collector_.take_earlier_stages(pass);
     timeline_.enter(Phase::pp_wait);
-    topology_.pp->receive(workspace_.residual(), topology_.place.pp - 1);
+    pp_.receive(workspace_.residual(), topology_.place.pp - 1);
     timeline_.add_bytes(workspace_.residual().bytes());
   }
   report.extra_rounds += transformer_.run_layers(workspace_, collector_);
@@ -142,12 +157,13 @@ void Loop::run_pass(model::MicroBatch batch, std::int64_t cache_tokens, LoopRepo
     collector_.scores(workspace_.batch(), scores);
   } else {
     timeline_.enter(Phase::pp_wait);
-    topology_.pp->send(workspace_.residual(), topology_.place.pp + 1);
+    pp_.send(workspace_.residual(), topology_.place.pp + 1);
   }
 }
 
 void Loop::run_microbatch(std::int32_t index, LoopReport& report) {
   const plan::Microbatch& microbatch = plan_.microbatches[index];
+  base::flight_recorder().begin_microbatch(index);
   timeline_.enter(Phase::other);
   Part part(plan_, topology_, index,
             job_.config.capacity_factor > 0 ? Capacity::limited : Capacity::none);
@@ -176,12 +192,15 @@ void Loop::run_microbatch(std::int32_t index, LoopReport& report) {
 
 /// With a capacity factor a microbatch counts only when all of its parts are there: so the writers
 /// of an instance commit together.
-void Loop::commit() {
+void Loop::commit(LoopReport& report) {
   timeline_.enter(Phase::commit);
   std::int64_t is_due = job_.writer && job_.writer->is_due();
   if (job_.config.capacity_factor > 0 && topology_.is_last_stage())
     is_due = topology_.cart.stage().max(is_due);
-  if (job_.writer && is_due != 0) job_.writer->commit();
+  if (job_.writer && is_due != 0) {
+    job_.writer->commit();
+    if (report.h5_objects[0] == 0) report.h5_objects[0] = storage::h5::num_open_objects();
+  }
   timeline_.enter(Phase::other);
 }
 
@@ -191,13 +210,17 @@ void Loop::run(LoopReport& report) {
     total_sequences += static_cast<std::int64_t>(microbatch.sequences.size());
     total_tokens += microbatch.num_tokens;
   }
-  job_.world.barrier();
+  {
+    const During waiting(timeline_, Activity::waiting);
+    job_.world.barrier();
+  }
   before_ = timeline_.cut(-1);
+  report.before = timeline_.spending();
   report.startup_seconds = timeline_.now();
   Progress progress(job_.log, job_.config.progress_interval_s, total_sequences, total_tokens);
   for (std::int64_t index = draw(); index >= 0; index = draw()) {
     run_microbatch(static_cast<std::int32_t>(index), report);
-    commit();
+    commit(report);
     testing::delay(topology_.place.dp);
     if (job_.world.rank() == 0) {
       const DrawBook::Done done = book_.done();
@@ -206,12 +229,23 @@ void Loop::run(LoopReport& report) {
   }
 
   timeline_.enter(Phase::output);
-  collector_.flush();
+  {
+    const During waiting(timeline_, Activity::waiting);
+    collector_.flush();
+  }
   timeline_.enter(Phase::commit);
   if (job_.writer) job_.writer->close();
   timeline_.enter(Phase::other);  // for the slowest instance
-  queue_.reset();
-  job_.world.barrier();
+  base::flight_recorder().begin_microbatch(-1);
+  report.planned_bytes = memory_.tensor_bytes();
+  report.allocated_bytes = job_.backend.allocated_bytes();
+  report.h5_objects[1] = storage::h5::num_open_objects();
+  if (report.h5_objects[0] == 0) report.h5_objects[0] = report.h5_objects[1];
+  {
+    const During waiting(timeline_, Activity::waiting);
+    queue_.reset();
+    job_.world.barrier();
+  }
   report.wall_seconds = job_.world.max(timeline_.now() - report.startup_seconds);
   report.ttft_seconds = std::max(
       0.0, job_.world.max(first_finish_ > 0 ? first_finish_ - report.startup_seconds : 0.0) -
@@ -225,6 +259,7 @@ void Loop::run(LoopReport& report) {
   if (job_.config.capacity_factor > 0)
     for (const std::int64_t dropped : collector_.dropped())
       report.dropped.push_back(job_.world.sum(dropped));
+  report.failed = collector_.failed().gather(job_.world);
   gather_rest(job_, timeline_.cut(-1), report);
 }
 
@@ -237,7 +272,7 @@ LoopReport run_microbatches(const Job& job) {
            (job.config.stop_after_s > 0 && job.timeline.now() >= job.config.stop_after_s);
   });
   const mpi::Communicator leaders =
-      job.world.split(job.topology.is_leader() ? 0 : 1, job.world.rank());
+      job.world.split(job.topology.is_leader() ? 0 : 1, job.world.rank(), "leaders");
   std::optional<MicrobatchQueue> queue;
   if (job.topology.is_leader()) queue.emplace(leaders, book);
   LoopReport report;

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "plan/memory.hpp"
+
 namespace tetrarch::engine {
 
 using backend::Tensor;
@@ -12,7 +14,6 @@ using backend::Tensor;
 namespace {
 
 constexpr int rows_tag = 1, size_tag = 2, bytes_tag = 3;
-constexpr std::int64_t most_posted_bytes = 64 << 20;
 
 std::int64_t rows_of_piece(std::int64_t row_bytes) {
   return std::max<std::int64_t>(1, Gatherer::piece_bytes / row_bytes);
@@ -24,10 +25,15 @@ Gatherer::Gatherer(const Topology& topology, backend::Compute& compute, base::Ti
     : topology_(topology),
       compute_(compute),
       timeline_(timeline),
-      outbox_(topology.cart.grid(), most_posted_bytes) {}
+      outbox_(topology.cart.grid(), plan::most_outbox_bytes) {}
 
 int Gatherer::rank_of(int stage, int tp_rank) const {
   return plan::rank_of(topology_.grid, {topology_.place.dp, stage, topology_.place.ep, tp_rank});
+}
+
+void Gatherer::receive(int from, std::span<std::byte> bytes, int tag) {
+  const base::During waiting(timeline_, base::Activity::waiting);
+  topology_.cart.grid().receive(bytes, from, tag);
 }
 
 void Gatherer::post_piece(const Tensor& rows) {
@@ -68,7 +74,7 @@ void Gatherer::take_rows(int stage, const model::MicroBatch& batch, const Tensor
       if (is_own) {
         compute_.download(own->row_range(row, count), piece_.data());
       } else {
-        topology_.cart.grid().receive(piece_, rank_of(stage, tp_rank), rows_tag);
+        receive(rank_of(stage, tp_rank), piece_, rows_tag);
         timeline_.add_bytes(piece_.size());
       }
       take(home.begin + row, {piece_.data(), like.dtype, 1, count, like.columns});
@@ -92,7 +98,7 @@ void Gatherer::take_columns(int stage, std::int64_t num_rows, base::DType dtype,
       if (own != nullptr && tp_rank == topology_.place.tp) {
         compute_.download(own->row_range(row, count), piece_.data());
       } else {
-        topology_.cart.grid().receive(piece_, rank_of(stage, tp_rank), rows_tag);
+        receive(rank_of(stage, tp_rank), piece_, rows_tag);
         timeline_.add_bytes(piece_.size());
       }
       for (std::int64_t i = 0; i < count; ++i)
@@ -107,9 +113,9 @@ void Gatherer::take_columns(int stage, std::int64_t num_rows, base::DType dtype,
 std::vector<std::byte> Gatherer::take_bytes(int stage, int tp_rank) {
   std::uint64_t size = 0;
   const int source = rank_of(stage, tp_rank);
-  topology_.cart.grid().receive(std::as_writable_bytes(std::span(&size, 1)), source, size_tag);
+  receive(source, std::as_writable_bytes(std::span(&size, 1)), size_tag);
   std::vector<std::byte> bytes(size);
-  if (size > 0) topology_.cart.grid().receive(bytes, source, bytes_tag);
+  if (size > 0) receive(source, bytes, bytes_tag);
   return bytes;
 }
 

@@ -47,6 +47,7 @@ class Gatherer {
 
  private:
   int rank_of(int stage, int tp_rank) const;
+  void receive(int from, std::span<std::byte> bytes, int tag);
   /// Downloads rows and posts them.
   void post_piece(const backend::Tensor& rows);
 

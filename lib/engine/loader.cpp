@@ -1,51 +1,163 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/loader.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "engine/agree.hpp"
+#include "engine/memory_limit.hpp"
+#include "storage/checksum.hpp"
 
 namespace tetrarch::engine {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using Blocks = std::vector<storage::WeightBlock>;
 
-/// Reads the units of a shard, sharing the work with the ranks that need the same ones.
-class ShardReader {
- public:
-  ShardReader(const storage::WeightsFile& weights, bool verifies, LoadReport& report)
-      : weights_(weights), verifies_(verifies), report_(report) {}
+constexpr std::int64_t bytes_of_thread = storage::checksum_block_bytes;  // of a window
 
-  /// The rows of `slices` of one expert. After a problem the bytes are zeros, and nothing is read.
-  void read(const plan::TensorSpec& tensor, std::int64_t expert, plan::Range slices,
-            std::span<std::byte> to) {
-    if (problem_) return;
-    problem_ = attempt([&] {
-      std::byte* at = to.data();
-      for (std::int64_t slice = slices.begin; slice < slices.end; ++slice) {
-        const std::int64_t unit = expert * tensor.num_slices + slice;
-        weights_.read_unit(tensor, unit, at, verifies_);
-        at += tensor.unit_bytes(unit);
-      }
-    });
-    report_.bytes_read += static_cast<std::int64_t>(to.size());
+double seconds_since(Clock::time_point& at) {
+  const Clock::time_point now = Clock::now();
+  return std::chrono::duration<double>(now - std::exchange(at, now)).count();
+}
+
+/// Blocks that follow each other, of one expert of a tensor.
+struct Window {
+  const plan::TensorSpec* tensor = nullptr;
+  std::int64_t expert = 0;
+  const mpi::Communicator* sharing = nullptr;  // the ranks that all need it; null: this one alone
+  int reader = 0;                              // of them
+  Blocks blocks;
+
+  std::size_t bytes() const {
+    const storage::WeightBlock &first = blocks.front(), &last = blocks.back();
+    return static_cast<std::size_t>(last.file_offset + last.bytes - first.file_offset);
   }
+  bool is_mine() const { return sharing == nullptr || sharing->rank() == reader; }
+};
+
+class Loader {
+ public:
+  /// `window_bytes`: the same on every rank.
+  Loader(const storage::WeightsFile& weights, bool verifies, std::int64_t window_bytes,
+         backend::Backend& backend, base::Timeline& timeline, LoadReport& report)
+      : weights_(weights),
+        verifies_(verifies),
+        window_bytes_(window_bytes),
+        backend_(backend),
+        timeline_(timeline),
+        report_(report) {}
+
+  /// The units of one expert that this rank needs, cut into windows; `sharing` ranks read them in
+  /// turn, from one on that is another for each tensor.
+  void plan(const plan::TensorSpec& tensor, std::int64_t expert, plan::Range slices,
+            const mpi::Communicator* sharing);
+  /// Reads, exchanges and packs all windows in order. After a problem nothing more is read.
+  void run(model::ShardBuilder& builder);
   const std::optional<Problem>& problem() const { return problem_; }
 
  private:
+  std::size_t end_of_round(std::size_t begin) const;
+  void announce_next();
+  void read(const Window& window);
+
   const storage::WeightsFile& weights_;
   bool verifies_;
+  std::int64_t window_bytes_;
+  backend::Backend& backend_;
+  base::Timeline& timeline_;
   LoadReport& report_;
+  std::vector<Window> windows_;
+  std::size_t next_announced_ = 0;
+  std::vector<std::byte> own_, received_;
   std::optional<Problem> problem_;
 };
 
-std::int64_t slice_bytes(const plan::TensorSpec& tensor, std::int64_t expert, plan::Range slices) {
-  std::int64_t bytes = 0;
-  for (std::int64_t slice = slices.begin; slice < slices.end; ++slice)
-    bytes += tensor.unit_bytes(expert * tensor.num_slices + slice);
-  return bytes;
+void Loader::plan(const plan::TensorSpec& tensor, std::int64_t expert, plan::Range slices,
+                  const mpi::Communicator* sharing) {
+  const Blocks blocks =
+      weights_.blocks(tensor, expert * tensor.num_slices + slices.begin, slices.size());
+  auto reader = static_cast<int>(&tensor - weights_.tensors().data());
+  std::int64_t bytes = window_bytes_;
+  for (const storage::WeightBlock& block : blocks) {
+    if (bytes + block.bytes > window_bytes_) {
+      windows_.push_back({&tensor, expert, sharing, 0, {}});
+      if (sharing != nullptr) windows_.back().reader = reader++ % sharing->size();
+      bytes = 0;
+    }
+    windows_.back().blocks.push_back(block);
+    bytes += block.bytes;
+  }
+}
+
+/// Windows of one tensor that different ranks read at the same time.
+std::size_t Loader::end_of_round(std::size_t begin) const {
+  const Window& first = windows_[begin];
+  const std::size_t most = first.sharing == nullptr ? 1 : first.sharing->size();
+  std::size_t end = begin + 1;
+  while (end < std::min(windows_.size(), begin + most) && windows_[end].tensor == first.tensor)
+    ++end;
+  return end;
+}
+
+/// What this rank reads after the window at hand.
+void Loader::announce_next() {
+  while (next_announced_ < windows_.size() && !windows_[next_announced_].is_mine())
+    ++next_announced_;
+  if (next_announced_ < windows_.size()) weights_.announce(windows_[next_announced_++].blocks);
+}
+
+void Loader::read(const Window& window) {
+  announce_next();
+  own_.resize(std::max(own_.size(), window.bytes()));
+  if (problem_) return;
+  Clock::time_point at = Clock::now();
+  problem_ = attempt([&] {
+    const storage::ReadSeconds of_threads = weights_.read(
+        *window.tensor, window.blocks, own_.data(), verifies_,
+        [&](std::int64_t count, const auto& work) { backend_.for_each(count, work); });
+    const double seconds = seconds_since(at), sum = of_threads.reading + of_threads.verifying;
+    const double reading = sum > 0 ? seconds * of_threads.reading / sum : 0;
+    report_.read_seconds += reading;
+    report_.verify_seconds += seconds - reading;
+  });
+  report_.bytes_read += static_cast<std::int64_t>(window.bytes());
+}
+
+void Loader::run(model::ShardBuilder& builder) {
+  announce_next();
+  for (std::size_t begin = 0, end = 0; begin < windows_.size(); begin = end) {
+    end = end_of_round(begin);
+    for (std::size_t i = begin; i < end; ++i)
+      if (windows_[i].is_mine()) read(windows_[i]);
+    for (std::size_t i = begin; i < end; ++i) {
+      const Window& window = windows_[i];
+      Clock::time_point at = Clock::now();
+      if (!window.is_mine()) {
+        received_.resize(std::max(received_.size(), window.bytes()));
+        report_.bytes_received += static_cast<std::int64_t>(window.bytes());
+      }
+      const std::span bytes(window.is_mine() ? own_.data() : received_.data(), window.bytes());
+      if (window.sharing != nullptr) window.sharing->broadcast(bytes, window.reader);
+      report_.exchange_seconds += seconds_since(at);
+      builder.add(*window.tensor, window.expert, bytes);
+      report_.pack_seconds += seconds_since(at);
+      timeline_.add_bytes(bytes.size());
+    }
+  }
+}
+
+/// Ranks that hold the same kv heads, all EP ranks together.
+std::optional<mpi::Communicator> kv_peers_of(const std::vector<plan::TensorSpec>& tensors,
+                                             const Topology& topology) {
+  const auto key = std::ranges::find(tensors, plan::Role::k, &plan::TensorSpec::role);
+  if (key == tensors.end()) return std::nullopt;
+  const plan::Shard shard = plan::shard_of(*key, topology.grid, topology.place);
+  return topology.cart.stage().split(static_cast<int>(shard.slices.begin),
+                                     topology.cart.stage().rank());
 }
 
 }  // namespace
@@ -56,49 +168,28 @@ model::ModelShard load_shard(const storage::WeightsFile& weights, plan::VerifyMo
                              backend::Backend& backend, base::Timeline& timeline,
                              LoadReport& report) {
   timeline.enter(base::Phase::load);
+  report.resident_bytes = resident_bytes();
   const plan::Held held = plan::held_by(depth, topology.grid.pp, topology.place.pp);
-  model::ShardBuilder builder(weights.spec(), local, held, backend);
-  ShardReader reader(weights, verify != plan::VerifyMode::none, report);
-  const std::vector<plan::TensorSpec>& tensors = weights.tensors();
-
-  // Ranks that hold the same kv heads, all EP ranks together.
-  std::optional<mpi::Communicator> kv_peers;
-  for (const plan::TensorSpec& tensor : tensors)
-    if (tensor.role == plan::Role::k && !kv_peers) {
-      const plan::Shard shard = plan::shard_of(tensor, topology.grid, topology.place);
-      kv_peers = topology.cart.stage().split(static_cast<int>(shard.slices.begin),
-                                             topology.cart.stage().rank());
-    }
-
-  std::vector<std::byte> host;
-  for (std::size_t number = 0; number < tensors.size(); ++number) {
-    const plan::TensorSpec& tensor = tensors[number];
+  const std::int64_t window_bytes =
+      bytes_of_thread * world.min(std::int64_t{backend.num_threads()});
+  Loader loader(weights, verify != plan::VerifyMode::none, window_bytes, backend, timeline, report);
+  const std::optional<mpi::Communicator> kv_peers = kv_peers_of(weights.tensors(), topology);
+  const auto sharing = [&](const plan::TensorSpec& tensor) -> const mpi::Communicator* {
+    const bool is_kv = tensor.role == plan::Role::k || tensor.role == plan::Role::v;
+    const mpi::Communicator& all = is_kv                    ? *kv_peers
+                                   : tensor.num_slices == 1 ? topology.cart.stage()
+                                                            : topology.cart.ep();
+    return tensor.num_experts > 1 || all.size() == 1 ? nullptr : &all;
+  };
+  for (const plan::TensorSpec& tensor : weights.tensors()) {
     if (!plan::is_held(tensor, weights.spec(), held)) continue;
     const plan::Shard shard = plan::shard_of(tensor, topology.grid, topology.place);
-    for (std::int64_t expert = shard.experts.begin; expert < shard.experts.end; ++expert) {
-      host.assign(slice_bytes(tensor, expert, shard.slices), std::byte{0});
-      if (tensor.num_experts > 1) {
-        reader.read(tensor, expert, shard.slices, host);  // nobody else needs it
-      } else {
-        const bool is_kv = tensor.role == plan::Role::k || tensor.role == plan::Role::v;
-        const mpi::Communicator& sharing = is_kv                    ? *kv_peers
-                                           : tensor.num_slices == 1 ? topology.cart.stage()
-                                                                    : topology.cart.ep();
-        const int root = static_cast<int>(number % sharing.size());
-        if (sharing.rank() == root) {
-          reader.read(tensor, expert, shard.slices, host);
-        } else {
-          report.bytes_received += static_cast<std::int64_t>(host.size());
-        }
-        if (sharing.size() > 1) sharing.broadcast(host, root);
-      }
-      timeline.add_bytes(host.size());
-      const auto started = Clock::now();
-      builder.add(tensor, expert, host);
-      report.pack_seconds += std::chrono::duration<double>(Clock::now() - started).count();
-    }
+    for (std::int64_t expert = shard.experts.begin; expert < shard.experts.end; ++expert)
+      loader.plan(tensor, expert, shard.slices, sharing(tensor));
   }
-  agree(world, reader.problem());
+  model::ShardBuilder builder(weights.spec(), local, held, backend);
+  loader.run(builder);
+  agree(world, loader.problem());
   timeline.enter(base::Phase::other);
   return builder.take();
 }

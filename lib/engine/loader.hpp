@@ -15,12 +15,14 @@ namespace tetrarch::engine {
 struct LoadReport {
   std::int64_t bytes_read = 0;      // by this rank from the file
   std::int64_t bytes_received = 0;  // by broadcast from a rank that read them
-  double pack_seconds = 0;
+  std::int64_t resident_bytes = 0;  // of this process before any weight was read
+  double read_seconds = 0, verify_seconds = 0, exchange_seconds = 0, pack_seconds = 0;
 };
 
-/// Reads this rank's hyperslabs, as far as its stage and `depth` need them, and nothing else. What
-/// several ranks of a stage share is read by one of them, in turn, and broadcast. Every block read
-/// is verified unless `verify` is none. Collective over `world`. Throws UsageError(weights) on
+/// Reads this rank's shard, as far as its stage and `depth` need it, and nothing else, in windows
+/// of a few MiB that are packed while the cache has them. Of what several ranks of a stage share
+/// each reads some windows, and all get them by broadcast. Every block read is verified unless
+/// `verify` is none. Collective over `world`. Throws UsageError(weights) on
 /// every rank when a rank found damage.
 model::ModelShard load_shard(const storage::WeightsFile& weights, plan::VerifyMode verify,
                              const plan::LocalSizes& local, const plan::Depth& depth,

@@ -7,6 +7,7 @@
 #include <string>
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 namespace tetrarch::engine {
 
@@ -99,6 +100,12 @@ std::int64_t memory_limit_bytes(const mpi::Communicator& world, const mpi::Commu
       available == unknown ? unknown : std::max<std::int64_t>(1, available / node.size());
   const std::int64_t least = world.min(share);
   return least == unknown ? 0 : least;
+}
+
+std::int64_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::int64_t size = 0, resident = 0;
+  return file >> size >> resident ? resident * sysconf(_SC_PAGESIZE) : 0;
 }
 
 std::int64_t peak_resident_bytes() {

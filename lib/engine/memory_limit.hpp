@@ -17,6 +17,8 @@ std::int64_t memory_limit_bytes(const mpi::Communicator& world, const mpi::Commu
 /// cache that the kernel can take back is no use. At least 1; nothing when there is no limit.
 /// Reads v2 and v1, below `root`/proc and `root`/sys.
 std::optional<std::int64_t> available_in_cgroups(const std::filesystem::path& root = "/");
+/// The resident memory of this process now, bytes; 0 when the system does not say.
+std::int64_t resident_bytes();
 /// The largest resident memory of this process so far, bytes.
 std::int64_t peak_resident_bytes();
 

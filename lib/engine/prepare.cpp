@@ -2,6 +2,8 @@
 #include "engine/prepare.hpp"
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 namespace tetrarch::engine {
 
@@ -23,6 +25,16 @@ std::vector<backend::WholeWeight> whole_weights(const plan::ModelSpec& spec,
     weights.push_back({hidden, spec.dense_ffn / shards, 1});  // down, one reduction shard
   }
   return weights;
+}
+
+plan::PackedBytes packed_bytes_of(backend::Backend& backend, base::DType dtype) {
+  using Shape = std::pair<std::int64_t, std::int64_t>;
+  return [&backend, dtype, known = std::map<Shape, std::int64_t>()](std::int64_t outputs,
+                                                                    std::int64_t inputs) mutable {
+    const auto [at, is_new] = known.try_emplace({outputs, inputs}, 0);
+    if (is_new) at->second = backend.compute().packed_bytes(dtype, outputs, inputs);
+    return at->second;
+  };
 }
 
 }  // namespace tetrarch::engine

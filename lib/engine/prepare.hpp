@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "backend/backend.hpp"
+#include "plan/memory.hpp"
 #include "plan/model_spec.hpp"
 
 namespace tetrarch::engine {
@@ -12,5 +13,8 @@ namespace tetrarch::engine {
 /// The weights of all products of the model, each shape once.
 std::vector<backend::WholeWeight> whole_weights(const plan::ModelSpec& spec,
                                                 std::int64_t reduction_shards);
+
+/// What plans ask of a prepared backend, which outlives them.
+plan::PackedBytes packed_bytes_of(backend::Backend& backend, base::DType dtype);
 
 }  // namespace tetrarch::engine

@@ -9,22 +9,21 @@ DrawBook::DrawBook(std::span<const plan::Microbatch> microbatches,
 
 std::int64_t DrawBook::draw(int instance) {
   const std::lock_guard lock(mutex_);
-  if (static_cast<std::size_t>(instance) >= answers_.size())
-    answers_.resize(static_cast<std::size_t>(instance) + 1);
-  std::vector<std::int64_t>& answers = answers_[static_cast<std::size_t>(instance)];
-  if (answers.size() >= 2 && answers[answers.size() - 2] >= 0) {
-    const plan::Microbatch& microbatch =
-        microbatches_[static_cast<std::size_t>(answers[answers.size() - 2])];
+  if (static_cast<std::size_t>(instance) >= drawn_.size())
+    drawn_.resize(static_cast<std::size_t>(instance) + 1);
+  Drawn& drawn = drawn_[static_cast<std::size_t>(instance)];
+  if (drawn.before >= 0) {
+    const plan::Microbatch& microbatch = microbatches_[static_cast<std::size_t>(drawn.before)];
     done_.sequences += static_cast<std::int64_t>(microbatch.sequences.size());
     done_.tokens += microbatch.num_tokens;
   }
   std::int64_t answer = none_left;
-  if (!answers.empty() && stop_requested_()) {
+  if (!drawn.is_first && stop_requested_()) {
     answer = stopped;
   } else if (next_ < static_cast<std::int64_t>(microbatches_.size())) {
     answer = next_++;
   }
-  answers.push_back(answer);
+  drawn = {drawn.last, answer, false};
   return answer;
 }
 

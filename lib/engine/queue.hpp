@@ -38,7 +38,12 @@ class DrawBook {
   std::function<bool()> stop_requested_;
   mutable std::mutex mutex_;
   std::int64_t next_ = 0;
-  std::vector<std::vector<std::int64_t>> answers_;  // of each instance
+  /// The last two answers to an instance.
+  struct Drawn {
+    std::int64_t before = none_left, last = none_left;
+    bool is_first = true;
+  };
+  std::vector<Drawn> drawn_;  // by each instance
   Done done_;
 };
 

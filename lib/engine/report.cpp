@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 
 #include <fmt/ranges.h>
 
 #include "base/build_info.hpp"
 #include "base/text.hpp"
 #include "engine/backends.hpp"
+#include "engine/end_table.hpp"
 #include "engine/memory_limit.hpp"
 #include "mpi/session.hpp"
 
@@ -33,48 +35,6 @@ std::vector<std::string> host_lines(const std::vector<std::string>& hosts) {
   return lines;
 }
 
-struct Row {
-  base::Phase phase;
-  double min = 0, average = 0, max = 0;
-};
-
-/// Seconds of each phase over all ranks. Every rank is always in one phase, so that the averages
-/// sum to the average wall time.
-std::vector<Row> phase_rows(const mpi::Communicator& world, const base::Timeline& timeline,
-                            double& wall) {
-  const auto totals = timeline.totals();
-  const std::vector<double> all = world.all_gather(std::span<const double>(totals));
-  std::vector<Row> rows;
-  wall = 0;
-  for (int phase = 0; phase < base::num_phases; ++phase) {
-    Row row{static_cast<base::Phase>(phase), all[phase], 0, 0};
-    for (int rank = 0; rank < world.size(); ++rank) {
-      const double seconds = all[rank * base::num_phases + phase];
-      row.min = std::min(row.min, seconds);
-      row.max = std::max(row.max, seconds);
-      row.average += seconds / world.size();
-    }
-    wall += row.average;
-    if (row.max > 0) rows.push_back(row);
-  }
-  return rows;
-}
-
-void say_table(base::Log& log, const std::vector<Row>& rows, double wall) {
-  log.say("");
-  log.say("{:<10} {:>10} {:>10} {:>10} {:>8} {:>7}", "section", "min s", "avg s", "max s", "imbal",
-          "% wall");
-  double sum = 0;
-  for (const Row& row : rows) {
-    const double share = 100 * row.average / wall;
-    sum += share;
-    log.say("{:<10} {:>10.3f} {:>10.3f} {:>10.3f} {:>7.1f}% {:>7.1f}", base::name_of(row.phase),
-            row.min, row.average, row.max,
-            row.average > 0 ? 100 * (row.max / row.average - 1) : 0.0, share);
-  }
-  log.say("{:<10} {:>10} {:>10.3f} {:>10} {:>8} {:>7.1f}", "sum", "", wall, "", "", sum);
-}
-
 /// Copies that found no place at their expert.
 void say_dropped(const Job& job, const LoopReport& loop) {
   std::int64_t sum = 0, num_layers = 0;
@@ -96,10 +56,23 @@ void say_dropped(const Job& job, const LoopReport& loop) {
       worst - loop.dropped.begin(), percent(*worst, of_layer));
 }
 
+/// Where sequences of this attempt failed, one line for each place.
+void say_failed(const Job& job, const LoopReport& loop) {
+  constexpr std::ptrdiff_t most_lines = 32;
+  const std::ptrdiff_t shown = std::min(most_lines, std::ssize(loop.failed));
+  for (const NotFinitePlace& place : std::span(loop.failed).first(static_cast<std::size_t>(shown)))
+    job.log.say("failed   {}", log_text(place, job.plan.model));
+  if (shown < std::ssize(loop.failed))
+    job.log.say("failed   more sequences at {} other places: see /sequences/error.",
+                std::ssize(loop.failed) - shown);
+}
+
 /// Seconds that ranks wait for the slowest one, as a share of the wall: work phases only.
 void say_notes(const Job& job, const Machine& machine, const LoopReport& loop,
-               const std::vector<Row>& rows, double wall) {
+               const EndTable& table) {
   base::Log& log = job.log;
+  const std::vector<EndRow>& rows = table.rows;
+  const double wall = table.wall;
   const int wanted = machine.threads_per_rank * machine.ranks_on_node;
   if (wanted > machine.cores)
     log.note(
@@ -117,14 +90,14 @@ void say_notes(const Job& job, const Machine& machine, const LoopReport& loop,
         "routing was skewed: {} extra exchange rounds over {} layers and {} "
         "microbatches (more than twice the mean went to one EP rank).",
         count_text(loop.extra_rounds), job.plan.model.num_layers, job.plan.microbatches.size()));
-  for (const Row& row : rows)
+  for (const EndRow& row : rows)
     if (row.phase == base::Phase::pp_wait && row.average > 0.05 * wall)
       log.note(fmt::format(
           "pipeline: the average rank waited {:.1f} s ({:.0f} % of the wall time) for a "
           "neighbouring "
           "stage. More microbatches (a smaller --tokens-per-microbatch) fill the pipeline better.",
           row.average, 100 * row.average / wall));
-  for (const Row& row : rows)
+  for (const EndRow& row : rows)
     if ((row.phase == base::Phase::experts || row.phase == base::Phase::attention) &&
         row.max - row.average > 0.05 * wall)
       log.note(fmt::format(
@@ -238,9 +211,8 @@ void say_plan(base::Log& log, const plan::Plan& plan, const storage::WeightsFile
           count_text(static_cast<std::int64_t>(plan.microbatches.size())),
           count_text(plan.extents.max_microbatch_tokens), count_text(plan.extents.max_part_tokens));
   say_passage(log, plan);
-  log.say("memory   {} per rank: weights {}, workspace {}; {}",
-          bytes_text(plan.memory.total_bytes()), bytes_text(plan.memory.weight_bytes),
-          bytes_text(plan.memory.workspace_bytes()),
+  log.say("memory   {} per rank: {}; {}", bytes_text(plan.memory.total_bytes()),
+          plan::to_string(plan.memory),
           memory_limit_bytes == 0 ? "the system names no limit"
                                   : bytes_text(memory_limit_bytes) + " available to each");
 }
@@ -248,20 +220,67 @@ void say_plan(base::Log& log, const plan::Plan& plan, const storage::WeightsFile
 void say_loaded(base::Log& log, const mpi::Communicator& world, const LoadReport& load,
                 double seconds) {
   const std::int64_t read = world.sum(load.bytes_read);
-  const double slowest = world.max(seconds), packing = world.max(load.pack_seconds);
-  log.say("loaded   {} read by all ranks in {} ({:.2f} GB/s), of it {} packing", bytes_text(read),
-          base::duration_text(slowest), static_cast<double>(read) / slowest / 1e9,
-          base::duration_text(packing));
+  const std::int64_t packed = read + world.sum(load.bytes_received);
+  const auto step = [&](double of_rank, std::int64_t bytes) {
+    const double slowest_rank = world.max(of_rank);
+    return fmt::format("{} ({:.2f} GB/s)", base::duration_text(slowest_rank),
+                       static_cast<double>(bytes) / std::max(slowest_rank, 1e-9) / 1e9);
+  };
+  const double slowest = world.max(seconds);
+  const std::string reading = step(load.read_seconds, read);
+  const std::string verifying = step(load.verify_seconds, read);
+  const std::string packing = step(load.pack_seconds, packed);
+  const double exchanging = world.max(load.exchange_seconds);
+  log.say(
+      "loaded   {} bytes read by all ranks in {}: reading {}, verifying {}, packing {}, exchange "
+      "{}",
+      count_text(read), base::duration_text(slowest), reading, verifying, packing,
+      base::duration_text(exchanging));
 }
 
-void say_end(const Job& job, const Machine& machine, const LoopReport& loop) {
+namespace {
+
+/// The least and the most of all ranks.
+std::string spread_text(const mpi::Communicator& world, std::int64_t bytes) {
+  const std::int64_t least = world.min(bytes), most = world.max(bytes);
+  return least == most ? bytes_text(most)
+                       : fmt::format("{} to {}", bytes_text(least), bytes_text(most));
+}
+
+/// What each rank planned for its tensors, allocated, and had at most, with all that is not
+/// tensors.
+void say_memory(const Job& job, const LoadReport& load, const LoopReport& loop) {
+  const mpi::Communicator& world = job.world;
+  const std::string planned = spread_text(world, loop.planned_bytes);
+  const std::string allocated = spread_text(world, loop.allocated_bytes);
+  const std::int64_t unlike = world.sum(std::int64_t{loop.planned_bytes != loop.allocated_bytes});
+  const std::string base = spread_text(world, load.resident_bytes);
+  const std::string peak = spread_text(world, peak_resident_bytes());
+  const auto objects = [&](int at) { return world.sum(loop.h5_objects[at]); };
+  const std::int64_t before = objects(0), after = objects(1);
+  job.log.say(
+      "memory   of a rank: tensors planned {}, allocated {} ({}); resident {} before loading, at "
+      "most {}; HDF5 objects open: {} after the first commit, {} after the last",
+      planned, allocated,
+      unlike == 0 ? "the same on every rank"
+                  : fmt::format("other than planned on {} ranks", unlike),
+      base, peak, before, after);
+}
+
+}  // namespace
+
+void say_end(const Job& job, const Machine& machine, const LoadReport& load,
+             const LoopReport& loop) {
   base::Log& log = job.log;
-  double wall = 0;
-  const std::vector<Row> rows = phase_rows(job.world, job.timeline, wall);
+  const EndTable table = make_end_table(job.world, job.timeline.spending(), loop.before);
   const auto flops =
       static_cast<double>(job.world.sum(static_cast<std::int64_t>(job.timeline.total_flops())));
   const auto resident = job.world.max(peak_resident_bytes());
-  say_table(log, rows, wall);
+  say_end_table(log, table);
+  if (job.world.size() > 1 && job.config.timing != plan::TimingDetail::layers)
+    log.say(
+        "           move: with waiting for the last rank; --timing layers tells them apart, and "
+        "CPU time");
   log.say("");
   const double rate = static_cast<double>(loop.num_tokens) / loop.wall_seconds;
   log.say(
@@ -273,8 +292,10 @@ void say_end(const Job& job, const Machine& machine, const LoopReport& loop) {
       "{:.2f} GFLOP/s of useful work ({:.4g} GFLOP: products, visible attention pairs, router, "
       "wanted rows of the head); largest resident memory of a rank {}",
       flops / loop.wall_seconds / 1e9, flops / 1e9, bytes_text(resident));
+  say_memory(job, load, loop);
   if (!loop.dropped.empty()) say_dropped(job, loop);
-  say_notes(job, machine, loop, rows, wall);
+  say_failed(job, loop);
+  say_notes(job, machine, loop, table);
 }
 
 }  // namespace tetrarch::engine

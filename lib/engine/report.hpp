@@ -33,6 +33,7 @@ void say_plan(base::Log& log, const plan::Plan& plan, const storage::WeightsFile
 void say_loaded(base::Log& log, const mpi::Communicator& world, const LoadReport& load,
                 double seconds);
 /// The table of phases over all ranks, totals, and notes. Collective.
-void say_end(const Job& job, const Machine& machine, const LoopReport& loop);
+void say_end(const Job& job, const Machine& machine, const LoadReport& load,
+             const LoopReport& loop);
 
 }  // namespace tetrarch::engine

@@ -29,10 +29,10 @@ Topology make_topology(const plan::Grid& grid, const mpi::Communicator& world,
   Topology topology{grid,
                     place,
                     mpi::Cart(world, {grid.dp, grid.pp, grid.ep, grid.tp}),
-                    backend.make_communicator(peers(grid, place, Free::tp)),
-                    backend.make_communicator(peers(grid, place, Free::ep)),
-                    backend.make_communicator(peers(grid, place, Free::stage)),
-                    backend.make_communicator(peers(grid, place, Free::pp))};
+                    backend.make_communicator(peers(grid, place, Free::tp), "tp"),
+                    backend.make_communicator(peers(grid, place, Free::ep), "ep"),
+                    backend.make_communicator(peers(grid, place, Free::stage), "stage"),
+                    backend.make_communicator(peers(grid, place, Free::pp), "pp")};
   const auto& at = topology.cart.coordinates();
   base::expects(plan::Place{at[0], at[1], at[2], at[3]} == place,
                 "MPI's Cartesian coordinates to be the plan's");

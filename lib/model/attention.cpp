@@ -55,6 +55,7 @@ void make_keys(const Context& context, const LayerWeights& weights, const RopeTa
                        rope.sine.tensor);
   observer.kv(place.layer, key, value);
   context.timeline.enter(Phase::qkv);
+  if (place.rows == plan::RowsWanted::none && !place.needs_routing) return;  // nobody will ask
   std::int64_t row = 0;
   for (const SequenceRows& run : batch.rows) {
     if (run.cache_row >= 0) {

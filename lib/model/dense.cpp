@@ -17,21 +17,25 @@ backend::Tensor activate(const Context& context, const LayerWeights& weights,
   const plan::ModelSpec& spec = context.spec;
   const std::int64_t slices = context.local.slices.size();
   const std::int64_t width = weights.dense_up->outputs();
-  const backend::ActivationKind kind = kind_of(spec.activation);
   const auto tensor = [&](BufferName name, std::int64_t num_slices) {
     return workspace.tensor(name, spec.dtype, num_slices, x.rows, width / num_slices);
   };
 
-  const backend::Tensor up = tensor(BufferName::up, 1);
+  const bool has_gate = spec.expert_kind == plan::ExpertKind::glu;
+  const backend::Matrix* const gate[] = {weights.dense_gate.get()};
+  const backend::Matrix* const up[] = {weights.dense_up.get()};
+  const std::int64_t row_offset[] = {0, x.rows};
   const backend::Tensor activated = tensor(BufferName::activated, slices);
-  product(context, x, *weights.dense_up, up);
-  if (spec.expert_kind == plan::ExpertKind::glu) {
-    const backend::Tensor gate = tensor(BufferName::gate, 1);
-    product(context, x, *weights.dense_gate, gate);
-    context.compute.glu(gate, up, kind, activated);
-  } else {
-    context.compute.activate(up, kind, activated);
-  }
+  context.compute.grouped_glu(
+      {.x = x,
+       .gate = std::span(gate, has_gate ? 1 : 0),
+       .up = up,
+       .row_offset = row_offset,
+       .kind = kind_of(spec.activation),
+       .gate_rows = has_gate ? tensor(BufferName::gate, 1) : backend::Tensor{},
+       .up_rows = tensor(BufferName::up, 1),
+       .out = activated});
+  context.timeline.add_flops(2ull * x.rows * x.columns * width * (has_gate ? 2 : 1));
   return activated;
 }
 

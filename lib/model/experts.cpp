@@ -19,13 +19,11 @@ backend::ActivationKind kind_of(plan::Activation activation) {
 
 namespace {
 
-void grouped(const Context& context, const backend::Tensor& x, const Matrices& weights,
-             std::span<const std::int64_t> offset, const backend::Tensor& y) {
+std::vector<const backend::Matrix*> pointers_to(const Matrices& weights) {
   std::vector<const backend::Matrix*> pointers;
   for (const auto& matrix : weights)
     pointers.push_back(matrix.get());
-  context.compute.grouped_gemm(x, pointers, offset, y);
-  context.timeline.add_flops(2ull * x.rows * x.columns * y.columns);
+  return pointers;
 }
 
 }  // namespace
@@ -41,19 +39,24 @@ backend::Tensor experts_step(const Context& context, const LayerWeights& weights
   };
 
   context.timeline.enter(base::Phase::experts);
-  const backend::Tensor up = tensor(BufferName::up, 1, width);
+  const bool has_gate = spec.expert_kind == plan::ExpertKind::glu;
+  const std::vector<const backend::Matrix*> gate = pointers_to(weights.gate);
+  const std::vector<const backend::Matrix*> up = pointers_to(weights.up);
   const backend::Tensor activated = tensor(BufferName::activated, slices, width / slices);
-  grouped(context, rows, weights.up, offset, up);
-  if (spec.expert_kind == plan::ExpertKind::glu) {
-    const backend::Tensor gate = tensor(BufferName::gate, 1, width);
-    grouped(context, rows, weights.gate, offset, gate);
-    context.compute.glu(gate, up, kind_of(spec.activation), activated);
-  } else {
-    context.compute.activate(up, kind_of(spec.activation), activated);
-  }
+  context.compute.grouped_glu(
+      {.x = rows,
+       .gate = gate,
+       .up = up,
+       .row_offset = offset,
+       .kind = kind_of(spec.activation),
+       .gate_rows = has_gate ? tensor(BufferName::gate, 1, width) : backend::Tensor{},
+       .up_rows = tensor(BufferName::up, 1, width),
+       .out = activated});
   const backend::Tensor partial = tensor(BufferName::expert_partial, slices, spec.hidden_size);
   for (std::int64_t slice = 0; slice < slices; ++slice)
-    grouped(context, activated.slice(slice), weights.down[slice], offset, partial.slice(slice));
+    context.compute.grouped_gemm(activated.slice(slice), pointers_to(weights.down[slice]), offset,
+                                 partial.slice(slice));
+  context.timeline.add_flops(2ull * rows.rows * spec.hidden_size * width * (has_gate ? 3 : 2));
   return partial;
 }
 

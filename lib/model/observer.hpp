@@ -5,6 +5,7 @@
 #include <span>
 
 #include "model/microbatch.hpp"
+#include "model/not_finite.hpp"
 #include "model/routing.hpp"
 
 namespace tetrarch::model {
@@ -25,8 +26,8 @@ class Observer {
   /// Likeliest next tokens of rows first_row, ... of `batch`; see LikelyTokens in head.hpp.
   virtual void likely(const MicroBatch& batch, std::int64_t first_row, std::span<std::uint32_t> ids,
                       std::span<float> logprobs) = 0;
-  /// [home, 1] i32: 1 where the last residual stream of `batch` is finite.
-  virtual void finite(const MicroBatch& batch, const backend::Tensor& flag) = 0;
+  /// A row of this rank that is not finite; of a sequence the first one counts.
+  virtual void not_finite(const NotFinite& found) = 0;
 };
 
 }  // namespace tetrarch::model

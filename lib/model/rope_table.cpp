@@ -8,13 +8,13 @@
 namespace tetrarch::model {
 namespace {
 
-Vector upload(const std::vector<float>& host, std::int64_t rows, backend::Backend& backend) {
-  Vector vector;
-  vector.memory = backend.allocate(static_cast<std::int64_t>(host.size() * sizeof(float)));
-  const std::int64_t columns = static_cast<std::int64_t>(host.size()) / rows;
-  vector.tensor = {vector.memory->data(), base::DType::f32, 1, rows, columns};
-  backend.compute().upload(host.data(), vector.tensor);
-  return vector;
+constexpr std::int64_t rows_at_once = 256;
+
+Vector empty_table(std::int64_t rows, std::int64_t columns, backend::Backend& backend) {
+  Vector table;
+  table.memory = backend.allocate(rows * columns * base::size_of(base::DType::f32));
+  table.tensor = {table.memory->data(), base::DType::f32, 1, rows, columns};
+  return table;
 }
 
 double llama3_frequency(double frequency, const plan::RopeScaling& scaling) {
@@ -94,15 +94,22 @@ RopeTable make_rope_table(const plan::ModelSpec& spec, std::int64_t num_position
   const std::int64_t half = spec.rope_dim / 2;
   const std::vector<float> frequencies = rope_frequencies(spec);
   const float factor = rope_attention_factor(spec);
-  std::vector<float> cosine(rows * half), sine(rows * half);
-  for (std::int64_t j = 0; j < half; ++j) {
-    for (std::int64_t p = 0; p < rows; ++p) {
-      const float angle = static_cast<float>(p) * frequencies[j];  // the rounding of the reference
-      cosine[p * half + j] = factor * static_cast<float>(std::cos(static_cast<double>(angle)));
-      sine[p * half + j] = factor * static_cast<float>(std::sin(static_cast<double>(angle)));
-    }
+  RopeTable table{empty_table(rows, half, backend), empty_table(rows, half, backend)};
+  std::vector<float> cosine, sine;
+  for (std::int64_t first = 0; first < rows; first += rows_at_once) {
+    const std::int64_t count = std::min(rows_at_once, rows - first);
+    cosine.clear();
+    sine.clear();
+    for (std::int64_t p = first; p < first + count; ++p)
+      for (const float frequency : frequencies) {
+        const float angle = static_cast<float>(p) * frequency;  // the rounding of the reference
+        cosine.push_back(factor * static_cast<float>(std::cos(static_cast<double>(angle))));
+        sine.push_back(factor * static_cast<float>(std::sin(static_cast<double>(angle))));
+      }
+    backend.compute().upload(cosine.data(), table.cosine.tensor.row_range(first, count));
+    backend.compute().upload(sine.data(), table.sine.tensor.row_range(first, count));
   }
-  return {upload(cosine, rows, backend), upload(sine, rows, backend)};
+  return table;
 }
 
 }  // namespace tetrarch::model

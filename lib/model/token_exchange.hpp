@@ -15,6 +15,8 @@ class DispatchRecord {
   DispatchRecord(const DispatchRecord&) = delete;
   DispatchRecord& operator=(const DispatchRecord&) = delete;
   std::int64_t num_rounds() const { return num_rounds_; }
+  /// [copies, D] the experts' answers, in send order, once all rounds have returned.
+  backend::Tensor answers() const { return returned_; }
 
  private:
   friend DispatchRecord begin_dispatch(const Context&, const backend::Tensor&, Workspace&);

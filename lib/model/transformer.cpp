@@ -2,6 +2,7 @@
 #include "model/transformer.hpp"
 
 #include "model/embedding.hpp"
+#include "model/not_finite.hpp"
 
 namespace tetrarch::model {
 
@@ -18,6 +19,7 @@ Transformer::Transformer(const Context& context, const ModelShard& shard, const 
 void Transformer::embed(Workspace& workspace, Observer& observer) const {
   context_.timeline.enter(Phase::embed);
   embed_tokens(context_, shard_, workspace);
+  look_at_embedding(context_, workspace, observer);
   observer.hidden(-1, workspace.batch(), workspace.residual());
 }
 
@@ -40,15 +42,9 @@ std::int64_t Transformer::run_layers(Workspace& workspace, Observer& observer) c
 
 TokenScores Transformer::finish(const HeadRequest& request, Workspace& workspace,
                                 Observer& observer) const {
-  if (depth_.rows != plan::RowsWanted::none) {
-    context_.timeline.enter(Phase::norm);
-    const backend::Tensor flag = workspace.tensor(plan::BufferName::finite_flags, base::DType::i32,
-                                                  1, workspace.home().size(), 1);
-    context_.compute.row_is_finite(workspace.residual(), flag);
-    observer.finite(workspace.batch(), flag);
-  }
   if (!depth_.has_final) return {};
   const backend::Tensor normed = final_norm_step(context_, shard_, workspace);
+  look_at_final_norm(context_, normed, workspace, observer);
   observer.hidden(context_.spec.num_layers, workspace.batch(), normed);
   const HeadSinks sinks{
       [&](std::span<const std::int64_t> runs, const backend::Tensor& logits) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/weights.hpp"
 
+#include <algorithm>
+
 namespace tetrarch::model {
 
 using plan::Role;
@@ -24,118 +26,139 @@ ShardBuilder::ShardBuilder(const plan::ModelSpec& spec, const plan::LocalSizes& 
   }
 }
 
-Vector ShardBuilder::make_vector(std::span<const std::byte> host, std::int64_t rows,
-                                 std::int64_t columns) {
-  Vector vector;
-  vector.memory = backend_.allocate(static_cast<std::int64_t>(host.size()));
-  vector.tensor = {vector.memory->data(), spec_.dtype, 1, rows, columns};
-  base::expects(vector.tensor.bytes() == static_cast<std::int64_t>(host.size()),
-                "as many bytes as the tensor has");
-  backend_.compute().upload(host.data(), vector.tensor);
-  return vector;
-}
-
-std::unique_ptr<backend::Matrix> ShardBuilder::pack_rows(std::span<const std::byte> host) {
-  const std::int64_t row_bytes = spec_.hidden_size * base::size_of(spec_.dtype);
-  const std::int64_t rows = static_cast<std::int64_t>(host.size()) / row_bytes;
-  return backend_.compute().pack(host.data(), spec_.dtype, rows, spec_.hidden_size,
-                                 backend::WeightOrder::nk);
-}
-
-// The inputs of a row-parallel product are cut into the reduction shards, each a matrix of its own.
-void ShardBuilder::add_sliced(std::span<const std::byte> host, std::int64_t expert,
-                              std::int64_t num_experts, std::vector<Matrices>& slices) {
-  const std::size_t slice_bytes = host.size() / slices.size();
-  const std::int64_t row_bytes = spec_.hidden_size * base::size_of(spec_.dtype);
-  for (std::size_t slice = 0; slice < slices.size(); ++slice) {
-    slices[slice].resize(num_experts);
-    slices[slice][expert] = backend_.compute().pack(
-        host.data() + slice * slice_bytes, spec_.dtype, spec_.hidden_size,
-        static_cast<std::int64_t>(slice_bytes) / row_bytes, backend::WeightOrder::kn);
+std::int64_t ShardBuilder::num_rows(const plan::TensorSpec& tensor) const {
+  if (tensor.num_slices == 1) return tensor.rows();
+  switch (tensor.role) {
+    case Role::embed:
+    case Role::head:
+      return local_.vocab_count();
+    case Role::k:
+    case Role::v:
+      return local_.kv_heads.size() * spec_.head_size;
+    default:
+      return tensor.rows() / tensor.num_slices * local_.slices.size();
   }
 }
 
-void ShardBuilder::add_dense(Role role, std::span<const std::byte> host, LayerWeights& layer) {
-  if (role == Role::gate) layer.dense_gate = pack_rows(host);
-  if (role == Role::up) layer.dense_up = pack_rows(host);
-  if (role != Role::down) return;
-  std::vector<Matrices> slices(local_.slices.size());
-  add_sliced(host, 0, 1, slices);
-  for (std::size_t slice = 0; slice < slices.size(); ++slice)
-    layer.dense_down[slice] = std::move(slices[slice][0]);
+void ShardBuilder::target_ffn(const plan::TensorSpec& tensor, std::int64_t expert, Target& target) {
+  LayerWeights& layer = shard_.layers.at(tensor.layer);
+  const bool is_moe = spec_.is_moe[tensor.layer];
+  const std::int64_t local_expert = expert - local_.experts.begin;
+  if (tensor.role == Role::gate) {
+    target.matrices = {is_moe ? &layer.gate.at(local_expert) : &layer.dense_gate};
+  } else if (tensor.role == Role::up) {
+    target.matrices = {is_moe ? &layer.up.at(local_expert) : &layer.dense_up};
+  } else {
+    target.order = backend::WeightOrder::kn;
+    for (std::int64_t slice = 0; slice < local_.slices.size(); ++slice)
+      target.matrices.push_back(is_moe ? &layer.down[slice].at(local_expert)
+                                       : &layer.dense_down.at(slice));
+  }
+}
+
+// The inputs of a row-parallel product are cut into the reduction shards, each a matrix of its own.
+void ShardBuilder::target_attention(const plan::TensorSpec& tensor, Target& target) {
+  LayerWeights& layer = shard_.layers.at(tensor.layer);
+  if (tensor.role == Role::q) target.matrices = {&layer.q};
+  if (tensor.role == Role::k) target.matrices = {&layer.k};
+  if (tensor.role == Role::v) target.matrices = {&layer.v};
+  if (tensor.role == Role::attn_norm) target.vector = &layer.attn_norm;
+  if (tensor.role == Role::q_norm) target.vector = &layer.q_norm;
+  if (tensor.role == Role::k_norm) target.vector = &layer.k_norm;
+  if (tensor.role != Role::o) return;
+  target.order = backend::WeightOrder::kn;
+  for (auto& slice : layer.o)
+    target.matrices.push_back(&slice);
+}
+
+ShardBuilder::Target ShardBuilder::target_of(const plan::TensorSpec& tensor, std::int64_t expert) {
+  Target target;
+  target.path = tensor.path;
+  target.expert = expert;
+  target.num_rows = num_rows(tensor);
+  target.columns = tensor.columns();
+  switch (tensor.role) {
+    case Role::embed:
+      if (held_.embed) target.vector = &shard_.embed;
+      if (held_.head && spec_.tied_embeddings) target.matrices = {&shard_.head};
+      break;
+    case Role::head:
+      target.matrices = {&shard_.head};
+      break;
+    case Role::final_norm:
+      target.vector = &shard_.final_norm;
+      break;
+    case Role::moe_norm:
+      target.vector = &shard_.layers.at(tensor.layer).moe_norm;
+      break;
+    case Role::router:
+      target.matrices = {&shard_.layers.at(tensor.layer).router};
+      break;
+    case Role::gate:
+    case Role::up:
+    case Role::down:
+      target_ffn(tensor, expert, target);
+      break;
+    default:
+      target_attention(tensor, target);
+  }
+  if (target.vector == nullptr) return target;
+  const std::int64_t rows = target.num_rows, columns = target.columns;
+  target.vector->memory = backend_.allocate(rows * columns * base::size_of(spec_.dtype));
+  target.vector->tensor = {target.vector->memory->data(), spec_.dtype, 1, rows, columns};
+  return target;
+}
+
+/// Rows of the target that is open, to its matrices in order.
+void ShardBuilder::pack_rows(const std::byte* host, std::int64_t count) {
+  Target& target = *open_;
+  const std::int64_t rows_of_each = target.num_rows / std::ssize(target.matrices);
+  const std::int64_t row_bytes = target.columns * base::size_of(spec_.dtype);
+  for (std::int64_t row = target.rows_done, end = row + count; row < end;) {
+    const std::int64_t number = row / rows_of_each;
+    const std::int64_t some = std::min(end, (number + 1) * rows_of_each) - row;
+    const bool is_nk = target.order == backend::WeightOrder::nk;
+    if (!target.builder)
+      target.builder =
+          backend_.compute().build_matrix(spec_.dtype, is_nk ? rows_of_each : target.columns,
+                                          is_nk ? target.columns : rows_of_each, target.order);
+    target.builder->add(host, some);
+    host += some * row_bytes;
+    row += some;
+    if (row % rows_of_each != 0) continue;
+    *target.matrices[number] = target.builder->take();
+    target.builder.reset();
+  }
+}
+
+void ShardBuilder::add_rows(const std::byte* host, std::int64_t count) {
+  Target& target = *open_;
+  base::expects(target.rows_done + count <= target.num_rows, "as many bytes as the tensor has");
+  if (count > 0 && target.vector != nullptr)
+    backend_.compute().upload(host, target.vector->tensor.row_range(target.rows_done, count));
+  if (!target.matrices.empty()) pack_rows(host, count);
+  target.rows_done += count;
 }
 
 void ShardBuilder::add(const plan::TensorSpec& tensor, std::int64_t expert,
                        std::span<const std::byte> host) {
-  const std::int64_t hidden = spec_.hidden_size;
-  if (tensor.role == Role::embed) {
-    if (held_.embed) shard_.embed = make_vector(host, local_.vocab_count(), hidden);
-    if (held_.head && spec_.tied_embeddings) shard_.head = pack_rows(host);
-    return;
+  if (!open_) open_ = target_of(tensor, expert);
+  base::expects(open_->path == tensor.path && open_->expert == expert,
+                "all bytes of one tensor before those of another");
+  const auto row_bytes = static_cast<std::size_t>(open_->columns * base::size_of(spec_.dtype));
+  if (!cut_row_.empty()) {
+    const auto rest = host.first(std::min(row_bytes - cut_row_.size(), host.size()));
+    cut_row_.insert(cut_row_.end(), rest.begin(), rest.end());
+    host = host.subspan(rest.size());
+    if (cut_row_.size() < row_bytes) return;
+    add_rows(cut_row_.data(), 1);
+    cut_row_.clear();
   }
-  if (tensor.role == Role::final_norm) {
-    shard_.final_norm = make_vector(host, 1, hidden);
-    return;
-  }
-  if (tensor.role == Role::head) {
-    shard_.head = pack_rows(host);
-    return;
-  }
-
-  LayerWeights& layer = shard_.layers.at(tensor.layer);
-  const bool is_ffn =
-      tensor.role == Role::gate || tensor.role == Role::up || tensor.role == Role::down;
-  if (is_ffn && !spec_.is_moe[tensor.layer]) {
-    add_dense(tensor.role, host, layer);
-    return;
-  }
-  const std::int64_t local_expert = expert - local_.experts.begin;
-  switch (tensor.role) {
-    case Role::attn_norm:
-      layer.attn_norm = make_vector(host, 1, hidden);
-      break;
-    case Role::moe_norm:
-      layer.moe_norm = make_vector(host, 1, hidden);
-      break;
-    case Role::q_norm:
-      layer.q_norm = make_vector(host, 1, spec_.head_size);
-      break;
-    case Role::k_norm:
-      layer.k_norm = make_vector(host, 1, spec_.head_size);
-      break;
-    case Role::q:
-      layer.q = pack_rows(host);
-      break;
-    case Role::k:
-      layer.k = pack_rows(host);
-      break;
-    case Role::v:
-      layer.v = pack_rows(host);
-      break;
-    case Role::router:
-      layer.router = pack_rows(host);
-      break;
-    case Role::gate:
-      layer.gate.at(local_expert) = pack_rows(host);
-      break;
-    case Role::up:
-      layer.up.at(local_expert) = pack_rows(host);
-      break;
-    case Role::down:
-      add_sliced(host, local_expert, local_.experts.size(), layer.down);
-      break;
-    case Role::o: {
-      std::vector<Matrices> slices(local_.slices.size());
-      add_sliced(host, 0, 1, slices);
-      for (std::size_t slice = 0; slice < slices.size(); ++slice)
-        layer.o[slice] = std::move(slices[slice][0]);
-      break;
-    }
-    case Role::embed:
-    case Role::head:
-    case Role::final_norm:
-      break;
-  }
+  const std::size_t whole = host.size() / row_bytes;
+  add_rows(host.data(), static_cast<std::int64_t>(whole));
+  host = host.subspan(whole * row_bytes);
+  cut_row_.assign(host.begin(), host.end());
+  if (open_->rows_done == open_->num_rows) open_.reset();
 }
 
 bool ShardBuilder::is_complete(std::size_t number) const {
@@ -159,7 +182,7 @@ bool ShardBuilder::is_complete(std::size_t number) const {
 }
 
 ModelShard ShardBuilder::take() {
-  bool complete = (shard_.embed.memory || !held_.embed) &&
+  bool complete = !open_ && (shard_.embed.memory || !held_.embed) &&
                   (shard_.final_norm.memory || !held_.final_norm) && (shard_.head || !held_.head);
   for (std::int64_t layer = held_.layers.begin; layer < held_.layers.end; ++layer)
     complete = complete && is_complete(layer);

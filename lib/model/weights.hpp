@@ -4,7 +4,9 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "backend/backend.hpp"
@@ -47,25 +49,40 @@ class ShardBuilder {
   ShardBuilder(const plan::ModelSpec& spec, const plan::LocalSizes& local, const plan::Held& held,
                backend::Backend& backend);
 
-  /// `host`: the rows of all local slices of one expert of `tensor` (of the whole tensor where it
-  /// has no experts), dense. `expert` is a global id; 0 for tensors without experts.
+  /// `host`: the next bytes of one expert of `tensor` (of the whole tensor where it has no
+  /// experts), which is all rows of all local slices, dense; they may be cut anywhere, and the last
+  /// one comes before the first of another. `expert` is a global id; 0 for tensors without experts.
   void add(const plan::TensorSpec& tensor, std::int64_t expert, std::span<const std::byte> host);
   /// Throws InternalError when a weight that is held is missing.
   ModelShard take();
 
  private:
-  Vector make_vector(std::span<const std::byte> host, std::int64_t rows, std::int64_t columns);
-  std::unique_ptr<backend::Matrix> pack_rows(std::span<const std::byte> host);
-  void add_dense(plan::Role role, std::span<const std::byte> host, LayerWeights& layer);
+  /// Where rows go: to one vector, to one matrix after another, or to both (tied embeddings).
+  struct Target {
+    std::string path;  // of the tensor
+    std::int64_t expert = 0;
+    Vector* vector = nullptr;
+    std::vector<std::unique_ptr<backend::Matrix>*> matrices;
+    backend::WeightOrder order = backend::WeightOrder::nk;
+    std::int64_t num_rows = 0, columns = 0;  // of the host
+    std::int64_t rows_done = 0;
+    std::unique_ptr<backend::MatrixBuilder> builder;
+  };
+  Target target_of(const plan::TensorSpec& tensor, std::int64_t expert);
+  void target_ffn(const plan::TensorSpec& tensor, std::int64_t expert, Target& target);
+  void target_attention(const plan::TensorSpec& tensor, Target& target);
+  std::int64_t num_rows(const plan::TensorSpec& tensor) const;
+  void add_rows(const std::byte* host, std::int64_t count);
+  void pack_rows(const std::byte* host, std::int64_t count);
   bool is_complete(std::size_t layer) const;
-  void add_sliced(std::span<const std::byte> host, std::int64_t expert, std::int64_t num_experts,
-                  std::vector<Matrices>& slices);
 
   const plan::ModelSpec& spec_;
   plan::LocalSizes local_;
   plan::Held held_;
   backend::Backend& backend_;
   ModelShard shard_;
+  std::optional<Target> open_;      // until all its rows have come
+  std::vector<std::byte> cut_row_;  // the first bytes of a row
 };
 
 }  // namespace tetrarch::model

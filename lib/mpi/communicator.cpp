@@ -2,6 +2,7 @@
 #include "mpi/communicator.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/error.hpp"
 
@@ -10,10 +11,15 @@ namespace {
 
 constexpr std::size_t max_piece_bytes = std::size_t{1} << 30;  // MPI's counts are int
 
+using base::Operation;
+using base::OperationKind;
+
 template <class T>
-T reduce(MPI_Comm comm, T value, MPI_Datatype type, MPI_Op operation) {
+T reduce(const Communicator& communicator, T value, MPI_Datatype type, MPI_Op operation) {
+  const Operation running(communicator.group(),
+                          {"all_reduce", OperationKind::collective, sizeof(T)});
   T result{};
-  check(MPI_Allreduce(&value, &result, 1, type, operation, comm), "MPI_Allreduce");
+  check(MPI_Allreduce(&value, &result, 1, type, operation, communicator.get()), "MPI_Allreduce");
   return result;
 }
 
@@ -41,32 +47,49 @@ Pieces pieces_of(const std::vector<std::int64_t>& sizes) {
   return pieces;
 }
 
+/// Of each rank of `comm`: its rank in MPI_COMM_WORLD.
+std::vector<int> ranks_in_world(MPI_Comm comm, int size) {
+  std::vector<int> ranks(static_cast<std::size_t>(size)), in_world(ranks.size());
+  std::iota(ranks.begin(), ranks.end(), 0);
+  MPI_Group some = MPI_GROUP_NULL, world = MPI_GROUP_NULL;
+  check(MPI_Comm_group(comm, &some), "MPI_Comm_group");
+  check(MPI_Comm_group(MPI_COMM_WORLD, &world), "MPI_Comm_group");
+  const int status = MPI_Group_translate_ranks(some, size, ranks.data(), world, in_world.data());
+  MPI_Group_free(&some);
+  MPI_Group_free(&world);
+  check(status, "MPI_Group_translate_ranks");
+  return in_world;
+}
+
 }  // namespace
 
-Communicator::Communicator(MPI_Comm comm) : comm_(comm) {
+Communicator::Communicator(MPI_Comm comm, const char* name) : comm_(comm) {
   check(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   check(MPI_Comm_rank(comm, &rank_), "MPI_Comm_rank");
   check(MPI_Comm_size(comm, &size_), "MPI_Comm_size");
+  group_ = base::flight_recorder().add_group(name, ranks_in_world(comm, size_));
 }
 
 void Communicator::barrier() const {
+  const Operation running(group(), {"barrier"});
   check(MPI_Barrier(get()), "MPI_Barrier");
 }
 
 std::int64_t Communicator::sum(std::int64_t value) const {
-  return reduce(get(), value, MPI_INT64_T, MPI_SUM);
+  return reduce(*this, value, MPI_INT64_T, MPI_SUM);
 }
 std::int64_t Communicator::min(std::int64_t value) const {
-  return reduce(get(), value, MPI_INT64_T, MPI_MIN);
+  return reduce(*this, value, MPI_INT64_T, MPI_MIN);
 }
 std::int64_t Communicator::max(std::int64_t value) const {
-  return reduce(get(), value, MPI_INT64_T, MPI_MAX);
+  return reduce(*this, value, MPI_INT64_T, MPI_MAX);
 }
 double Communicator::max(double value) const {
-  return reduce(get(), value, MPI_DOUBLE, MPI_MAX);
+  return reduce(*this, value, MPI_DOUBLE, MPI_MAX);
 }
 
 void Communicator::broadcast(std::span<std::byte> bytes, int root) const {
+  const Operation running(group(), {"broadcast", OperationKind::collective, bytes.size()});
   in_pieces(bytes.size(), [&](std::size_t begin, int count) {
     check(MPI_Bcast(bytes.data() + begin, count, MPI_BYTE, root, get()), "MPI_Bcast");
   });
@@ -74,7 +97,7 @@ void Communicator::broadcast(std::span<std::byte> bytes, int root) const {
 
 std::string Communicator::broadcast(const std::string& text, int root) const {
   auto size = static_cast<std::uint64_t>(text.size());
-  check(MPI_Bcast(&size, 1, MPI_UINT64_T, root, get()), "MPI_Bcast");
+  broadcast(std::as_writable_bytes(std::span(&size, 1)), root);
   std::string result = text;
   result.resize(size);
   broadcast(std::as_writable_bytes(std::span(result.data(), size)), root);
@@ -86,6 +109,7 @@ std::vector<std::string> Communicator::all_gather(const std::string& text) const
   const std::vector<std::int64_t> sizes = all_gather(std::span(&mine, 1));
   const Pieces pieces = pieces_of(sizes);
   std::string all(pieces.total, '\0');
+  const Operation running(group(), {"all_gather", OperationKind::collective, pieces.total});
   check(MPI_Allgatherv(text.data(), static_cast<int>(mine), MPI_CHAR, all.data(),
                        pieces.counts.data(), pieces.offsets.data(), MPI_CHAR, get()),
         "MPI_Allgatherv");
@@ -97,6 +121,8 @@ std::vector<std::string> Communicator::all_gather(const std::string& text) const
 
 std::vector<double> Communicator::all_gather(std::span<const double> values) const {
   std::vector<double> all(values.size() * size_);
+  const Operation running(group(),
+                          {"all_gather", OperationKind::collective, all.size() * sizeof(double)});
   const auto count = static_cast<int>(values.size());
   check(MPI_Allgather(values.data(), count, MPI_DOUBLE, all.data(), count, MPI_DOUBLE, get()),
         "MPI_Allgather");
@@ -105,6 +131,8 @@ std::vector<double> Communicator::all_gather(std::span<const double> values) con
 
 std::vector<std::int64_t> Communicator::all_gather(std::span<const std::int64_t> values) const {
   std::vector<std::int64_t> all(values.size() * size_);
+  const Operation running(
+      group(), {"all_gather", OperationKind::collective, all.size() * sizeof(std::int64_t)});
   const auto count = static_cast<int>(values.size());
   check(MPI_Allgather(values.data(), count, MPI_INT64_T, all.data(), count, MPI_INT64_T, get()),
         "MPI_Allgather");
@@ -116,6 +144,7 @@ std::vector<std::byte> Communicator::gather_v(std::span<const std::byte> bytes, 
   const std::vector<std::int64_t> sizes = all_gather(std::span(&mine, 1));
   const Pieces pieces = pieces_of(sizes);
   std::vector<std::byte> all(rank_ == root ? pieces.total : 0);
+  const Operation running(group(), {"gather_v", OperationKind::collective, pieces.total});
   check(MPI_Gatherv(bytes.data(), static_cast<int>(mine), MPI_BYTE, all.data(),
                     pieces.counts.data(), pieces.offsets.data(), MPI_BYTE, root, get()),
         "MPI_Gatherv");
@@ -123,12 +152,14 @@ std::vector<std::byte> Communicator::gather_v(std::span<const std::byte> bytes, 
 }
 
 void Communicator::send(std::span<const std::byte> bytes, int to, int tag) const {
+  const Operation running(group(), {"send", OperationKind::message, bytes.size(), to});
   in_pieces(bytes.size(), [&](std::size_t begin, int count) {
     check(MPI_Send(bytes.data() + begin, count, MPI_BYTE, to, tag, get()), "MPI_Send");
   });
 }
 
 void Communicator::receive(std::span<std::byte> bytes, int from, int tag) const {
+  const Operation running(group(), {"receive", OperationKind::message, bytes.size(), from});
   in_pieces(bytes.size(), [&](std::size_t begin, int count) {
     check(MPI_Recv(bytes.data() + begin, count, MPI_BYTE, from, tag, get(), MPI_STATUS_IGNORE),
           "MPI_Recv");
@@ -141,25 +172,28 @@ std::vector<Request> Communicator::start_send(std::span<const std::byte> bytes, 
   in_pieces(bytes.size(), [&](std::size_t begin, int count) {
     MPI_Request request = MPI_REQUEST_NULL;
     check(MPI_Isend(bytes.data() + begin, count, MPI_BYTE, to, tag, get(), &request), "MPI_Isend");
-    requests.emplace_back(request);
+    requests.emplace_back(request, group(), to);
   });
   return requests;
 }
 
-Communicator Communicator::split(int color, int key) const {
+Communicator Communicator::split(int color, int key, const char* name) const {
+  const Operation running(group(), {"split"});
   MPI_Comm comm = MPI_COMM_NULL;
   check(MPI_Comm_split(get(), color, key, &comm), "MPI_Comm_split");
-  return Communicator(comm);
+  return Communicator(comm, name);
 }
 
 Communicator Communicator::split_by_node() const {
+  const Operation running(group(), {"split_by_node"});
   MPI_Comm comm = MPI_COMM_NULL;
   check(MPI_Comm_split_type(get(), MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &comm),
         "MPI_Comm_split_type");
-  return Communicator(comm);
+  return Communicator(comm, "node");
 }
 
-Communicator Communicator::subset(std::span<const int> ranks) const {
+Communicator Communicator::subset(std::span<const int> ranks, const char* name) const {
+  const Operation running(group(), {"subset"});
   MPI_Group all = MPI_GROUP_NULL, some = MPI_GROUP_NULL;
   MPI_Comm comm = MPI_COMM_NULL;
   check(MPI_Comm_group(get(), &all), "MPI_Comm_group");
@@ -168,7 +202,7 @@ Communicator Communicator::subset(std::span<const int> ranks) const {
   MPI_Group_free(&some);
   MPI_Group_free(&all);
   check(status, "MPI_Comm_create_group");
-  return Communicator(comm);
+  return Communicator(comm, name);
 }
 
 }  // namespace tetrarch::mpi

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/flight_recorder.hpp"
 #include "base/handle.hpp"
 #include "mpi/check.hpp"
 #include "mpi/request.hpp"
@@ -21,12 +22,15 @@ struct CloseCommunicator {
 
 class Communicator {
  public:
-  /// Takes ownership of `comm`, and makes its errors return.
-  explicit Communicator(MPI_Comm comm);
+  /// Takes ownership of `comm`, and makes its errors return. `name`, a literal: in the records of
+  /// what ran.
+  explicit Communicator(MPI_Comm comm, const char* name = "unnamed");
 
   MPI_Comm get() const { return comm_.get(); }
   int rank() const { return rank_; }
   int size() const { return size_; }
+  /// Its name and its ranks in the world.
+  base::Group& group() const { return *group_.get(); }
 
   void barrier() const;
   std::int64_t sum(std::int64_t value) const;
@@ -49,16 +53,17 @@ class Communicator {
   /// Starts a send that receive() takes, in the same pieces; returns before anyone receives.
   std::vector<Request> start_send(std::span<const std::byte> bytes, int to, int tag) const;
 
-  Communicator split(int color, int key) const;
+  Communicator split(int color, int key, const char* name = "unnamed") const;
   /// The ranks of this communicator that share a node's memory.
   Communicator split_by_node() const;
   /// Collective over exactly these ranks of this communicator, in this order.
-  Communicator subset(std::span<const int> ranks) const;
+  Communicator subset(std::span<const int> ranks, const char* name = "unnamed") const;
 
  private:
   base::Handle<MPI_Comm, CloseCommunicator> comm_;
   int rank_ = 0;
   int size_ = 1;
+  base::GroupHandle group_;
 };
 
 }  // namespace tetrarch::mpi

@@ -27,8 +27,9 @@ struct Reply {
 
 Communicator duplicate(const Communicator& communicator) {
   MPI_Comm comm = MPI_COMM_NULL;
+  const base::Operation running(communicator.group(), {"duplicate"});
   check(MPI_Comm_dup(communicator.get(), &comm), "MPI_Comm_dup");
-  return Communicator(comm);
+  return Communicator(comm, "desk");
 }
 
 void check_threads(const Communicator& communicator) {
@@ -52,7 +53,10 @@ Desk::Desk(const Communicator& communicator, Answer answer)
 
 Desk::~Desk() {
   // An error here means that a rank is lost; the next call of MPI says so.
-  if (std::uncaught_exceptions() == exceptions_at_start_) MPI_Barrier(communicator_.get());
+  if (std::uncaught_exceptions() == exceptions_at_start_) {
+    const base::Operation running(communicator_.group(), {"barrier"});
+    MPI_Barrier(communicator_.get());
+  }
   is_closed_ = true;
   if (thread_.joinable()) thread_.join();
 }
@@ -61,7 +65,11 @@ std::int64_t Desk::ask() const {
   const std::lock_guard lock(mutex_);
   if (communicator_.rank() == 0) return answer_(0);
   Reply reply;
-  check(MPI_Send(nullptr, 0, MPI_BYTE, 0, question_tag, communicator_.get()), "MPI_Send");
+  {
+    const base::Operation running(communicator_.group(),
+                                  {"ask", base::OperationKind::message, 0, 0});
+    check(MPI_Send(nullptr, 0, MPI_BYTE, 0, question_tag, communicator_.get()), "MPI_Send");
+  }
   communicator_.receive(std::as_writable_bytes(std::span(&reply, 1)), 0, reply_tag);
   if (reply.failure[0] == 0) return reply.answer;
   throw base::SystemError(base::ExitCode::communication,
@@ -94,7 +102,10 @@ bool Desk::serve_one() {
   } catch (const std::exception& error) {
     fmt::format_to_n(reply.failure, std::size(reply.failure) - 1, "failed: {}", error.what());
   }
-  communicator_.send(std::as_bytes(std::span(&reply, 1)), status.MPI_SOURCE, reply_tag);
+  // not by communicator_.send(): records are the other thread's
+  check(
+      MPI_Send(&reply, sizeof(reply), MPI_BYTE, status.MPI_SOURCE, reply_tag, communicator_.get()),
+      "MPI_Send");
   return true;
 }
 

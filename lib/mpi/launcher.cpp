@@ -43,14 +43,20 @@ Launcher find_launcher() {
   if (const int ranks = number(variable("OMPI_COMM_WORLD_SIZE"), 0); ranks > 0) {
     launcher.name = "mpirun";
     launcher.expected_ranks = ranks;
+    launcher.rank = number(variable("OMPI_COMM_WORLD_RANK"), 0);
+    launcher.local_rank = number(variable("OMPI_COMM_WORLD_LOCAL_RANK"), 0);
   } else if (const int tasks = number(variable("SLURM_STEP_NUM_TASKS"), 0);
              tasks > 0 && !variable("SLURM_PROCID").empty()) {
     // SLURM_NTASKS alone also stands in the batch script, where one process is right
     launcher.name = "srun";
     launcher.expected_ranks = tasks;
+    launcher.rank = number(variable("SLURM_PROCID"), 0);
+    launcher.local_rank = number(variable("SLURM_LOCALID"), 0);
   } else if (const int size = number(variable("PMI_SIZE"), 0); size > 0) {
     launcher.name = "mpiexec";
     launcher.expected_ranks = size;
+    launcher.rank = number(variable("PMI_RANK"), 0);
+    launcher.local_rank = number(variable("MPI_LOCALRANKID"), 0);
   } else {
     launcher.name = "none";
   }

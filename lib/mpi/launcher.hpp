@@ -12,8 +12,10 @@ namespace tetrarch::mpi {
 struct Launcher {
   std::string name;        // "mpirun", "srun" or "none"
   int expected_ranks = 0;  // as the launcher says; 0: it does not say
+  int rank = 0;            // of this process, as the launcher says; known before MPI starts
   std::string job_id;      // SLURM_JOB_ID or ""
   int restart_count = 0;   // SLURM_RESTART_COUNT
+  int local_rank = 0;      // among the ranks of this node; 0 also where the launcher does not say
 };
 Launcher find_launcher();
 

@@ -14,6 +14,7 @@ bool Request::is_done() {
 
 void Request::wait() {
   if (!request_.has_value()) return;
+  const base::Operation running(*group_, {"wait_sent", base::OperationKind::message, 0, to_});
   MPI_Request request = request_.get();
   check(MPI_Wait(&request, MPI_STATUS_IGNORE), "MPI_Wait");
   request_.release();

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "base/flight_recorder.hpp"
 #include "base/handle.hpp"
 #include "mpi/check.hpp"
 
@@ -16,7 +17,9 @@ struct CloseRequest {
 /// before that lets its send go on: the bytes must then stay for ever.
 class Request {
  public:
-  explicit Request(MPI_Request request) : request_(request) {}
+  /// `to`: who receives, a rank of `group`.
+  Request(MPI_Request request, base::Group& group, int to)
+      : request_(request), group_(&group), to_(to) {}
 
   /// Does not wait. Throws SystemError(communication) when the send failed.
   bool is_done();
@@ -24,6 +27,8 @@ class Request {
 
  private:
   base::Handle<MPI_Request, CloseRequest> request_;
+  base::Group* group_;
+  int to_;
 };
 
 }  // namespace tetrarch::mpi

@@ -21,14 +21,16 @@ Session::Session(int* argc, char*** argv) {
         "(calls come from more than one thread in turn). Use an MPI library built with threads.");
   MPI_Comm comm = MPI_COMM_NULL;
   check(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "MPI_Comm_dup");
-  world_ = std::make_unique<Communicator>(comm);
+  world_ = std::make_unique<Communicator>(comm, "world");
   threads = provided == MPI_THREAD_MULTIPLE;
   active = true;
 }
 
 Session::~Session() {
   active = false;
+  const base::GroupHandle all = base::flight_recorder().add_group("world", world_->group().ranks);
   world_.reset();
+  const base::Operation running(*all.get(), {"finalize"});
   MPI_Finalize();
 }
 

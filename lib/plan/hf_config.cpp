@@ -2,8 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/hf_config.hpp"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 
 #include "base/json.hpp"
@@ -106,11 +104,12 @@ void read_dense_layers(JsonReader& root, ModelSpec& spec) {
     root.problems().add("decoder_sparse_step = {} is not a positive number.", step);
     return;
   }
-  std::vector<std::int64_t> listed;
-  if (root.has("mlp_only_layers")) listed = root.integers("mlp_only_layers");
   for (std::int64_t layer = 0; layer < spec.num_layers; ++layer)
-    spec.is_moe[static_cast<std::size_t>(layer)] =
-        (layer + 1) % step == 0 && std::find(listed.begin(), listed.end(), layer) == listed.end();
+    spec.is_moe[static_cast<std::size_t>(layer)] = (layer + 1) % step == 0;
+  if (root.has("mlp_only_layers"))
+    for (const std::int64_t layer : root.integers("mlp_only_layers"))
+      if (layer >= 0 && layer < spec.num_layers)
+        spec.is_moe[static_cast<std::size_t>(layer)] = false;
   if (spec.has_dense_layers()) spec.dense_ffn = root.integer_or("intermediate_size", 6144);
 }
 

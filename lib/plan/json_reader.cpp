@@ -161,13 +161,13 @@ void JsonReader::refuse_unread(std::span<const std::string_view> later) {
   if (!object_) return;
   for (const auto& [key, value] : object_->items()) {
     if (std::find(read_.begin(), read_.end(), key) != read_.end()) continue;
-    const std::string name = dotted(key.size() > 60 ? key.substr(0, 60) + "..." : key);
+    const std::string name = dotted(base::shown(key));
     if (std::find(later.begin(), later.end(), key) != later.end()) {
       problems_->add("{} = {} is a feature that is not computed by this version.", name,
                      shown(value));
       continue;
     }
-    const std::string near = key.size() > 60 ? "" : base::nearest(key, read_);
+    const std::string near = problems_->is_full() ? "" : base::nearest(key, read_);
     if (near.empty()) {
       problems_->add("{} is an unknown key. Remove it.", name);
     } else {

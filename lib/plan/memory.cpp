@@ -174,11 +174,48 @@ std::vector<BufferPlan> workspace_of(const ModelSpec& spec, std::int64_t reducti
   return table;
 }
 
+/// One weight of a product, or as many alike.
+std::int64_t packed_bytes(const ModelSpec& spec, const MemoryRequest& request, std::int64_t outputs,
+                          std::int64_t inputs) {
+  return request.packed_bytes ? request.packed_bytes(outputs, inputs)
+                              : times(outputs, inputs, base::size_of(spec.dtype));
+}
+
+/// The products' weights that a shard becomes: one for each expert, and of row-parallel ones for
+/// each reduction shard.
+std::int64_t matrix_bytes(const TensorSpec& tensor, const Shard& shard, const ModelSpec& spec,
+                          const MemoryRequest& request) {
+  const std::int64_t rows =
+      tensor.slice_rows(shard.slices.end - 1).end - tensor.slice_rows(shard.slices.begin).begin;
+  if (tensor.role != Role::o && tensor.role != Role::down)
+    return times(shard.experts.size(), packed_bytes(spec, request, rows, tensor.columns()));
+  const std::int64_t slices = shard.slices.size();
+  return times(shard.experts.size(), slices,
+               packed_bytes(spec, request, tensor.columns(), rows / slices));
+}
+
+bool is_vector(const TensorSpec& tensor) {
+  return tensor.shape.size() == 1;
+}
+
 /// Tied embeddings are held twice where both are needed: as rows to look up, and packed for the
 /// head's product.
-int times_held(const TensorSpec& tensor, const ModelSpec& spec, const Held& held) {
-  const bool is_tied = tensor.role == Role::embed && spec.tied_embeddings;
-  return is_tied && held.embed && held.head ? 2 : is_held(tensor, spec, held) ? 1 : 0;
+std::int64_t held_bytes(const TensorSpec& tensor, const Shard& shard, const ModelSpec& spec,
+                        const Held& held, const MemoryRequest& request) {
+  if (!is_held(tensor, spec, held)) return 0;
+  if (is_vector(tensor)) return shard_bytes(tensor, shard);
+  if (tensor.role != Role::embed) return matrix_bytes(tensor, shard, spec, request);
+  const bool is_packed = spec.tied_embeddings && held.head;
+  return (held.embed ? shard_bytes(tensor, shard) : 0) +
+         (is_packed ? matrix_bytes(tensor, shard, spec, request) : 0);
+}
+
+/// Layers of the stage whose keys are looked at: of the deepest one nobody may ask.
+std::int64_t num_cached_layers(const ModelSpec& spec, const Held& held, const Depth& depth) {
+  const std::int64_t deepest = depth.num_layers - 1;
+  const bool is_asked =
+      depth.rows != RowsWanted::none || (depth.has_routing && deepest >= 0 && spec.is_moe[deepest]);
+  return held.layers.size() - (held.layers.contains(deepest) && !is_asked ? 1 : 0);
 }
 
 }  // namespace
@@ -195,6 +232,17 @@ std::int64_t MemoryPlan::workspace_bytes() const {
   return sum;
 }
 
+std::string to_string(const MemoryPlan& memory) {
+  std::string text = fmt::format("weights {}", base::bytes_text(memory.weight_bytes));
+  const auto add = [&](const char* name, std::int64_t bytes) {
+    if (bytes > 0) text += fmt::format(", {} {}", name, base::bytes_text(bytes));
+  };
+  add("workspace", memory.workspace_bytes());
+  add("tables", memory.table_bytes);
+  add("rows to send", memory.outbox_bytes);
+  return text;
+}
+
 MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, const Grid& grid,
                        const Place& place, const MemoryRequest& request) {
   const Extents& extents = request.extents;
@@ -202,8 +250,11 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
   MemoryPlan memory;
   const Held held = held_by(request.depth, grid.pp, place.pp);
   for (const TensorSpec& tensor : tensors_of(spec, reduction_shards))
-    memory.weight_bytes +=
-        shard_bytes(tensor, shard_of(tensor, grid, place)) * times_held(tensor, spec, held);
+    memory.weight_bytes += held_bytes(tensor, shard_of(tensor, grid, place), spec, held, request);
+  const std::int64_t positions = std::max<std::int64_t>(1, extents.max_sequence_length);
+  memory.table_bytes = times(2, positions, spec.rope_dim / 2, 4);
+  const bool is_writer = place.tp == 0 && place.pp == grid.pp - 1;
+  if (request.sends_rows && !is_writer) memory.outbox_bytes = most_outbox_bytes;
 
   const LocalSizes local = local_sizes(spec, reduction_shards, grid, place);
   // the most vocabulary rows of a tp rank: so that all of them take the same head_chunk
@@ -219,10 +270,11 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
                     memory.round_rows,
                     held.head ? memory.head_chunk : 0,
                     vocabulary,
-                    times(held.layers.size(), extents.max_cache_tokens)};
+                    times(num_cached_layers(spec, held, request.depth), extents.max_cache_tokens)};
   try {
     memory.workspace = workspace_of(spec, reduction_shards, grid, local, sizes, request);
-    base::checked_add(memory.workspace_bytes(), memory.weight_bytes);
+    base::checked_add(memory.workspace_bytes(),
+                      memory.weight_bytes + memory.table_bytes + memory.outbox_bytes);
   } catch (const base::UsageError&) {
     throw base::UsageError(
         ExitCode::resources,

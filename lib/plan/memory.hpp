@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -62,14 +64,27 @@ struct BufferPlan {
   std::int64_t bytes = 0;
 };
 
+/// Host bytes that a rank may have on their way to the one that writes.
+inline constexpr std::int64_t most_outbox_bytes = 64 << 20;
+
 struct MemoryPlan {
-  std::int64_t weight_bytes = 0;
-  std::int64_t round_rows = 0;  // R: received rows of an EP rank's experts in one round
-  std::int64_t head_chunk = 0;  // rows of logits at once: at most 256 MiB with its companions
+  std::int64_t weight_bytes = 0;  // as the backend holds them
+  std::int64_t table_bytes = 0;   // cosines and sines of positions
+  std::int64_t round_rows = 0;    // R: received rows of an EP rank's experts in one round
+  std::int64_t head_chunk = 0;    // rows of logits at once: at most 256 MiB with its companions
   std::vector<BufferPlan> workspace;
+  std::int64_t outbox_bytes = 0;
   std::int64_t workspace_bytes() const;
-  std::int64_t total_bytes() const { return weight_bytes + workspace_bytes(); }
+  /// All that the backend allocates.
+  std::int64_t tensor_bytes() const { return weight_bytes + table_bytes + workspace_bytes(); }
+  std::int64_t total_bytes() const { return tensor_bytes() + outbox_bytes; }
 };
+
+/// "weights 1.2 GiB, workspace 300 MiB": what has bytes.
+std::string to_string(const MemoryPlan& memory);
+
+/// Bytes of a weight [outputs, inputs] of the model's dtype as a backend packs it.
+using PackedBytes = std::function<std::int64_t(std::int64_t outputs, std::int64_t inputs)>;
 
 /// What the memory of a rank depends on beside model and grid.
 struct MemoryRequest {
@@ -78,6 +93,8 @@ struct MemoryRequest {
   std::int64_t top_k_logprobs = 0;  // 0: not wanted
   bool has_capacity = false;        // a capacity factor is at work
   double round_factor = 2.0;        // times the mean rows of an EP rank are held in one round
+  bool sends_rows = false;          // outputs have rows of other ranks than the one that writes
+  PackedBytes packed_bytes = {};    // absent: dense
 };
 
 MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, const Grid& grid,

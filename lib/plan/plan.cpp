@@ -3,6 +3,7 @@
 #include "plan/plan.hpp"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include <fmt/format.h>
@@ -32,27 +33,43 @@ MemoryPlan largest_memory(const RunConfig& config, const Plan& plan, const Grid&
   return largest;
 }
 
-/// What would make the plan fit, in words.
-std::string remedy(const Plan& plan, RunConfig config, std::span<const SequenceLength> lengths,
-                   std::int64_t limit_bytes) {
+/// The first candidate for --tokens-per-microbatch that fits, where they need ever less; 0: none
+/// does.
+std::int64_t first_that_fits(const Plan& plan, const RunConfig& config,
+                             std::span<const SequenceLength> lengths,
+                             std::span<const std::int64_t> candidates, std::int64_t limit_bytes) {
+  const auto found = std::ranges::partition_point(candidates, [&](std::int64_t tokens) {
+    const std::int64_t chunk_tokens =
+        config.capacity_factor > 0 ? never : std::min(tokens, plan.chunk_tokens);
+    const Extents extents =
+        extents_of(make_microbatches(lengths, tokens), plan.model, plan.grid, chunk_tokens);
+    return largest_memory(config, plan, plan.grid, extents).total_bytes() > limit_bytes;
+  });
+  return found == candidates.end() ? 0 : *found;
+}
+
+/// What would make the plan fit, in words. Halves of the tokens a microbatch need ever less, but
+/// for one step: below the longest sequence a cache is needed.
+std::string remedy(const Plan& plan, const RunConfig& config,
+                   std::span<const SequenceLength> lengths, std::int64_t limit_bytes) {
   if (plan.memory.weight_bytes >= limit_bytes)
     return "The weights alone do not fit: start more ranks";
   const bool has_capacity = config.capacity_factor > 0;
-  Plan smaller = plan;
-  for (std::int64_t tokens = config.tokens_per_microbatch / 2; tokens >= 1; tokens /= 2) {
-    smaller.microbatches = make_microbatches(lengths, tokens);
-    smaller.chunk_tokens = has_capacity ? never : std::min(tokens, plan.chunk_tokens);
-    const Extents extents =
-        extents_of(smaller.microbatches, plan.model, plan.grid, smaller.chunk_tokens);
-    if (largest_memory(config, smaller, plan.grid, extents).total_bytes() > limit_bytes) continue;
-    const bool has_longer = !has_capacity && plan.extents.max_sequence_length > tokens;
+  const std::int64_t longest = plan.extents.max_sequence_length;
+  std::vector<std::int64_t> whole, chunked;
+  for (std::int64_t tokens = config.tokens_per_microbatch / 2; tokens >= 1; tokens /= 2)
+    (tokens >= longest ? whole : chunked).push_back(tokens);
+  std::int64_t tokens = first_that_fits(plan, config, lengths, whole, limit_bytes);
+  if (tokens == 0) tokens = first_that_fits(plan, config, lengths, chunked, limit_bytes);
+  if (tokens > 0)
     return fmt::format("Use --tokens-per-microbatch {}{}, or start more ranks", tokens,
-                       has_longer ? " (longer sequences then pass in chunks of as many)" : "");
-  }
+                       !has_capacity && longest > tokens
+                           ? " (longer sequences then pass in chunks of as many)"
+                           : "");
   return fmt::format(
       "The longest sequence ({} tokens) does not fit at any "
       "--tokens-per-microbatch: start more ranks, with a larger --tp",
-      plan.extents.max_sequence_length);
+      longest);
 }
 
 void check_fit(const Plan& plan, const RunConfig& config, std::span<const SequenceLength> lengths,
@@ -61,12 +78,10 @@ void check_fit(const Plan& plan, const RunConfig& config, std::span<const Sequen
   if (limit_bytes == 0 || needed <= limit_bytes) return;
   throw base::UsageError(
       ExitCode::resources,
-      fmt::format("{} needs {} per rank (weights {}, workspace {}), {} bytes more than the {} that "
-                  "a rank may use. {}.",
-                  to_string(plan.grid), base::bytes_text(needed),
-                  base::bytes_text(plan.memory.weight_bytes),
-                  base::bytes_text(plan.memory.workspace_bytes()), needed - limit_bytes,
-                  base::bytes_text(limit_bytes), remedy(plan, config, lengths, limit_bytes)));
+      fmt::format("{} needs {} per rank ({}), {} bytes more than the {} that a rank may use. {}.",
+                  to_string(plan.grid), base::bytes_text(needed), to_string(plan.memory),
+                  needed - limit_bytes, base::bytes_text(limit_bytes),
+                  remedy(plan, config, lengths, limit_bytes)));
 }
 
 /// Pairs of a query and a key that it sees, in one layer; window 0: all up to itself.
@@ -121,12 +136,15 @@ MemoryRequest memory_request(const RunConfig& config, const Plan& plan, const Ex
   request.depth = plan.depth;
   request.top_k_logprobs = plan.outputs.topk ? plan.outputs.top_k_logprobs : 0;
   request.has_capacity = config.capacity_factor > 0;
+  const Outputs& outputs = plan.outputs;
+  request.sends_rows = outputs.hidden || outputs.kv || outputs.experts || outputs.last_logits;
+  request.packed_bytes = plan.packed_bytes;
   return request;
 }
 
 Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t reduction_shards,
-               std::span<const SequenceLength> lengths, int num_ranks,
-               std::int64_t memory_limit_bytes, std::span<const SequenceLength> all) {
+               std::span<const SequenceLength> lengths, const Ranks& ranks,
+               std::span<const SequenceLength> all) {
   if (config.tokens_per_microbatch < 1)
     throw base::UsageError(ExitCode::usage,
                            fmt::format("--tokens-per-microbatch {} is not a positive number. Use 1 "
@@ -137,6 +155,7 @@ Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t redu
   Plan plan;
   plan.model = spec;
   plan.reduction_shards = reduction_shards;
+  plan.packed_bytes = ranks.packed_bytes;
   plan.outputs = resolve_outputs(config, spec);
   plan.depth = depth_of(plan.outputs, spec.num_layers, config.capacity_factor);
   if (config.capacity_factor > 0) {
@@ -148,17 +167,24 @@ Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t redu
         config.chunk_tokens > 0 ? config.chunk_tokens : config.tokens_per_microbatch;
     plan.microbatches = make_microbatches(lengths, config.tokens_per_microbatch);
   }
-  const auto rank_bytes = [&](const Grid& grid) {
-    const Extents extents = extents_of(plan.microbatches, spec, grid, plan.chunk_tokens);
-    return largest_memory(config, plan, grid, extents).total_bytes();
+  std::map<int, Extents> by_ep;  // they differ in nothing else
+  const auto extents_on = [&](const Grid& grid) {
+    if (!by_ep.contains(grid.ep))
+      by_ep[grid.ep] = extents_of(plan.microbatches, spec, grid, plan.chunk_tokens);
+    Extents extents = by_ep[grid.ep];
+    extents.max_home_tokens = home_tokens(extents.max_part_tokens, grid);
+    return extents;
   };
-  ChosenGrid chosen =
-      choose_grid(spec, reduction_shards, num_ranks, config.grid, memory_limit_bytes, rank_bytes);
+  const auto rank_bytes = [&](const Grid& grid) {
+    return largest_memory(config, plan, grid, extents_on(grid)).total_bytes();
+  };
+  ChosenGrid chosen = choose_grid(spec, reduction_shards, ranks.number, config.grid,
+                                  ranks.memory_limit_bytes, rank_bytes);
   plan.grid = chosen.grid;
   plan.grid_reason = std::move(chosen.reason);
-  plan.extents = extents_of(plan.microbatches, spec, plan.grid, plan.chunk_tokens);
+  plan.extents = extents_on(plan.grid);
   plan.memory = largest_memory(config, plan, plan.grid, plan.extents);
-  check_fit(plan, config, lengths, memory_limit_bytes);
+  check_fit(plan, config, lengths, ranks.memory_limit_bytes);
   return plan;
 }
 

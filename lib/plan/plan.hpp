@@ -7,6 +7,13 @@
 
 namespace tetrarch::plan {
 
+/// The machine that the plan is for.
+struct Ranks {
+  int number = 1;
+  std::int64_t memory_limit_bytes = 0;  // what one rank may use; 0: no limit
+  PackedBytes packed_bytes = {};        // of the backend; absent: dense
+};
+
 struct Plan {
   ModelSpec model;
   std::int64_t reduction_shards = 1;  // V
@@ -17,6 +24,7 @@ struct Plan {
   std::int64_t chunk_tokens = 0;  // longer sequences pass in chunks of so many tokens
   std::vector<Microbatch> microbatches;
   Extents extents;
+  PackedBytes packed_bytes;
   MemoryPlan memory;  // of the rank that needs most
 };
 
@@ -24,11 +32,11 @@ struct Plan {
 /// out of all good ones in `all` (empty: they are the same). Microbatches are a pure function of
 /// `lengths`; with a capacity factor of `all`, so that a resumed run forms those that are left as
 /// they were.
-/// `memory_limit_bytes` (0: none) is what one rank may use: a plan that needs more is refused with
-/// UsageError(resources), by how many bytes, and what would make it fit. Throws as the parts do.
+/// A plan that needs more than the memory limit is refused with UsageError(resources), by how many
+/// bytes, and what would make it fit. Throws as the parts do.
 Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t reduction_shards,
-               std::span<const SequenceLength> lengths, int num_ranks,
-               std::int64_t memory_limit_bytes, std::span<const SequenceLength> all = {});
+               std::span<const SequenceLength> lengths, const Ranks& ranks,
+               std::span<const SequenceLength> all = {});
 
 /// What plan_memory needs to know of the run. `extents`: of the plan's microbatches, on some grid.
 MemoryRequest memory_request(const RunConfig& config, const Plan& plan, const Extents& extents);

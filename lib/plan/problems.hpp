@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,9 +17,11 @@ class Problems {
  public:
   template <class... Args>
   void add(fmt::format_string<Args...> format, Args&&... args) {
-    lines_.push_back(fmt::format(format, std::forward<Args>(args)...));
+    if (++count_ <= most_shown) lines_.push_back(fmt::format(format, std::forward<Args>(args)...));
   }
   bool empty() const { return lines_.empty(); }
+  /// Further ones are only counted.
+  bool is_full() const { return count_ >= most_shown; }
 
   /// Throws UsageError(code) when there is any: "where: problem", or one line for each below it.
   void refuse(base::ExitCode code, const std::string& where) const {
@@ -27,15 +30,18 @@ class Problems {
     if (lines_.size() == 1) {
       message += ": " + lines_.front();
     } else {
-      message += fmt::format(": {} problems", lines_.size());
+      message += fmt::format(": {} problems", count_);
       for (const std::string& line : lines_)
         message += "\n  " + line;
+      if (count_ > most_shown) message += fmt::format("\n  and {} more", count_ - most_shown);
     }
     throw base::UsageError(code, message);
   }
 
  private:
-  std::vector<std::string> lines_;
+  static constexpr std::int64_t most_shown = 30;
+  std::int64_t count_ = 0;
+  std::vector<std::string> lines_;  // the first of them
 };
 
 }  // namespace tetrarch::plan

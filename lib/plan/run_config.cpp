@@ -28,7 +28,7 @@ void unknown(Problems& problems, const char* option, const std::string& word,
              const std::vector<std::string>& valid) {
   const std::string near = word.empty() ? "" : base::nearest(word, valid);
   const std::string hint = near.empty() ? "" : fmt::format("Did you mean {}? ", near);
-  problems.add("--{}: \"{}\" is no valid value. {}Use {}.", option, word.substr(0, 60), hint,
+  problems.add("--{}: \"{}\" is no valid value. {}Use {}.", option, base::shown(word), hint,
                fmt::join(valid, ", "));
 }
 
@@ -68,7 +68,7 @@ std::vector<std::int64_t> read_hidden_layers(const std::string& list, std::int64
     } else if (error == std::errc::invalid_argument || stop != end || item.front() == '-') {
       unknown(problems, "hidden-layers", item, {"final", "embed", "all", "layer numbers as 0,7"});
     } else if (error != std::errc() || layer >= num_layers) {
-      problems.add("--hidden-layers: {} is no layer of this model. Use 0 to {}.", item,
+      problems.add("--hidden-layers: {} is no layer of this model. Use 0 to {}.", base::shown(item),
                    num_layers - 1);
     } else {
       layers.push_back(layer);

@@ -54,6 +54,7 @@ struct RunConfig {
   bool keep_parts = false;
   double commit_interval_s = 30;
   double progress_interval_s = 30;
+  double watchdog_s = 300;  // 0: off
   bool allow_mixed = false;
   double peak_tflops = 0;  // 0: unknown, mfu is NaN
 };

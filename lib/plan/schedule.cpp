@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
-#include <queue>
+#include <utility>
 
 #include "base/error.hpp"
 #include "base/shape.hpp"
@@ -26,33 +26,56 @@ std::vector<Microbatch> make_microbatches(std::span<const SequenceLength> sequen
   return microbatches;
 }
 
-std::vector<std::vector<SequenceLength>> assign_to_ep(const Microbatch& microbatch, int ep,
-                                                      double linear_cost, double quadratic_cost) {
-  base::expects(ep > 0, "at least one EP rank");
-  const std::vector<SequenceLength>& sequences = microbatch.sequences;
-  std::vector<std::size_t> longest_first(sequences.size());
-  std::iota(longest_first.begin(), longest_first.end(), std::size_t{0});
-  std::stable_sort(longest_first.begin(), longest_first.end(), [&](std::size_t a, std::size_t b) {
-    return sequences[a].length > sequences[b].length;
-  });
+namespace {
 
-  using Load = std::pair<double, int>;  // cost so far, rank: the least cost, then the lowest rank
-  std::priority_queue<Load, std::vector<Load>, std::greater<>> loads;
-  for (int rank = 0; rank < ep; ++rank)
-    loads.emplace(0.0, rank);
-  std::vector<int> rank_of_sequence(sequences.size());
-  for (const std::size_t index : longest_first) {
-    const auto length = static_cast<double>(sequences[index].length);
-    auto [cost, rank] = loads.top();
-    loads.pop();
-    rank_of_sequence[index] = rank;
-    cost += length * linear_cost + length * (length + 1) / 2 * quadratic_cost;
-    loads.emplace(cost, rank);
+/// For each sequence its EP rank. Keeps its memory from call to call.
+class Assignment {
+ public:
+  Assignment(int ep, double linear_cost, double quadratic_cost)
+      : ep_(ep), linear_(linear_cost), quadratic_(quadratic_cost) {
+    base::expects(ep > 0, "at least one EP rank");
   }
 
+  const std::vector<int>& ranks_of(std::span<const SequenceLength> sequences) {
+    rank_.assign(sequences.size(), 0);
+    if (ep_ == 1 || sequences.size() == 1) return rank_;
+    longest_first_.resize(sequences.size());
+    std::iota(longest_first_.begin(), longest_first_.end(), std::size_t{0});
+    std::ranges::sort(longest_first_, [&](std::size_t a, std::size_t b) {
+      return std::pair(sequences[b].length, a) < std::pair(sequences[a].length, b);
+    });
+    loads_.clear();
+    for (int rank = 0; rank < ep_; ++rank)
+      loads_.emplace_back(0.0, rank);  // a heap as it is
+    for (const std::size_t index : longest_first_) {
+      std::ranges::pop_heap(loads_, std::greater<>());
+      auto& [cost, rank] = loads_.back();
+      rank_[index] = rank;
+      const auto length = static_cast<double>(sequences[index].length);
+      cost += length * linear_ + length * (length + 1) / 2 * quadratic_;
+      std::ranges::push_heap(loads_, std::greater<>());
+    }
+    return rank_;
+  }
+
+ private:
+  using Load = std::pair<double, int>;  // cost so far, rank: the least cost, then the lowest rank
+  int ep_;
+  double linear_, quadratic_;
+  std::vector<int> rank_;
+  std::vector<std::size_t> longest_first_;
+  std::vector<Load> loads_;
+};
+
+}  // namespace
+
+std::vector<std::vector<SequenceLength>> assign_to_ep(const Microbatch& microbatch, int ep,
+                                                      double linear_cost, double quadratic_cost) {
+  Assignment assignment(ep, linear_cost, quadratic_cost);
+  const std::vector<int>& ranks = assignment.ranks_of(microbatch.sequences);
   std::vector<std::vector<SequenceLength>> parts(static_cast<std::size_t>(ep));
-  for (std::size_t index = 0; index < sequences.size(); ++index)
-    parts[static_cast<std::size_t>(rank_of_sequence[index])].push_back(sequences[index]);
+  for (std::size_t index = 0; index < ranks.size(); ++index)
+    parts[static_cast<std::size_t>(ranks[index])].push_back(microbatch.sequences[index]);
   return parts;
 }
 
@@ -81,48 +104,45 @@ void grow(std::int64_t& largest, std::int64_t value) {
   largest = std::max(largest, value);
 }
 
-/// What one EP rank has of a microbatch; adds its tokens of each pass.
-void extend(Extents& extents, std::span<const SequenceLength> part, std::int64_t chunk_tokens,
-            std::vector<std::int64_t>& pass_tokens) {
-  std::int64_t cached = 0;
-  // by how much the tokens of a pass differ from those of the pass before
-  std::vector<std::int64_t> change(pass_tokens.size() + 1, 0);
-  for (const SequenceLength& sequence : part) {
-    grow(extents.max_sequence_length, sequence.length);
-    const auto full = static_cast<std::size_t>(sequence.length / chunk_tokens);
-    const std::int64_t rest = sequence.length % chunk_tokens;
-    change[0] += full > 0 ? chunk_tokens : 0;
-    change[full] += rest - (full > 0 ? chunk_tokens : 0);
-    if (rest > 0) change[full + 1] -= rest;
-    if (sequence.length <= chunk_tokens) continue;
-    cached += sequence.length;
-    ++extents.num_chunked;
-  }
-  grow(extents.max_cache_tokens, cached);
-  std::int64_t tokens = 0;
-  for (std::size_t pass = 0; pass < pass_tokens.size(); ++pass) {
-    tokens += change[pass];
-    grow(extents.max_part_tokens, tokens);
-    pass_tokens[pass] += tokens;
-  }
-}
+/// Tokens of one EP rank.
+struct Load {
+  std::int64_t part = 0;   // of the first pass
+  std::int64_t cache = 0;  // of sequences in chunks
+};
 
 }  // namespace
 
+std::int64_t home_tokens(std::int64_t part_tokens, const Grid& grid) {
+  return base::ceil_div(part_tokens, grid.tp);
+}
+
+// A sequence has no fewer tokens in a pass than in the next one: so the first pass is the largest.
 Extents extents_of(std::span<const Microbatch> microbatches, const ModelSpec& spec,
                    const Grid& grid, std::int64_t chunk_tokens) {
   Extents extents;
+  Assignment assignment(grid.ep, linear_cost(spec), quadratic_cost(spec));
+  std::vector<Load> loads;
   for (const Microbatch& microbatch : microbatches) {
-    const auto parts = assign_to_ep(microbatch, grid.ep, linear_cost(spec), quadratic_cost(spec));
-    std::vector<std::int64_t> pass_tokens(
-        static_cast<std::size_t>(num_passes(microbatch.sequences, chunk_tokens)), 0);
-    for (const std::vector<SequenceLength>& part : parts)
-      extend(extents, part, chunk_tokens, pass_tokens);
-    for (const std::int64_t tokens : pass_tokens)
-      grow(extents.max_microbatch_tokens, tokens);
+    const std::vector<int>& ranks = assignment.ranks_of(microbatch.sequences);
+    loads.assign(static_cast<std::size_t>(grid.ep), {});
+    std::int64_t tokens = 0;
+    for (std::size_t index = 0; index < ranks.size(); ++index) {
+      const std::int64_t length = microbatch.sequences[index].length;
+      Load& load = loads[static_cast<std::size_t>(ranks[index])];
+      load.part += std::min(length, chunk_tokens);
+      tokens += std::min(length, chunk_tokens);
+      grow(extents.max_sequence_length, length);
+      if (length <= chunk_tokens) continue;
+      load.cache += length;
+      ++extents.num_chunked;
+    }
+    grow(extents.max_microbatch_tokens, tokens);
+    for (const Load& load : loads) {
+      grow(extents.max_part_tokens, load.part);
+      grow(extents.max_cache_tokens, load.cache);
+    }
   }
-  // the largest of the tp homes [floor(r*T/tp), floor((r+1)*T/tp)) of T tokens
-  extents.max_home_tokens = base::ceil_div(extents.max_part_tokens, grid.tp);
+  extents.max_home_tokens = home_tokens(extents.max_part_tokens, grid);
   return extents;
 }
 

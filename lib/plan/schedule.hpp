@@ -61,6 +61,8 @@ struct Extents {
 };
 Extents extents_of(std::span<const Microbatch> microbatches, const ModelSpec& spec,
                    const Grid& grid, std::int64_t chunk_tokens);
+/// The largest of the tp homes [floor(r*T/tp), floor((r+1)*T/tp)) of T tokens of a part.
+std::int64_t home_tokens(std::int64_t part_tokens, const Grid& grid);
 /// The costs that assign_to_ep takes, for this model.
 double linear_cost(const ModelSpec& spec);
 double quadratic_cost(const ModelSpec& spec);

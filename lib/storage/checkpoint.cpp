@@ -18,6 +18,7 @@ using base::Json;
 using base::UsageError;
 
 constexpr std::uintmax_t largest_json = 100'000'000;  // bytes
+constexpr std::size_t longest_shown = 200;            // bytes of a name in messages
 
 Json read_json(const std::string& path) {
   std::error_code error;
@@ -52,9 +53,10 @@ Checkpoint::Checkpoint(const std::string& folder) : folder_(folder) {
   config_ = read_json(config_path());
   const std::string single = (fs::path(folder) / "model.safetensors").string();
   const std::string index = single + ".index.json";
-  if (fs::exists(single))
+  std::error_code error;
+  if (fs::exists(single, error))
     open_single(single);
-  else if (fs::exists(index))
+  else if (fs::exists(index, error))
     open_shards(index);
   else
     throw UsageError(ExitCode::weights,
@@ -90,7 +92,7 @@ void Checkpoint::open_shards(const std::string& index_path) {
       problems.add(
           "tensor \"{}\" is said to be in {} (expected the name of a .safetensors file in "
           "the same folder). Download or copy the file again.",
-          name, shard.dump());
+          base::shown(name, longest_shown), base::shown(shard.dump(), longest_shown));
   }
   problems.refuse(ExitCode::weights, index_path);
   for (const auto& [shard, names] : names_of_shard) {
@@ -105,7 +107,7 @@ void Checkpoint::open_shards(const std::string& index_path) {
         problems.add(
             "tensor \"{}\" is said to be in {}, which has none of that name. Download the "
             "checkpoint again, all files of one version.",
-            name, shard);
+            base::shown(name, longest_shown), base::shown(shard, longest_shown));
       else
         places_[name] = {files_.size() - 1, found->second};
     }

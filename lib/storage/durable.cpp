@@ -2,23 +2,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/durable.hpp"
 
+#include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <filesystem>
-#include <thread>
-#include <vector>
 
 #include <fcntl.h>
-#include <signal.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.hpp"
-#include "base/json.hpp"
 #include "base/text.hpp"
 #include "storage/checksum.hpp"
+#include "storage/disk_space.hpp"
 
 namespace tetrarch::storage {
 namespace {
@@ -27,17 +23,9 @@ using base::ExitCode;
 
 constexpr std::size_t piece_bytes = 4 << 20;
 
-[[noreturn]] void fail(const std::string& path, const char* what, int error) {
-  const bool is_full = error == ENOSPC || error == EDQUOT;
-  throw base::SystemError(ExitCode::resources,
-                          fmt::format("{}: cannot be {} ({}). {}", path, what, std::strerror(error),
-                                      is_full ? "Free some space and run the same command again."
-                                              : "Check the folder's permissions and the disk."));
-}
-
 Descriptor open_descriptor(const std::string& path, int flags, const char* what) {
   Descriptor file(::open(path.c_str(), flags | O_CLOEXEC, 0666));
-  if (!file.has_value()) fail(path, what, errno);
+  if (!file.has_value()) fail_file(path, what, errno);
   return file;
 }
 
@@ -46,7 +34,7 @@ void write_all(const Descriptor& file, const std::string& text, const std::strin
   while (done < text.size()) {
     const ssize_t count = ::write(file.get(), text.data() + done, text.size() - done);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail(path, "written", errno);
+    if (count < 0) fail_file(path, "written", errno);
     done += static_cast<std::size_t>(count);
   }
 }
@@ -58,7 +46,7 @@ std::size_t read_some(const Descriptor& file, std::byte* to, std::size_t bytes,
   while (done < bytes) {
     const ssize_t count = ::read(file.get(), to + done, bytes - done);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail(path, "read", errno);
+    if (count < 0) fail_file(path, "read", errno);
     if (count == 0) break;
     done += static_cast<std::size_t>(count);
   }
@@ -70,37 +58,30 @@ std::string folder_of(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
-std::string host_name() {
-  char name[256] = {};
-  return ::gethostname(name, sizeof name - 1) == 0 ? name : "unknown";
-}
-
-/// "process 123 on host n001 since 2026-01-31T12:00:00Z", from what the holder wrote.
-std::string holder_of(const Descriptor& file) {
-  char text[512] = {};
-  if (::pread(file.get(), text, sizeof text - 1, 0) <= 0) return "another process";
-  const base::Json json = base::Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return "another process";
-  return fmt::format("process {} on host {} since {}", json.value("pid", std::int64_t{0}),
-                     json.value("host", std::string("unknown")),
-                     json.value("started_utc", std::string("unknown")));
-}
-
 }  // namespace
 
 void CloseDescriptor::operator()(int descriptor) const noexcept {
   ::close(descriptor);
 }
 
+void fail_file(const std::string& path, const char* what, int error) {
+  const bool is_full = error == ENOSPC || error == EDQUOT;
+  throw base::SystemError(
+      ExitCode::resources,
+      fmt::format("{}: cannot be {} ({}). {}", path, what, std::strerror(error),
+                  is_full ? "Free some space and run the same command again."
+                          : "Check its permissions and the disk, and run the same command again."));
+}
+
 void sync_path(const std::string& path) {
   const Descriptor file = open_descriptor(path, O_RDONLY, "opened to force it to the disk");
   // some network file systems know no fsync of a folder
-  if (::fsync(file.get()) != 0 && errno != EINVAL) fail(path, "forced to the disk", errno);
+  if (::fsync(file.get()) != 0 && errno != EINVAL) fail_file(path, "forced to the disk", errno);
 }
 
 void publish(const std::string& temporary, const std::string& final_path) {
   sync_path(temporary);
-  if (::rename(temporary.c_str(), final_path.c_str()) != 0) fail(final_path, "renamed", errno);
+  if (::rename(temporary.c_str(), final_path.c_str()) != 0) fail_file(final_path, "renamed", errno);
   sync_path(folder_of(final_path));
 }
 
@@ -109,12 +90,26 @@ void write_atomically(const std::string& path, const std::string& text) {
   const std::string temporary =
       folder_of(path) + fmt::format("/.tmp-{}-{}", ::getpid(), target.filename().string());
   ::unlink(temporary.c_str());
-  {
-    const Descriptor file =
-        open_descriptor(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, "created");
-    write_all(file, text, temporary);
-  }
-  publish(temporary, path);
+  with_space(temporary, std::ssize(text), [&] {
+    {
+      const Descriptor file =
+          open_descriptor(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, "created");
+      write_all(file, text, temporary);
+    }
+    publish(temporary, path);
+  });
+}
+
+std::vector<std::string> names_in(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error))
+    names.push_back(at->path().filename().string());
+  if (error && error != std::errc::no_such_file_or_directory)
+    fail_file(folder, "listed", error.value());
+  std::ranges::sort(names);
+  return names;
 }
 
 std::string read_text_file(const std::string& path, std::int64_t max_bytes) {
@@ -141,48 +136,6 @@ std::string file_xxh3(const std::string& path) {
   while (const std::size_t count = read_some(file, piece.data(), piece.size(), path))
     hash.update({piece.data(), count});
   return hex_text(hash.digest());
-}
-
-FolderLock::FolderLock(const std::string& path, double wait_s, base::Log& log) {
-  using Clock = std::chrono::steady_clock;
-  file_ = Descriptor(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666));
-  if (!file_.has_value())
-    throw base::UsageError(ExitCode::resources,
-                           fmt::format("{}: cannot be opened for writing ({}). Check the folder's "
-                                       "permissions or use another --out.",
-                                       path, std::strerror(errno)));
-  const auto deadline = Clock::now() + std::chrono::duration<double>(wait_s);
-  bool has_said = false;
-  while (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EINTR) continue;
-    if (errno != EWOULDBLOCK) {
-      log.note(
-          fmt::format("{}: this file system has no locks ({}). Make sure that no other job "
-                      "uses the folder.",
-                      path, std::strerror(errno)));
-      break;
-    }
-    if (Clock::now() >= deadline)
-      throw base::UsageError(
-          ExitCode::resources,
-          fmt::format(
-              "{}: the folder is in use (locked by {}, waited {:.0f} s). Wait for it to end, "
-              "or use another --out.",
-              path, holder_of(file_), wait_s));
-    if (!has_said)
-      log.say("{}: held by {}; waiting up to {:.0f} s", path, holder_of(file_), wait_s);
-    has_said = true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  }
-  const base::Json holder = {
-      {"host", host_name()}, {"pid", ::getpid()}, {"started_utc", base::utc_now()}};
-  if (::ftruncate(file_.get(), 0) != 0) fail(path, "written", errno);
-  write_all(file_, holder.dump() + "\n", path);
-}
-
-FolderLock::~FolderLock() {
-  // an empty lock file: its last holder left in peace
-  if (file_.has_value() && ::ftruncate(file_.get(), 0) != 0) return;
 }
 
 }  // namespace tetrarch::storage

@@ -1,12 +1,12 @@
-/// Files that are either wholly there or not at all, and the lock that keeps a folder to one
-/// process.
+/// Files that are either wholly there or not at all.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/handle.hpp"
-#include "base/log.hpp"
 
 namespace tetrarch::storage {
 
@@ -15,6 +15,9 @@ struct CloseDescriptor {
   void operator()(int descriptor) const noexcept;
 };
 using Descriptor = base::Handle<int, CloseDescriptor>;
+
+/// Throws SystemError(resources): `path` cannot be `what` ("written"), for the reason errno gives.
+[[noreturn]] void fail_file(const std::string& path, const char* what, int error);
 
 /// Forces a file, or a folder's entries, to the disk. Throws SystemError(resources).
 void sync_path(const std::string& path);
@@ -26,19 +29,8 @@ void write_atomically(const std::string& path, const std::string& text);
 std::string read_text_file(const std::string& path, std::int64_t max_bytes);
 /// XXH3 of a file's bytes, 16 hex digits, read in bounded memory.
 std::string file_xxh3(const std::string& path);
-
-/// An advisory lock on a file that names its holder. The kernel frees it when the holder dies.
-class FolderLock {
- public:
-  /// Waits up to `wait_s` for another holder to finish, saying so once; then throws
-  /// UsageError(resources) naming the holder's host and process.
-  FolderLock(const std::string& path, double wait_s, base::Log& log);
-  FolderLock(FolderLock&&) noexcept = default;
-  FolderLock& operator=(FolderLock&&) noexcept = default;
-  ~FolderLock();
-
- private:
-  Descriptor file_;
-};
+/// What is in a folder, sorted; nothing where there is none. Throws SystemError(resources) when it
+/// cannot be read: a list cut short would have work done again.
+std::vector<std::string> names_in(const std::string& folder);
 
 }  // namespace tetrarch::storage

@@ -1,38 +1,21 @@
-// Files, the policy against hostile ones, and their tree of groups.
+// Files, and what is made in them.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/h5.hpp"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <mutex>
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 
+#include "storage/h5_policy.hpp"
 #include "storage/h5_raw.hpp"
 
 namespace tetrarch::storage::h5 {
 namespace {
 
 using base::ExitCode;
-using base::UsageError;
 using raw::done;
 using raw::made;
 using raw::Owned;
-
-constexpr int deepest_group = 16;
-constexpr std::size_t most_links = 1'000'000;  // in one file
-
-/// For the whole process: nothing is loaded, nothing outside the file is followed.
-void set_policy() {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    be_quiet();
-    H5PLset_loading_state(0);
-    if (H5Lis_registered(H5L_TYPE_EXTERNAL) > 0) H5Lunregister(H5L_TYPE_EXTERNAL);
-  });
-}
 
 enum class Locking { off, where_possible };
 
@@ -49,73 +32,6 @@ Owned file_access(Locking locking, const std::string& path) {
   static_cast<void>(locking);
 #endif
   return access;
-}
-
-void check_regular(const std::string& path, ExitCode code) {
-  struct stat found {};
-  if (stat(path.c_str(), &found) != 0)
-    throw UsageError(code, fmt::format("{}: cannot be opened ({}). Check the path.", path,
-                                       std::strerror(errno)));
-  if (!S_ISREG(found.st_mode))
-    throw UsageError(code, fmt::format("{}: is no regular file, expected an HDF5 file. Check the "
-                                       "path.",
-                                       path));
-}
-
-const char* name_of(H5L_type_t type) {
-  if (type == H5L_TYPE_SOFT) return "a soft link";
-  if (type == H5L_TYPE_EXTERNAL) return "an external link";
-  return "a user-defined link";
-}
-
-[[noreturn]] void refuse_link(ExitCode code, const std::string& object, H5L_type_t type) {
-  throw UsageError(code, fmt::format("{}: is {} (only data inside the file itself is read). Write "
-                                     "the data there instead.",
-                                     object, name_of(type)));
-}
-
-/// Whether `path` leads to an object over hard links only; another link is refused.
-bool leads_somewhere(Id file, const std::string& path, const std::string& object, ExitCode code) {
-  for (std::size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
-    const std::string part = path.substr(0, end);
-    H5L_info_t link{};
-    if (H5Lexists(file, part.c_str(), H5P_DEFAULT) <= 0) return false;
-    if (H5Lget_info(file, part.c_str(), &link, H5P_DEFAULT) < 0) return false;
-    if (link.type != H5L_TYPE_HARD) refuse_link(code, object, link.type);
-    if (end == std::string::npos) return true;
-  }
-}
-
-void check_storage(Id dataset, const std::string& object, ExitCode code) {
-  const Owned plist(H5Dget_create_plist(dataset));
-  if (!plist.has_value()) raw::fail_reading(code, object, "cannot be described");
-  const auto refuse = [&](const std::string& what) {
-    throw UsageError(code, fmt::format("{}: {} (only data inside the file itself, in its plain "
-                                       "form, is read). Write the data there instead.",
-                                       object, what));
-  };
-  if (H5Pget_layout(plist.get()) == H5D_VIRTUAL) refuse("is a virtual dataset");
-  if (H5Pget_external_count(plist.get()) > 0) refuse("has external storage");
-  for (int i = 0; i < H5Pget_nfilters(plist.get()); ++i) {
-    unsigned flags = 0, configuration = 0;
-    std::size_t num_values = 0;
-    const H5Z_filter_t filter = H5Pget_filter2(plist.get(), static_cast<unsigned>(i), &flags,
-                                               &num_values, nullptr, 0, nullptr, &configuration);
-    if (filter != H5Z_FILTER_DEFLATE && filter != H5Z_FILTER_SHUFFLE &&
-        filter != H5Z_FILTER_FLETCHER32)
-      refuse(fmt::format("uses filter {}", filter));
-  }
-}
-
-struct Links {
-  std::vector<std::pair<std::string, H5L_type_t>> found;
-};
-
-herr_t note_link(hid_t, const char* name, const H5L_info_t* info, void* to) {
-  auto& found = static_cast<Links*>(to)->found;
-  if (found.size() >= most_links) return -1;
-  found.emplace_back(name, info->type);
-  return 0;
 }
 
 Owned link_plist(const std::string& object) {
@@ -174,8 +90,8 @@ Id create(Id file, const std::string& path, const base::Shape& shape, Id type, b
 }
 
 Owned open_at(Id file, const std::string& at, const std::string& object, ExitCode code) {
-  if (at != "/" && !leads_somewhere(file, at, object, code))
-    throw UsageError(code, fmt::format("{}: is missing. Make the file again.", object));
+  if (at != "/" && !policy::leads_somewhere(file, at, object, code))
+    raw::refuse(code, fmt::format("{}: is missing. Make the file again.", object));
   Owned id(H5Oopen(file, at.c_str(), H5P_DEFAULT));
   if (!id.has_value()) raw::fail_reading(code, object, "cannot be opened");
   return id;
@@ -187,72 +103,53 @@ void CloseFile::operator()(Id id) const noexcept {
   if (H5Iis_valid(id) > 0) H5Fclose(id);
 }
 
-File::File(Id id, std::string path, ExitCode code) : id_(id), path_(std::move(path)), code_(code) {}
+File::File(Id id, std::string path, ExitCode code, std::int64_t bytes)
+    : id_(id), path_(std::move(path)), code_(code), bytes_(bytes) {}
+
+std::string File::named(const std::string& object) const {
+  return raw::shown(path_ + ":" + object);
+}
 
 File File::open_to_read(const std::string& path, ExitCode code) {
-  set_policy();
-  check_regular(path, code);
+  policy::set();
+  const std::int64_t bytes = policy::size_of_file(path, code);
   const Owned access = file_access(Locking::off, path);
   const Id id = H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get());
   if (id < 0) raw::fail_reading(code, path, "cannot be opened as an HDF5 file");
-  return File(id, path, code);
+  return File(id, path, code, bytes);
 }
 
 File File::create(const std::string& path) {
-  set_policy();
+  policy::set();
   const Owned access = file_access(Locking::where_possible, path);
   const Id id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get());
   if (id < 0) raw::fail_writing(path, "cannot be created");
-  return File(id, path, ExitCode::resources);
+  return File(id, path, ExitCode::resources, INT64_MAX);
+}
+
+int File::descriptor() const {
+  void* handle = nullptr;
+  if (H5Fget_vfd_handle(id_.get(), H5P_DEFAULT, &handle) < 0 || handle == nullptr)
+    raw::fail_reading(code_, path_, "has no file descriptor");
+  return *static_cast<int*>(handle);
 }
 
 bool File::has(const std::string& path) const {
-  if (!leads_somewhere(id_.get(), path, named(path), code_)) return false;
+  if (!policy::leads_somewhere(id_.get(), path, named(path), code_)) return false;
   const Owned object(H5Oopen(id_.get(), path.c_str(), H5P_DEFAULT));
   return object.has_value() && H5Iget_type(object.get()) == H5I_DATASET;
 }
 
 std::vector<std::string> File::list(const std::string& group) const {
-  std::vector<std::string> datasets;
-  std::vector<std::string> open{group};
-  std::size_t num_links = 0;
-  while (!open.empty()) {
-    const std::string at = std::move(open.back());
-    open.pop_back();
-    if (std::count(at.begin(), at.end(), '/') > deepest_group)
-      throw UsageError(code_, fmt::format("{}: groups nested deeper than {}. Make the file again.",
-                                          path_, deepest_group));
-    const Owned id = open_at(id_.get(), at, named(at), code_);
-    if (H5Iget_type(id.get()) == H5I_DATASET) {
-      datasets.push_back(at);
-      continue;
-    }
-    if (H5Iget_type(id.get()) != H5I_GROUP)
-      throw UsageError(
-          code_, fmt::format("{}: is no dataset and no group. Make the file again.", named(at)));
-    Links links;
-    if (H5Literate(id.get(), H5_INDEX_NAME, H5_ITER_NATIVE, nullptr, note_link, &links) < 0)
-      raw::fail_reading(code_, named(at), "cannot be listed");
-    num_links += links.found.size();
-    if (num_links > most_links)
-      throw UsageError(
-          code_, fmt::format("{}: more than {} links. Make the file again.", path_, most_links));
-    for (const auto& [name, type] : links.found) {
-      std::string path = at == "/" ? "/" + name : at + "/" + name;
-      if (type != H5L_TYPE_HARD) refuse_link(code_, named(path), type);
-      open.push_back(std::move(path));
-    }
-  }
-  std::sort(datasets.begin(), datasets.end());
-  return datasets;
+  return policy::list(id_.get(), group, path_, code_);
 }
 
 Dataset File::dataset(const std::string& path) const {
   Owned id = open_at(id_.get(), path, named(path), code_);
   if (H5Iget_type(id.get()) != H5I_DATASET)
-    throw UsageError(
-        code_, fmt::format("{}: is no dataset, expected one. Make the file again.", named(path)));
-  check_storage(id.get(), named(path), code_);
+    raw::refuse(code_,
+                fmt::format("{}: is no dataset, expected one. Make the file again.", named(path)));
+  policy::check_storage(id.get(), named(path), bytes_, code_);
   return Dataset(id.release(), named(path), code_);
 }
 
@@ -350,6 +247,10 @@ void File::close() {
                                         "the quota and the permissions of its folder.",
                                         path_, flush_reason));
   if (!is_closed) raw::fail_writing(path_, "cannot be closed");
+}
+
+std::int64_t num_open_objects() {
+  return H5Fget_obj_count(static_cast<hid_t>(H5F_OBJ_ALL), H5F_OBJ_ALL);
 }
 
 std::string library_version() {

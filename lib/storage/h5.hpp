@@ -99,16 +99,21 @@ struct Create {
 
 class File {
  public:
-  /// Foreign until proved otherwise: links other than hard ones, external storage, virtual datasets
-  /// and all filters but deflate, shuffle and fletcher32 are refused. Takes no lock, so that files
-  /// on read-only mounts open. Throws UsageError(code) when it cannot be opened or is no HDF5.
+  /// Foreign until proved otherwise: links other than hard ones, external storage, virtual
+  /// datasets, data beyond the end of the file, chunks of more than 128 MiB and all filters but
+  /// deflate, shuffle and fletcher32 are refused. Takes no lock, so that files on read-only mounts
+  /// open. Throws UsageError(code) when it cannot be opened or is no HDF5; with code resources, of
+  /// a file that this process has just written, all that is wrong with it is a SystemError.
   static File open_to_read(const std::string& path, base::ExitCode code);
   /// Creates or truncates. Throws SystemError(resources).
   static File create(const std::string& path);
 
   const std::string& path() const { return path_; }
+  /// Of the open file, for reading the bytes of contiguous datasets; closed with it.
+  int descriptor() const;
   bool has(const std::string& dataset) const;
-  /// All datasets' paths below `group`, sorted. Refuses links that are not hard links.
+  /// All datasets' paths below `group`, sorted. Refuses links that are not hard links, and groups
+  /// that are reached twice.
   std::vector<std::string> list(const std::string& group = "/") const;
   /// Throws UsageError(code of open_to_read) naming what is missing.
   Dataset dataset(const std::string& path) const;
@@ -140,13 +145,16 @@ class File {
   void close();
 
  private:
-  File(Id id, std::string path, base::ExitCode code);
-  std::string named(const std::string& object) const { return path_ + ":" + object; }
+  File(Id id, std::string path, base::ExitCode code, std::int64_t bytes);
+  std::string named(const std::string& object) const;
   base::Handle<Id, CloseFile> id_;
   std::string path_;
   base::ExitCode code_;
+  std::int64_t bytes_;  // of a file to read, when it was opened
 };
 
+/// Files, datasets, groups, types and attributes that this process has open.
+std::int64_t num_open_objects();
 /// "1.10.8"
 std::string library_version();
 /// Silences HDF5's own error printing; called once at the start of main.

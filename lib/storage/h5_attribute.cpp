@@ -35,10 +35,9 @@ std::optional<Open> open(Id at, const std::string& key, const std::string& objec
 
 [[noreturn]] void wrong_kind(base::ExitCode code, const std::string& object, const std::string& key,
                              const char* expected) {
-  throw base::UsageError(code,
-                         fmt::format("{}: attribute \"{}\" is not {}. Make the file again, or "
-                                     "write the attribute so.",
-                                     object, key, expected));
+  refuse(code, fmt::format("{}: attribute \"{}\" is not {}. Make the file again, or write the "
+                           "attribute so.",
+                           object, key, expected));
 }
 
 std::string read_variable(const Open& open, const std::string& object, const std::string& key,

@@ -15,6 +15,7 @@ using raw::made;
 using raw::Owned;
 
 constexpr std::int64_t largest_transfer = std::int64_t{1} << 30;  // bytes in one H5Dread or write
+constexpr std::size_t largest_text = 1 << 16;                     // bytes of one of fixed length
 
 std::vector<hsize_t> extents(const base::Shape& shape) {
   return {shape.begin(), shape.end()};
@@ -150,11 +151,10 @@ void Dataset::read(const Hyperslab& slab, base::DType dtype, void* to) const {
   const Owned type(H5Dget_type(id_.get()));
   if (H5Tequal(type.get(), raw::file_type(dtype)) <= 0) {
     const auto found = raw::dtype_of(type.get());
-    throw base::UsageError(
-        code_, fmt::format("{}: its elements are {}, expected {} (nothing is converted). Make the "
-                           "file again with that type.",
-                           name_, found ? base::name_of(*found) : "of another kind",
-                           base::name_of(dtype)));
+    raw::refuse(code_, fmt::format("{}: its elements are {}, expected {} (nothing is converted). "
+                                   "Make the file again with that type.",
+                                   name_, found ? base::name_of(*found) : "of another kind",
+                                   base::name_of(dtype)));
   }
   in_parts(slab, base::size_of(dtype), 0, [&](const Hyperslab& part, std::int64_t at) {
     read_as(id_.get(), part, raw::memory_type(dtype), static_cast<char*>(to) + at, name_, code_);
@@ -198,9 +198,9 @@ void Dataset::append(std::int64_t rows, base::DType dtype, const void* from) {
 std::vector<std::string> Dataset::read_texts(std::int64_t begin, std::int64_t count) const {
   const Owned type(H5Dget_type(id_.get()));
   if (H5Tget_class(type.get()) != H5T_STRING || shape_of_dataset(id_.get()).size() != 1)
-    throw base::UsageError(code_, fmt::format("{}: no list of texts, which was expected. Make the "
-                                              "file again with texts there.",
-                                              name_));
+    raw::refuse(code_, fmt::format("{}: no list of texts, which was expected. Make the file again "
+                                   "with texts there.",
+                                   name_));
   std::vector<std::string> texts;
   if (count == 0) return texts;
   const Hyperslab slab{{begin}, {count}};
@@ -215,6 +215,11 @@ std::vector<std::string> Dataset::read_texts(std::int64_t begin, std::int64_t co
     return texts;
   }
   const std::size_t bytes = H5Tget_size(type.get());
+  if (bytes > largest_text)
+    raw::refuse(code_,
+                fmt::format("{}: its texts have {} bytes each, expected at most {}. Make the "
+                            "file again with shorter ones.",
+                            name_, bytes, largest_text));
   std::vector<char> found(
       static_cast<std::size_t>(base::checked_mul(count, static_cast<std::int64_t>(bytes))));
   read_as(id_.get(), slab, type.get(), found.data(), name_, code_);

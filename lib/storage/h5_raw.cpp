@@ -74,21 +74,47 @@ void CloseAny::operator()(Id id) const noexcept {
   }
 }
 
+namespace {
+
+/// The system's words alone, of a text with time, name, descriptor and address.
+std::string shortened(const std::string& text) {
+  constexpr std::string_view before = "error message = '";
+  const std::size_t begin = text.find(before);
+  if (begin == std::string::npos) return text;
+  const std::size_t at = begin + before.size();
+  return text.substr(at, text.find('\'', at) - at);
+}
+
+}  // namespace
+
 std::string reason() {
   Frames frames;
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, note_frame, &frames);
   H5Eclear2(H5E_DEFAULT);
   if (frames.texts.empty()) return "no reason given";
-  std::string text = frames.texts.front();  // the innermost says most; the call's own says what
+  std::string text =
+      shortened(frames.texts.front());  // the innermost says most; the call's own says what
   if (frames.texts.size() > 1) text += "; " + frames.texts.back();
-  std::ranges::replace(text, '\n', ' ');  // the time in HDF5's texts ends its line
+  return shown(std::move(text));
+}
+
+std::string shown(std::string text) {
+  constexpr std::size_t most = 400;
+  if (text.size() > most) text = text.substr(0, most) + "...";
+  std::ranges::replace_if(
+      text, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, ' ');
   return text;
 }
 
+void refuse(base::ExitCode code, const std::string& message) {
+  if (code == base::ExitCode::resources) throw base::SystemError(code, message);
+  throw base::UsageError(code, message);
+}
+
 void fail_reading(base::ExitCode code, const std::string& object, const std::string& problem) {
-  throw base::UsageError(code, fmt::format("{}: {} (HDF5: {}). The file is damaged or incomplete; "
-                                           "copy it or make it again.",
-                                           object, problem, reason()));
+  refuse(code, fmt::format("{}: {} (HDF5: {}). The file is damaged or incomplete; copy it or make "
+                           "it again.",
+                           object, problem, reason()));
 }
 
 void fail_writing(const std::string& object, const std::string& problem) {

@@ -27,8 +27,15 @@ using Owned = base::Handle<Id, CloseAny>;
 /// HDF5's error stack, innermost first, then cleared; "no reason given" when it is empty.
 std::string reason();
 
+/// `text` from a file as it may stand in a message: without control characters, of bounded length.
+std::string shown(std::string text);
+
+/// What is wrong with a file that is read: UsageError(code). With code resources it is a file that
+/// this process has just written, so that the machine is at fault: SystemError.
+[[noreturn]] void refuse(base::ExitCode code, const std::string& message);
+
 /// "HDF5: reason" after `problem`, as the error that fits: a file that is read is at fault itself
-/// (UsageError), one that is written lacks space or permission (SystemError(resources)).
+/// (refuse), one that is written lacks space or permission (SystemError(resources)).
 [[noreturn]] void fail_reading(base::ExitCode code, const std::string& object,
                                const std::string& problem);
 [[noreturn]] void fail_writing(const std::string& object, const std::string& problem);

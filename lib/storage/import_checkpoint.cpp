@@ -25,6 +25,7 @@ using plan::TensorSource;
 using plan::TensorSpec;
 
 constexpr std::size_t most_listed = 20;       // names in one message
+constexpr std::size_t longest_shown = 200;    // bytes of each
 constexpr std::int64_t read_bytes = 8 << 20;  // of the checkpoint at once
 constexpr double progress_interval_s = 10;
 
@@ -35,9 +36,11 @@ bool is_ignorable(const std::string& name, const plan::ModelSpec& spec) {
 }
 
 std::string listed(const std::vector<std::string>& names) {
-  const std::size_t shown = std::min(names.size(), most_listed);
-  std::string text = fmt::format("{}", fmt::join(names.begin(), names.begin() + shown, ", "));
-  if (shown < names.size()) text += fmt::format(" and {} more", names.size() - shown);
+  std::vector<std::string> first;
+  for (std::size_t i = 0; i < std::min(names.size(), most_listed); ++i)
+    first.push_back(base::shown(names[i], longest_shown));
+  std::string text = fmt::format("{}", fmt::join(first, ", "));
+  if (first.size() < names.size()) text += fmt::format(" and {} more", names.size() - first.size());
   return text;
 }
 
@@ -102,7 +105,8 @@ class Sources {
       problems.add(
           "tensor \"{}\" has shape {}, expected {} from config.json. Download the "
           "checkpoint again, all files of one version.",
-          found.name, base::to_string(found.shape), base::to_string(expected));
+          base::shown(found.name, longest_shown), base::to_string(found.shape),
+          base::to_string(expected));
   }
 
   const Checkpoint& checkpoint_;

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 
 namespace tetrarch::storage {
 namespace {
@@ -26,11 +27,20 @@ bool is_input(const fs::path& path) {
   return !is_hidden && (is_jsonl(path) || path.extension() == ".h5" || path.extension() == ".hdf5");
 }
 
+/// Names go into results and logs.
+std::string checked(std::string path) {
+  if (base::is_printable(path)) return path;
+  throw UsageError(ExitCode::input,
+                   fmt::format("{}: its name is no printable UTF-8 (results name their input "
+                               "files). Rename it.",
+                               base::shown(path, 1000)));
+}
+
 void add_folder(const std::string& folder, std::vector<std::string>& files) {
   std::vector<std::string> found;
   std::error_code error;
   for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
-    if (is_input(at->path())) found.push_back(at->path().string());
+    if (is_input(at->path())) found.push_back(checked(at->path().string()));
   if (error)
     throw UsageError(ExitCode::input, fmt::format("{}: the folder cannot be read ({}). Check its "
                                                   "permissions or name another.",

@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "storage/input_paths.hpp"
 #include "storage/jsonl_reader.hpp"
 
@@ -65,34 +66,19 @@ void check_format(const h5::File& file) {
   const auto format = file.text_attribute("format");
   if (format != "tetrarch-inputs")
     refuse(file.path(), "attribute format",
-           format ? fmt::format("\"{}\"", *format) : std::string("missing"), "\"tetrarch-inputs\"");
+           format ? fmt::format("\"{}\"", base::shown(*format)) : std::string("missing"),
+           "\"tetrarch-inputs\"");
   const auto version = file.integer_attribute("format_version");
   if (!version || version->empty() || version->front() != 1)
     refuse(file.path(), "attribute format_version",
            version && !version->empty() ? fmt::format("{}", version->front()) : "missing", "1, 0");
 }
 
-bool is_utf8(const std::string& text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    const std::size_t length = lead < 0x80             ? 1
-                               : (lead & 0xe0) == 0xc0 ? 2
-                               : (lead & 0xf0) == 0xe0 ? 3
-                               : (lead & 0xf8) == 0xf0 ? 4
-                                                       : 0;
-    if (length == 0 || i + length > text.size()) return false;
-    for (std::size_t j = 1; j < length; ++j)
-      if ((static_cast<unsigned char>(text[i + j]) & 0xc0) != 0x80) return false;
-    i += length;
-  }
-  return true;
-}
-
 /// A file's name as part of an id: UTF-8, whatever the file system has, and not long.
 std::string printable(std::string name) {
   constexpr std::size_t most = 128;
   const auto is_odd = [](char c) { return static_cast<unsigned char>(c) - 0x20u > 0x5eu; };
-  if (!is_utf8(name) || name.size() > most) std::ranges::replace_if(name, is_odd, '?');
+  if (!base::is_utf8(name) || name.size() > most) std::ranges::replace_if(name, is_odd, '?');
   return name.substr(0, most);
 }
 
@@ -101,7 +87,7 @@ void check_id(const std::string& file, const std::string& id, std::int64_t index
   if (id.size() > max_id_bytes)
     refuse(file, object, fmt::format("{} bytes long", id.size()),
            fmt::format("at most {}", max_id_bytes));
-  if (!is_utf8(id) || id.find('\0') != std::string::npos)
+  if (!base::is_utf8(id) || id.find('\0') != std::string::npos)
     refuse(file, object, "not UTF-8", "UTF-8 text");
 }
 
@@ -258,7 +244,10 @@ void InputReader::add_ids(const h5::File& file) {
     refuse(file.path(), "/ids", fmt::format("of {} elements", count),
            fmt::format("{}, one for each sequence of /offsets", count_));
   if (is_text) {
-    constexpr std::int64_t block = 1 << 16;
+    constexpr std::int64_t most_bytes = 16 << 20, largest_text = 1 << 16;
+    if (info.text_bytes > largest_text)
+      refuse(file.path(), "/ids", type_text(info), fmt::format("at most {} bytes", largest_text));
+    const std::int64_t block = most_bytes / std::max<std::int64_t>(info.text_bytes, 256);
     for (std::int64_t begin = 0; begin < count; begin += block) {
       std::vector<std::string> texts = dataset.read_texts(begin, std::min(block, count - begin));
       for (std::string& text : texts) {
@@ -368,7 +357,8 @@ void InputReader::refuse_duplicates() const {
   for (std::size_t i = 1; i < order.size(); ++i) {
     const std::int64_t a = order[i - 1], b = order[i];
     if (set_.id(a) != set_.id(b) || ++num_found > max_listed) continue;
-    list += fmt::format("\n  id {} stands in {} and in {}", set_.id(a), place(a), place(b));
+    list += fmt::format("\n  id {} stands in {} and in {}", base::shown(set_.id(a), 200), place(a),
+                        place(b));
   }
   if (num_found > 0)
     throw base::UsageError(ExitCode::input,

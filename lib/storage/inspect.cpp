@@ -16,6 +16,7 @@
 #include "storage/input_paths.hpp"
 #include "storage/jsonl_reader.hpp"
 #include "storage/part_file.hpp"
+#include "storage/probe.hpp"
 #include "storage/results_layout.hpp"
 #include "storage/run_folder.hpp"
 
@@ -91,9 +92,9 @@ void show_datasets(const h5::File& file, base::Log& log) {
   for (const std::string& path : file.list()) {
     const h5::Dataset dataset = file.dataset(path);
     const h5::Info info = dataset.info();
-    bytes += info.stored_bytes;
+    bytes = base::checked_add(bytes, info.stored_bytes);
     if (path.ends_with(".xxh3")) {
-      sum_bytes += info.stored_bytes;
+      sum_bytes = base::checked_add(sum_bytes, info.stored_bytes);
       continue;
     }
     Row row{without_numbers(path), type_text(info), base::to_string(info.shape),
@@ -103,7 +104,7 @@ void show_datasets(const h5::File& file, base::Log& log) {
     });
     if (found == rows.end()) found = rows.insert(rows.end(), row);
     ++found->count;
-    found->bytes += info.stored_bytes;
+    found->bytes = base::checked_add(found->bytes, info.stored_bytes);
   }
   for (const Row& row : rows)
     log.say("  {:<22}{:<9}{:<20}{:>12}  {}", row.path, row.type, row.shape,
@@ -226,13 +227,14 @@ void inspect(const std::string& path, base::Log& log) {
   std::error_code error;
   if (fs::is_directory(path, error)) return inspect_run_folder(path, log);
   if (input_format(path) == InputFormat::jsonl) return inspect_jsonl(path, log);
-  const h5::File file = h5::File::open_to_read(path, ExitCode::input);
+  const ExitCode code = code_of(path, Purpose::inspect);
+  const h5::File file = h5::File::open_to_read(path, code);
   const std::string format = file.text_attribute("format").value_or("");
   if (!format.starts_with("tetrarch-"))
-    throw base::UsageError(ExitCode::input,
+    throw base::UsageError(code,
                            fmt::format("{}: its attribute format is \"{}\" (none of Tetrarch's). "
                                        "Give weights, inputs, results or a run folder.",
-                                       path, format));
+                                       path, cut(format)));
   const auto version = file.integer_attribute("format_version");
   log.say("{}: {}, format version {}", path, format,
           version && !version->empty() ? std::to_string(version->front()) : "unknown");

@@ -9,7 +9,8 @@
 namespace tetrarch::storage {
 
 /// Kind, attributes, datasets with type, shape and size, totals, first ids, statuses.
-/// Throws UsageError(input) when it is none of Tetrarch's files.
+/// Throws UsageError when it is none of Tetrarch's files: weights (4) for one whose name says so,
+/// else input (3).
 void inspect(const std::string& path, base::Log& log);
 
 }  // namespace tetrarch::storage

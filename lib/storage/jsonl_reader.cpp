@@ -19,7 +19,7 @@ namespace {
 
 using base::ExitCode;
 
-constexpr std::size_t block_bytes = 1 << 20, head_bytes = 16;
+constexpr std::size_t head_bytes = 16;
 // after so many lines that are no objects, the file is not read to its end
 constexpr std::int64_t max_foreign_lines = 1000;
 
@@ -40,8 +40,8 @@ std::string_view trimmed(std::string_view text, std::uint64_t& begin) {
 
 }  // namespace
 
-JsonlReader::JsonlReader(const std::string& path)
-    : path_(path), file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+JsonlReader::JsonlReader(const std::string& path, const JsonlLimits& limits)
+    : path_(path), limits_(limits), file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
   struct stat status = {};
   if (!file_.has_value() || ::fstat(file_.get(), &status) != 0)
     refuse(path, fmt::format("cannot be opened ({})", std::strerror(errno)),
@@ -68,7 +68,7 @@ bool JsonlReader::next(JsonlRecord& record, JsonlLine& line) {
   parse_record(is_long_ ? std::string_view() : text, record);
   if (is_long_)
     record.problem =
-        fmt::format("the line is longer than {} MiB, and is not read", max_line_bytes >> 20);
+        fmt::format("the line is longer than {} MiB, and is not read", limits_.line_bytes >> 20);
   has_objects_ = has_objects_ || (text.starts_with('{') && (is_long_ || text.ends_with('}')));
   if (num_records_ == 1) first_problem_ = fmt::format("line {}: {}", num_lines_, record.problem);
   if (!has_objects_ && num_records_ == max_foreign_lines) refuse_other_files(first_problem_);
@@ -89,7 +89,7 @@ bool JsonlReader::find_line(std::string_view& text, JsonlLine& line) {
   is_long_ = false;
   while ((end = buffer_.find('\n', at_ + searched)) == std::string::npos) {
     searched = buffer_.size() - at_;
-    if (searched > max_line_bytes) {
+    if (searched > limits_.line_bytes) {
       if (!is_long_) head_ = buffer_.substr(at_, head_bytes);
       is_long_ = true;
       at_ = buffer_.size();
@@ -105,7 +105,7 @@ bool JsonlReader::find_line(std::string_view& text, JsonlLine& line) {
   line.number = ++num_lines_;
   text = std::string_view(buffer_).substr(at_, end - at_);
   at_ = std::min(end + 1, buffer_.size());
-  if (!is_long_ && text.size() > max_line_bytes) {
+  if (!is_long_ && text.size() > limits_.line_bytes) {
     head_ = text.substr(0, head_bytes);
     is_long_ = true;
   }
@@ -120,8 +120,8 @@ bool JsonlReader::fill() {
   offset_ += at_;
   at_ = 0;
   const std::size_t kept = buffer_.size();
-  buffer_.resize(kept + block_bytes);
-  buffer_.resize(kept + read_at(offset_ + kept, buffer_.data() + kept, block_bytes));
+  buffer_.resize(kept + limits_.block_bytes);
+  buffer_.resize(kept + read_at(offset_ + kept, buffer_.data() + kept, limits_.block_bytes));
   return buffer_.size() > kept;
 }
 

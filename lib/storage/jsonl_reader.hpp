@@ -18,14 +18,16 @@ struct JsonlLine {
   std::uint32_t number = 0;  // from 1
 };
 
+struct JsonlLimits {
+  std::size_t block_bytes = std::size_t{1} << 20;  // read at once; changes no record
+  std::size_t line_bytes = std::size_t{64} << 20;  // a longer line is a bad record
+};
+
 /// Empty lines are passed over; a byte order mark at the start and CRLF are tolerated.
 class JsonlReader {
  public:
-  /// A longer line is a bad record, whatever it holds.
-  static constexpr std::size_t max_line_bytes = std::size_t{64} << 20;
-
   /// Throws UsageError(input) when it cannot be read, is no regular file or is HDF5.
-  explicit JsonlReader(const std::string& path);
+  explicit JsonlReader(const std::string& path, const JsonlLimits& limits = {});
 
   /// The next record and its place; false at the end. A bad line is a record with a problem. Throws
   /// UsageError(input) when reading fails, and when no line looks like an object in braces: then
@@ -41,6 +43,7 @@ class JsonlReader {
   void refuse_other_files(const std::string& problem) const;
 
   std::string path_;
+  JsonlLimits limits_;
   Descriptor file_;
   std::string buffer_;        // what is at hand of the file
   std::uint64_t offset_ = 0;  // of buffer_ in the file

@@ -12,9 +12,10 @@
 
 #include "base/build_info.hpp"
 #include "base/error.hpp"
-#include "base/json.hpp"
 #include "base/text.hpp"
 #include "storage/checksum.hpp"
+#include "storage/disk_space.hpp"
+#include "storage/merge_check.hpp"
 #include "storage/merge_copy.hpp"
 
 namespace tetrarch::storage {
@@ -22,7 +23,6 @@ namespace {
 
 using base::DType;
 using base::ExitCode;
-using base::Json;
 
 /// What becomes of each sequence, and where its rows are.
 struct Outcome {
@@ -232,6 +232,21 @@ MergeReport report_of(const Outcome& outcome, const InputSet& inputs) {
   return report;
 }
 
+/// What the parts hold, and what becomes of it; `outcome` points into `committed`.
+struct Found {
+  Committed committed;
+  Outcome outcome;
+  MergeReport report;
+};
+
+Found find(RunFolder& folder, const InputSet& inputs, base::Log& log) {
+  Found found;
+  found.committed = folder.committed(log);
+  found.outcome = outcome_of(found.committed, inputs);
+  found.report = report_of(found.outcome, inputs);
+  return found;
+}
+
 [[noreturn]] void refuse_missing(const std::string& path, const InputSet& inputs,
                                  const Outcome& outcome, std::int64_t num_missing) {
   constexpr int max_listed = 10;
@@ -260,140 +275,37 @@ struct Temporary {
   std::string path;
 };
 
-Json to_json(const ResultsHeader& header) {
-  return {{"command_line", header.command_line},
-          {"config_json", header.config_json},
-          {"options_json", header.options_json},
-          {"weights_xxh3", header.weights_xxh3},
-          {"inputs_xxh3", header.inputs_xxh3},
-          {"dp", header.grid.dp},
-          {"pp", header.grid.pp},
-          {"ep", header.grid.ep},
-          {"tp", header.grid.tp},
-          {"backend", header.backend},
-          {"dtype", header.dtype},
-          {"reproducible", header.reproducible}};
-}
-
-ResultsHeader header_from(const Json& json) {
-  ResultsHeader header;
-  header.command_line = json.at("command_line");
-  header.config_json = json.at("config_json");
-  header.options_json = json.at("options_json");
-  header.weights_xxh3 = json.at("weights_xxh3");
-  header.inputs_xxh3 = json.at("inputs_xxh3");
-  header.grid = {json.at("dp"), json.at("pp"), json.at("ep"), json.at("tp")};
-  header.backend = json.at("backend");
-  header.dtype = json.at("dtype");
-  header.reproducible = json.at("reproducible");
-  return header;
-}
-
-/// What a finished results.h5 holds.
-MergeReport report_of_file(const std::string& path) {
-  const h5::File file = h5::File::open_to_read(path, ExitCode::input);
-  const h5::Dataset states = file.dataset("/sequences/status");
-  std::vector<std::uint8_t> status(static_cast<std::size_t>(states.info().shape.at(0)));
-  states.read_all(DType::u8, status.data());
-  MergeReport report;
-  report.path = path;
-  report.num_ok = std::ranges::count(status, static_cast<std::uint8_t>(SequenceStatus::ok));
-  report.num_failed = static_cast<std::int64_t>(status.size()) - report.num_ok;
-  report.ok_tokens =
-      static_cast<std::int64_t>(file.number_attribute("tokens", "/timing").value_or(0));
-  report.bytes = static_cast<std::int64_t>(std::filesystem::file_size(path));
-  return report;
-}
-
-MergeReport merge_parts(RunFolder& folder, const std::string& where, base::Log& log) {
-  const Json& facts = folder.facts();
-  const ResultsHeader header = header_from(facts.at("header"));
-  const auto layout = layout_from_json(facts.at("layout"), where);
-  const InputSet inputs = reopen_inputs(facts, where);
-  return merge(folder, inputs, layout, header, {}, {}, Missing::allowed, log);
-}
-
-base::UsageError lacks(const std::string& where, const Json::exception& error) {
-  return base::UsageError(
-      ExitCode::input, fmt::format("{}: lacks what is needed to find the inputs and outputs ({}). "
-                                   "Run the command of the run again instead.",
-                                   where, error.what()));
-}
-
 }  // namespace
-
-InputSet reopen_inputs(const base::Json& facts, const std::string& where) try {
-  const std::string expected = facts.at("header").at("inputs_xxh3");
-  std::vector<std::string> paths;
-  for (const Json& item : facts.at("input_files")) {
-    const std::filesystem::path path = item.get<std::string>();
-    const std::filesystem::path there = facts.at("working_folder").get<std::string>() / path;
-    paths.push_back(std::filesystem::exists(path) ? path.string() : there.string());
-  }
-  const bool is_bytes = facts.value("tokenizer", "none") == "bytes";
-  InputSet inputs = InputSet::open(paths, facts.at("vocab_size"), facts.at("max_position"),
-                                   is_bytes ? plan::Tokenizer::bytes : plan::Tokenizer::none);
-  if (inputs.identity() != expected)
-    throw base::UsageError(ExitCode::input,
-                           fmt::format("{}: the inputs have changed since the run began (checksum "
-                                       "{}, was {}). Put back the files of then.",
-                                       where, inputs.identity(), expected));
-  return inputs;
-} catch (const Json::exception& error) {
-  throw lacks(where, error);
-}
 
 MergeReport merge(RunFolder& folder, const InputSet& inputs, const std::vector<DatasetPlan>& layout,
                   const ResultsHeader& header, const TimingSummary& timing,
                   std::span<const TimingRow> rows, Missing missing, base::Log& log) {
-  const Committed committed = folder.committed(log);
-  const Outcome outcome = outcome_of(committed, inputs);
-  MergeReport report = report_of(outcome, inputs);
-  if (missing == Missing::refused && report.num_missing > 0)
-    refuse_missing(folder.path(), inputs, outcome, report.num_missing);
+  Found found = find(folder, inputs, log);
+  MergeReport& report = found.report;
+  if (missing == Missing::refused) {
+    while (report.num_missing > 0 && folder.wait_for_parts(log))
+      found = find(folder, inputs, log);
+    if (report.num_missing > 0)
+      refuse_missing(folder.path(), inputs, found.outcome, report.num_missing);
+  }
   report.path = folder.results_path();
   const Temporary temporary(folder.path() + "/.tmp-results.h5");
-  {
-    h5::File file = h5::File::create(temporary.path);
-    write_root(file, folder, header, report.num_missing == 0);
-    write_sequences(file, inputs, outcome);
-    DatasetCopier copier(committed, inputs, outcome.sources);
-    for (const DatasetPlan& plan : layout)
-      copier.copy(plan, file);
-    write_timing(file, committed, rows, timing, report.ok_tokens);
-    file.close();
-  }
-  publish(temporary.path, report.path);
-  report.bytes = static_cast<std::int64_t>(std::filesystem::file_size(report.path));
-  return report;
-}
-
-base::Json merge_facts(const InputSet& inputs, const std::vector<DatasetPlan>& layout,
-                       const ResultsHeader& header, const plan::ModelSpec& spec) {
-  return {{"input_files", inputs.files()},
-          {"working_folder", std::filesystem::current_path().string()},
-          {"num_sequences", inputs.count()},
-          {"tokenizer", inputs.tokenizer() == plan::Tokenizer::bytes ? "bytes" : "none"},
-          {"vocab_size", spec.vocab_size},
-          {"max_position", spec.max_position},
-          {"layout", to_json(layout)},
-          {"header", to_json(header)}};
-}
-
-MergeReport merge_run_folder(const std::string& run_dir, Parts parts, base::Log& log) {
-  RunFolder folder = RunFolder::open_existing(run_dir, {}, log);
-  MergeReport report;
-  if (folder.is_complete()) {
-    report = report_of_file(folder.results_path());
-  } else {
-    const std::string where = run_dir + "/run.json";
-    try {
-      report = merge_parts(folder, where, log);
-    } catch (const Json::exception& error) {
-      throw lacks(where, error);
+  const std::int64_t bytes = payload_bytes(layout, inputs.count(), inputs.total_tokens());
+  with_space(temporary.path, bytes, [&] {
+    {
+      h5::File file = h5::File::create(temporary.path);
+      write_root(file, folder, header, report.num_missing == 0);
+      write_sequences(file, inputs, found.outcome);
+      DatasetCopier copier(found.committed, inputs, found.outcome.sources);
+      for (const DatasetPlan& plan : layout)
+        copier.copy(plan, file);
+      write_timing(file, found.committed, rows, timing, report.ok_tokens);
+      file.close();
     }
-  }
-  if (parts == Parts::remove && report.num_missing == 0) folder.remove_parts();
+    check_written(temporary.path);
+    publish(temporary.path, report.path);
+  });
+  report.bytes = static_cast<std::int64_t>(std::filesystem::file_size(report.path));
   return report;
 }
 

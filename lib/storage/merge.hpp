@@ -64,6 +64,9 @@ MergeReport merge(RunFolder& folder, const InputSet& inputs, const std::vector<D
 base::Json merge_facts(const InputSet& inputs, const std::vector<DatasetPlan>& layout,
                        const ResultsHeader& header, const plan::ModelSpec& spec);
 
+/// Where the inputs lie now that facts of run.json name; throws UsageError(input) when it names
+/// none.
+std::vector<std::string> input_paths_of(const base::Json& facts, const std::string& where);
 /// The inputs that facts of run.json name; throws UsageError(input) when they are not the same any
 /// more. `where` names run.json in messages.
 InputSet reopen_inputs(const base::Json& facts, const std::string& where);

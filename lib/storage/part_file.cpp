@@ -3,13 +3,17 @@
 #include "storage/part_file.hpp"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <thread>
 
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include "base/error.hpp"
 #include "storage/checksum.hpp"
+#include "storage/disk_space.hpp"
 #include "storage/durable.hpp"
 #include "storage/part_column.hpp"
 
@@ -19,6 +23,8 @@ namespace {
 using base::DType;
 
 constexpr std::int64_t max_error_bytes = 200;
+constexpr std::int64_t header_bytes = 2 << 10;   // about what HDF5 adds to each dataset
+constexpr std::int64_t most_timing_rows = 4096;  // in hand: 320 KiB
 
 static_assert(sizeof(TimingRow) == 80);
 
@@ -67,16 +73,30 @@ PartWriter::~PartWriter() {
 
 void PartWriter::discard() noexcept {
   columns_.clear();
+  phases_.reset();
   if (!file_) return;
   file_.reset();
   ::unlink(temporary_.c_str());
 }
 
+/// On a full disk every writer fails: the first one speaks, and its error ends the others
+/// meanwhile.
+void PartWriter::guarded(const std::function<void()>& write) try {
+  const std::int64_t of_hdf5 = std::ssize(layout_) * header_bytes;
+  with_space(temporary_, pending_bytes_ + of_hdf5, write);
+} catch (const base::SystemError&) {
+  const std::string folder = attempt_folder(options_.run_dir, options_.attempt);
+  if (::rename(folder.c_str(), (folder + "-failed").c_str()) != 0 && errno == ENOENT)
+    std::this_thread::sleep_for(std::chrono::seconds(5));
+  throw;
+}
+
 void PartWriter::open_file() {
   if (file_) return;
-  temporary_ = fmt::format("{}/parts/.tmp-d{:03}-e{:03}-a{:03}-{:06}-{}.h5", options_.run_dir,
-                           options_.dp, options_.ep, options_.attempt, number_, ::getpid());
-  file_ = h5::File::create(temporary_);
+  temporary_ = fmt::format("{}/d{:03}-e{:03}-{:06}-{}.h5",
+                           attempt_folder(options_.run_dir, options_.attempt), options_.dp,
+                           options_.ep, number_, ::getpid());
+  guarded([&] { file_ = h5::File::create(temporary_); });
   columns_.clear();
   for (const DatasetPlan& plan : layout_)
     columns_.push_back(std::make_unique<PartColumn>(plan));
@@ -88,16 +108,18 @@ void PartWriter::begin(std::span<const PartSequence> sequences) {
   open_file();
   in_microbatch_ = true;
   microbatch_begin_ = sequences_.size();
+  places_.clear();
   std::int64_t num_tokens = 0;
   for (const PartSequence& each : sequences) {
     sequences_.push_back(each);
     num_tokens += each.length;
   }
-  for (std::size_t i = 0; i < layout_.size(); ++i)
-    columns_[i]->begin(
-        *file_, layout_[i].per == DatasetPlan::Per::token ? num_tokens : std::ssize(sequences));
+  guarded([&] {
+    for (std::size_t i = 0; i < layout_.size(); ++i)
+      columns_[i]->begin(
+          *file_, layout_[i].per == DatasetPlan::Per::token ? num_tokens : std::ssize(sequences));
+  });
   status_.resize(sequences_.size());
-  errors_.resize(sequences_.size());
 }
 
 PartColumn& PartWriter::column(int dataset) {
@@ -111,10 +133,10 @@ void PartWriter::write(int dataset, std::int64_t first_row, std::int64_t num_row
                        const void* data) {
   PartColumn& to = column(dataset);
   if (num_rows == 0) return;
-  to.write(first_row, num_rows, static_cast<const std::byte*>(data));
   const std::int64_t bytes = num_rows * layout_[static_cast<std::size_t>(dataset)].row_bytes();
   pending_bytes_ += bytes;
   bytes_written_ += bytes;
+  guarded([&] { to.write(first_row, num_rows, static_cast<const std::byte*>(data)); });
 }
 
 void PartWriter::write(std::string_view path, std::int64_t first_row, std::int64_t num_rows,
@@ -134,19 +156,44 @@ void PartWriter::add(std::string_view path, std::int64_t first_row, std::int64_t
 
 void PartWriter::set_status(std::int64_t sequence, SequenceStatus status,
                             const std::string& error) {
-  const auto begin = sequences_.begin() + static_cast<std::ptrdiff_t>(microbatch_begin_);
-  const auto found = std::find_if(
-      begin, sequences_.end(), [&](const PartSequence& each) { return each.sequence == sequence; });
-  base::expects(in_microbatch_ && found != sequences_.end(), "a sequence of the microbatch");
-  const auto index = static_cast<std::size_t>(found - sequences_.begin());
-  status_[index] = static_cast<std::uint8_t>(status);
-  errors_[index] = error.substr(0, max_error_bytes);
+  if (places_.empty())
+    for (std::size_t i = microbatch_begin_; i < sequences_.size(); ++i)
+      places_.emplace(sequences_[i].sequence, i);
+  const auto found = places_.find(sequence);
+  base::expects(in_microbatch_ && found != places_.end(), "a sequence of the microbatch");
+  status_[found->second] = static_cast<std::uint8_t>(status);
+  errors_[found->second] = error.substr(0, max_error_bytes);
 }
 
 void PartWriter::append_timing(std::span<const TimingRow> rows) {
   if (rows.empty()) return;
   open_file();
   timing_.insert(timing_.end(), rows.begin(), rows.end());
+  if (std::ssize(timing_) >= most_timing_rows) guarded([&] { flush_timing(); });
+}
+
+void PartWriter::flush_timing() {
+  if (!phases_)
+    phases_ = file_->create_records("/timing/phases", timing_fields(), sizeof(TimingRow),
+                                    timing_description);
+  phases_->append_records(std::ssize(timing_), timing_fields(), sizeof(TimingRow), timing_.data());
+  timing_sum_.update(std::as_bytes(std::span(timing_)));
+  num_timing_rows_ += std::ssize(timing_);
+  timing_.clear();
+}
+
+bool PartWriter::has_timing(const h5::File& file) const {
+  const h5::Dataset phases = file.dataset("/timing/phases");
+  if (phases.info().shape != base::Shape{num_timing_rows_}) return false;
+  Xxh3 sum;
+  std::vector<TimingRow> rows;
+  for (std::int64_t first = 0; first < num_timing_rows_; first += most_timing_rows) {
+    const std::int64_t count = std::min(most_timing_rows, num_timing_rows_ - first);
+    rows.assign(static_cast<std::size_t>(count), TimingRow{});
+    phases.read_records(first, count, timing_fields(), sizeof(TimingRow), rows.data());
+    sum.update(std::as_bytes(std::span(rows)));
+  }
+  return sum.digest() == timing_sum_.digest();
 }
 
 void PartWriter::end() {
@@ -172,19 +219,39 @@ void PartWriter::write_sequences(h5::File& file) {
   write_vector(file, "/sequences/length", DType::u64, length, "tokens");
   write_vector(file, "/sequences/status", DType::u8, status_, "0 ok, 4 non-finite");
   std::size_t text_bytes = 1;
-  for (const std::string& error : errors_)
+  for (const auto& [at, error] : errors_)
     text_bytes = std::max(text_bytes, error.size());
-  file.create_texts("/sequences/error", static_cast<std::int64_t>(errors_.size()),
-                    static_cast<std::int64_t>(text_bytes), "what is wrong with the sequence")
-      .write_texts(errors_, static_cast<std::int64_t>(text_bytes));
-  file.create_records("/timing/phases", timing_fields(), sizeof(TimingRow), timing_description)
-      .append_records(static_cast<std::int64_t>(timing_.size()), timing_fields(), sizeof(TimingRow),
-                      timing_.data());
+  std::vector<std::string> texts(sequences_.size());
+  for (const auto& [at, error] : errors_)
+    texts[at] = error;
+  file.create_texts("/sequences/error", std::ssize(texts), static_cast<std::int64_t>(text_bytes),
+                    "what is wrong with the sequence")
+      .write_texts(texts, static_cast<std::int64_t>(text_bytes));
+  flush_timing();
+  phases_.reset();
 }
 
-void PartWriter::commit() {
-  base::expects(!in_microbatch_, "end() before commit()");
-  if (!file_) return;
+/// A small dataset waits in a buffer of HDF5, which reports no error when it cannot be written.
+void PartWriter::check_sequences(const h5::File& file) const {
+  const std::vector<PartEntry> found = read_entries(file);
+  bool is_same = found.size() == sequences_.size();
+  for (std::size_t i = 0; is_same && i < found.size(); ++i) {
+    const auto error = errors_.find(i);
+    is_same = found[i].sequence == sequences_[i].sequence &&
+              found[i].length == sequences_[i].length &&
+              static_cast<std::uint8_t>(found[i].status) == status_[i] &&
+              found[i].error == (error == errors_.end() ? "" : error->second);
+  }
+  if (is_same && has_timing(file)) return;
+  throw base::SystemError(
+      base::ExitCode::resources,
+      fmt::format(
+          "{}: the list of sequences and times that was read back differs from what was "
+          "written (a full or failing disk). Check the disk and run the same command again.",
+          file.path()));
+}
+
+void PartWriter::write_and_publish() {
   file_->set_attribute("format", std::string("tetrarch-part"));
   file_->set_attribute("format_version", std::vector<std::uint32_t>{1, 0});
   file_->set_attribute("run_uuid", options_.run_uuid);
@@ -197,15 +264,24 @@ void PartWriter::commit() {
     std::vector<std::byte> scratch(4 << 20);
     for (const auto& column : columns_)
       column->check(written, scratch);
+    check_sequences(written);
   }
   const PartName name{options_.dp, options_.ep, options_.attempt, number_, file_xxh3(temporary_)};
   publish(temporary_, options_.run_dir + "/parts/" + to_string(name));
+}
+
+void PartWriter::commit() {
+  base::expects(!in_microbatch_, "end() before commit()");
+  if (!file_) return;
+  guarded([&] { write_and_publish(); });
   file_.reset();
   columns_.clear();
   sequences_.clear();
   status_.clear();
   errors_.clear();
   timing_.clear();
+  timing_sum_.reset();
+  num_timing_rows_ = 0;
   microbatch_begin_ = 0;
   pending_bytes_ = 0;
   ++number_;

@@ -5,13 +5,17 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
+#include "storage/checksum.hpp"
 #include "storage/h5.hpp"
 #include "storage/results_layout.hpp"
 
@@ -51,9 +55,13 @@ struct PartOptions {
 
 class PartColumn;
 
+/// Where the ranks of an attempt write what is not committed yet: RUN_DIR/parts/.tmp-aAAA. The
+/// next attempt removes it, so that a rank of this one that is still dying can commit no more.
+std::string attempt_folder(const std::string& run_dir, int attempt);
+
 /// Writes parts/dDDD-eEEE-aAAA-NNNNNN-XXXXXXXXXXXXXXXX.h5, the last field being the XXH3 of the
 /// file. A part holds whole microbatches and counts only under this name: until commit() it is a
-/// temporary file, which the destructor discards.
+/// temporary file in attempt_folder(), which must be there, and the destructor discards it.
 ///
 ///   begin(sequences)
 ///   write(dataset, first_row, num_rows, data) ...   every row once, in any pieces and any order
@@ -104,8 +112,13 @@ class PartWriter {
 
  private:
   void open_file();
+  void guarded(const std::function<void()>& write);
   PartColumn& column(int dataset);
   void write_sequences(h5::File& file);
+  void check_sequences(const h5::File& file) const;
+  void write_and_publish();
+  void flush_timing();
+  bool has_timing(const h5::File& file) const;
   void discard() noexcept;
 
   PartOptions options_;
@@ -117,9 +130,14 @@ class PartWriter {
   std::vector<std::unique_ptr<PartColumn>> columns_;  // one per dataset of the layout
   std::vector<PartSequence> sequences_;               // of the part
   std::vector<std::uint8_t> status_;
-  std::vector<std::string> errors_;
-  std::vector<TimingRow> timing_;
-  std::size_t microbatch_begin_ = 0;  // index into sequences_
+  std::map<std::size_t, std::string> errors_;  // of the few that failed, by index
+  std::vector<TimingRow> timing_;              // that phases_ does not have yet
+  std::optional<h5::Dataset> phases_;          // once they are many
+  std::int64_t num_timing_rows_ = 0;           // that phases_ has
+  Xxh3 timing_sum_;                            // of them
+  std::size_t microbatch_begin_ = 0;           // index into sequences_
+  /// Of the microbatch's sequences in sequences_; made by its first set_status().
+  std::unordered_map<std::int64_t, std::size_t> places_;
   std::int64_t pending_bytes_ = 0, bytes_written_ = 0;
   std::chrono::steady_clock::time_point pending_since_;
 };
@@ -142,6 +160,8 @@ struct PartEntry {
   std::string error;
 };
 
+/// The list of a part's sequences, of whose lengths it makes sure that they agree.
+std::vector<PartEntry> read_entries(const h5::File& part);
 /// The list of a part's sequences. Checks the file's XXH3 against its name, its format and its run;
 /// throws UsageError(input) naming what is wrong.
 std::vector<PartEntry> read_part(const std::string& path, const std::string& run_uuid);

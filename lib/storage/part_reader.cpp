@@ -2,14 +2,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <charconv>
 #include <filesystem>
+#include <limits>
 
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "base/shape.hpp"
 #include "storage/durable.hpp"
 #include "storage/part_file.hpp"
 
 namespace tetrarch::storage {
+namespace {
+
+constexpr std::int64_t largest_text_bytes = 1 << 16;
+
+}  // namespace
+
+std::string attempt_folder(const std::string& run_dir, int attempt) {
+  return fmt::format("{}/parts/.tmp-a{:03}", run_dir, attempt);
+}
 
 std::string to_string(const PartName& name) {
   return fmt::format("d{:03}-e{:03}-a{:03}-{:06}-{}.h5", name.dp, name.ep, name.attempt,
@@ -35,6 +46,48 @@ std::optional<PartName> parse_part_name(std::string_view file_name) {
   return name;
 }
 
+std::vector<PartEntry> read_entries(const h5::File& part) {
+  const auto refuse = [&](const std::string& problem) {
+    return base::UsageError(
+        base::ExitCode::input,
+        fmt::format("{}: {}. Its sequences have to be done again.", part.path(), problem));
+  };
+  const h5::Dataset index = part.dataset("/sequences/index");
+  const h5::Info info = index.info();
+  if (info.shape.size() != 1 || info.stored_bytes != base::checked_mul(info.shape[0], 8))
+    throw refuse("its list of sequences has a wrong shape");
+  const auto count = static_cast<std::size_t>(info.shape[0]);
+  const h5::Dataset lengths = part.dataset("/sequences/length");
+  const h5::Dataset states = part.dataset("/sequences/status");
+  if (lengths.info().shape != info.shape || states.info().shape != info.shape)
+    throw refuse("its lists of sequences differ in length");
+  std::vector<std::uint64_t> sequence(count), length(count);
+  std::vector<std::uint8_t> status(count);
+  index.read_all(base::DType::u64, sequence.data());
+  lengths.read_all(base::DType::u64, length.data());
+  states.read_all(base::DType::u8, status.data());
+  const h5::Dataset error_texts = part.dataset("/sequences/error");
+  const h5::Info texts = error_texts.info();
+  if (texts.shape != info.shape || texts.text_bytes > largest_text_bytes ||
+      texts.stored_bytes != base::checked_mul(info.shape[0], texts.text_bytes))
+    throw refuse("its list of errors has a wrong shape");
+  const std::vector<std::string> errors = error_texts.read_texts(0, info.shape[0]);
+
+  constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max();
+  std::vector<PartEntry> entries(count);
+  std::int64_t token_row = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (sequence[i] > most || length[i] > most ||
+        status[i] > static_cast<std::uint8_t>(SequenceStatus::bad_record))
+      throw refuse(fmt::format("its sequence {} cannot be true", i));
+    entries[i] = {static_cast<std::int64_t>(sequence[i]), static_cast<std::int64_t>(length[i]),
+                  static_cast<std::int64_t>(i),           token_row,
+                  static_cast<SequenceStatus>(status[i]), errors[i]};
+    token_row = base::checked_add(token_row, entries[i].length);
+  }
+  return entries;
+}
+
 std::vector<PartEntry> read_part(const std::string& path, const std::string& run_uuid) {
   const auto refuse = [&](const std::string& problem) {
     return base::UsageError(
@@ -49,33 +102,7 @@ std::vector<PartEntry> read_part(const std::string& path, const std::string& run
   if (file.text_attribute("format") != "tetrarch-part") throw refuse("not a tetrarch-part");
   if (const auto found = file.text_attribute("run_uuid"); found != run_uuid)
     throw refuse(fmt::format("it belongs to run {}, not {}", found.value_or("?"), run_uuid));
-
-  const h5::Dataset index = file.dataset("/sequences/index");
-  const h5::Info info = index.info();
-  if (info.shape.size() != 1 || info.stored_bytes != info.shape[0] * 8)
-    throw refuse("its list of sequences has a wrong shape");
-  const auto count = static_cast<std::size_t>(info.shape[0]);
-  const h5::Dataset lengths = file.dataset("/sequences/length");
-  const h5::Dataset states = file.dataset("/sequences/status");
-  if (lengths.info().shape != info.shape || states.info().shape != info.shape)
-    throw refuse("its lists of sequences differ in length");
-  std::vector<std::uint64_t> sequence(count), length(count);
-  std::vector<std::uint8_t> status(count);
-  index.read_all(base::DType::u64, sequence.data());
-  lengths.read_all(base::DType::u64, length.data());
-  states.read_all(base::DType::u8, status.data());
-  const std::vector<std::string> errors =
-      file.dataset("/sequences/error").read_texts(0, info.shape[0]);
-
-  std::vector<PartEntry> entries(count);
-  std::int64_t token_row = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    entries[i] = {static_cast<std::int64_t>(sequence[i]), static_cast<std::int64_t>(length[i]),
-                  static_cast<std::int64_t>(i),           token_row,
-                  static_cast<SequenceStatus>(status[i]), errors[i]};
-    token_row += entries[i].length;
-  }
-  return entries;
+  return read_entries(file);
 }
 
 }  // namespace tetrarch::storage

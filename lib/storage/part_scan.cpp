@@ -1,7 +1,6 @@
 // Which parts of a run folder count, and what they hold.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <filesystem>
 #include <map>
 #include <set>
 #include <tuple>
@@ -9,13 +8,13 @@
 
 #include <fmt/format.h>
 
+#include "base/error.hpp"
 #include "base/json.hpp"
+#include "storage/durable.hpp"
 #include "storage/run_folder.hpp"
 
 namespace tetrarch::storage {
 namespace {
-
-namespace fs = std::filesystem;
 
 struct Part {
   std::string path;
@@ -28,13 +27,8 @@ using Unit = std::vector<const Part*>;
 
 std::vector<Part> read_all(const std::string& run_dir, const std::string& run_uuid,
                            const PartFindings& findings) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(run_dir + "/parts", error))
-    names.push_back(entry.path().filename().string());
-  std::ranges::sort(names);
   std::vector<Part> parts;
-  for (const std::string& name : names) {
+  for (const std::string& name : names_in(run_dir + "/parts")) {
     if (name.starts_with(".tmp-") || name.starts_with("damaged-")) continue;
     const std::string path = run_dir + "/parts/" + name;
     try {
@@ -43,7 +37,7 @@ std::vector<Part> read_all(const std::string& run_dir, const std::string& run_uu
       part.entries = read_part(path, run_uuid);
       part.name = *parse_part_name(name);  // read_part() has refused other names
       parts.push_back(std::move(part));
-    } catch (const std::runtime_error& problem) {
+    } catch (const base::UsageError& problem) {  // one that cannot be read now may be sound
       findings.damaged(path, problem.what());
     }
   }
@@ -60,12 +54,20 @@ std::vector<Unit> units_of(const std::vector<Part>& parts, const PartRules& rule
     return units;
   }
   std::map<std::tuple<int, int, int>, Unit> sets;
-  for (const Part& part : parts)
+  for (const Part& part : parts) {
+    if (part.name.ep >= rules.ep_set) {
+      findings.damaged(part.path,
+                       fmt::format("{}: is of expert-parallel rank {}, but the run has {} of them. "
+                                   "Its sequences have to be done again.",
+                                   part.path, part.name.ep, rules.ep_set));
+      continue;
+    }
     sets[{part.name.dp, part.name.attempt, part.name.number}].push_back(&part);
+  }
   for (const auto& [key, unit] : sets) {
     std::set<int> found;
     for (const Part* part : unit)
-      if (part->name.ep < rules.ep_set) found.insert(part->name.ep);
+      found.insert(part->name.ep);
     if (std::ssize(found) == rules.ep_set) {
       units.push_back(unit);
       continue;

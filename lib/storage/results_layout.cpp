@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "base/json.hpp"
+#include "base/text.hpp"
 
 namespace tetrarch::storage {
 namespace {
@@ -226,6 +227,7 @@ base::Json to_json(const std::vector<DatasetPlan>& layout) {
 std::vector<DatasetPlan> layout_from_json(const base::Json& json, const std::string& where) {
   constexpr DType dtypes[] = {DType::f32, DType::bf16, DType::i32, DType::u32,
                               DType::u16, DType::u8,   DType::u64, DType::f64};
+  constexpr std::int64_t most_elements = std::int64_t{1} << 32;  // of a row, and rows of the run
   std::vector<DatasetPlan> layout;
   try {
     for (const base::Json& item : json) {
@@ -235,25 +237,25 @@ std::vector<DatasetPlan> layout_from_json(const base::Json& json, const std::str
           std::ranges::find(dtypes, item.at("dtype").get<std::string>(), base::name_of);
       plan.dtype = dtype == std::end(dtypes) ? DType::f32 : *dtype;
       plan.per = per_from(item.at("per"));
-      plan.columns = item.at("columns");
+      plan.columns = base::whole_number(item.at("columns"), 1, most_elements);
       plan.is_vector = item.at("is_vector");
       plan.description = item.at("description");
       plan.units = item.at("units");
-      plan.fill = item.at("fill");
-      plan.rows = item.value("rows", std::int64_t{0});
-      plan.inner = item.value("inner", std::int64_t{0});
+      plan.fill = static_cast<std::uint64_t>(base::whole_number(item.at("fill"), 0, INT64_MAX));
+      if (item.contains("rows")) plan.rows = base::whole_number(item["rows"], 0, most_elements);
+      if (item.contains("inner")) plan.inner = base::whole_number(item["inner"], 0, most_elements);
       if (dtype == std::end(dtypes) || !is_sensible(plan))
         throw base::UsageError(base::ExitCode::input,
                                fmt::format("{}: dataset {} has an unknown type or shape. Start "
                                            "again in another folder.",
-                                           where, plan.path));
+                                           where, base::shown(plan.path)));
       layout.push_back(std::move(plan));
     }
   } catch (const base::Json::exception& error) {
     throw base::UsageError(base::ExitCode::input,
                            fmt::format("{}: the list of datasets cannot be read ({}). Start again "
                                        "in another folder.",
-                                       where, error.what()));
+                                       where, base::shown(error.what(), 200)));
   }
   return layout;
 }

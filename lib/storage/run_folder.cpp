@@ -2,8 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/run_folder.hpp"
 
-#include <algorithm>
+#include <cerrno>
+#include <chrono>
 #include <filesystem>
+#include <thread>
+#include <utility>
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -50,7 +53,7 @@ std::vector<Difference> differences(const Json& was, const Json& is) {
   };
   constexpr std::size_t most_shown = 200;
   const auto text = [](const Json* value) {
-    return value ? value->dump().substr(0, most_shown) : std::string("absent");
+    return value ? base::shown(value->dump(), most_shown) : std::string("absent");
   };
   std::vector<Difference> found;
   for (const auto& [key, value] : before)
@@ -70,7 +73,7 @@ ExitCode code_of(const std::string& key) {
 std::string list_text(const std::vector<Difference>& found) {
   std::string text;
   for (const Difference& each : found)
-    text += fmt::format("\n  {}: was {}, is {}", each.key, each.was, each.is);
+    text += fmt::format("\n  {}: was {}, is {}", base::shown(each.key), each.was, each.is);
   return text;
 }
 
@@ -92,22 +95,47 @@ void refuse_changes(const std::string& path, const std::vector<Difference>& foun
 
 std::string made_folder(const std::string& path) {
   std::error_code error;
-  fs::create_directories(path + "/parts", error);
-  if (error || !fs::is_directory(path + "/parts"))
+  fs::create_directories(path, error);
+  if (error || !fs::is_directory(path, error))
     throw UsageError(ExitCode::resources,
-                     fmt::format("{}: cannot be used as run folder ({}). Check the path and its "
-                                 "permissions or use another --out.",
+                     fmt::format("{}: cannot be used as a folder of the run ({}). Check the path, "
+                                 "its permissions and the free space, or use another --out.",
                                  path, error ? error.message() : "a file is in the way"));
   return path;
 }
 
-std::vector<std::string> names_in(const std::string& folder) {
-  std::vector<std::string> names;
+/// Also while a rank of an earlier attempt that is still dying makes files there.
+void remove_whole(const std::string& path) {
+  constexpr int num_tries = 100;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder, error))
-    names.push_back(entry.path().filename().string());
-  std::ranges::sort(names);
-  return names;
+  for (int i = 0; i < num_tries; ++i) {
+    fs::remove_all(path, error);
+    if (error != std::errc::directory_not_empty) break;
+  }
+  if (error) fail_file(path, "removed", error.value());
+}
+
+bool has_integer(const Json& object, const char* key, std::int64_t largest) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_number_integer() && found->get<std::int64_t>() >= 0 &&
+         found->get<std::int64_t>() <= largest;
+}
+
+bool has_object(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_object();
+}
+
+bool is_run_json(const Json& json) {
+  constexpr std::int64_t most_attempts = 1'000'000'000, most_ranks = 1 << 20;
+  if (!json.is_object() || json.value("format", Json()) != "tetrarch-run" ||
+      !json.value("run_uuid", Json()).is_string() ||
+      !json.value("is_mixed", Json(false)).is_boolean() || !has_object(json, "frozen") ||
+      !has_object(json, "mixable") || !has_object(json, "facts"))
+    return false;
+  const Json& facts = json.at("facts");
+  return has_integer(json, "attempt", most_attempts) &&
+         (!facts.contains("ep_set") || has_integer(facts, "ep_set", most_ranks));
 }
 
 }  // namespace
@@ -115,13 +143,7 @@ std::vector<std::string> names_in(const std::string& folder) {
 base::Json read_run_json(const std::string& run_dir) {
   const std::string path = run_dir + "/run.json";
   Json json = base::parse_json(read_text_file(path, max_run_json_bytes), path, ExitCode::input);
-  const bool is_ours = json.is_object() && json.value("format", Json()) == "tetrarch-run" &&
-                       json.value("run_uuid", Json()).is_string() &&
-                       json.value("attempt", Json()).is_number_integer() &&
-                       json.value("frozen", Json()).is_object() &&
-                       json.value("mixable", Json()).is_object() &&
-                       json.value("facts", Json()).is_object();
-  if (!is_ours)
+  if (!is_run_json(json))
     throw UsageError(ExitCode::input, fmt::format("{}: not the record of a run (format is not "
                                                   "\"tetrarch-run\"). Use another folder.",
                                                   path));
@@ -129,7 +151,9 @@ base::Json read_run_json(const std::string& run_dir) {
 }
 
 RunFolder::RunFolder(std::string path, const RunFolderOptions& options, base::Log& log)
-    : path_(made_folder(std::move(path))), lock_(path_ + "/lock", options.lock_wait_s, log) {
+    : path_(made_folder(std::move(path))),
+      lock_(path_ + "/lock", options.lock_wait_s, log),
+      parts_wait_s_(options.parts_wait_s) {
   if (!fs::exists(path_ + "/run.json")) return;
   json_ = read_run_json(path_);
   run_uuid_ = json_["run_uuid"];
@@ -161,23 +185,30 @@ RunFolder RunFolder::open(const std::string& path, const RunSettings& settings,
   } else {
     folder.compare(settings, options, log);
   }
-  folder.clean();
-  if (folder.is_complete()) {
-    std::error_code error;
-    fs::remove(path + "/parts", error);  // where nothing is in it
+  const bool is_complete = folder.is_complete();
+  if (!is_complete) made_folder(path + "/parts");
+  folder.remove_temporary();
+  std::error_code error;
+  fs::remove(path + "/stop", error);
+  if (is_complete) {
+    // an attempt that was killed after it had made the results has left its parts
+    if (!options.keep_parts) folder.remove_parts();
     return folder;
   }
   folder.json_["attempt"] = ++folder.attempt_;
   folder.json_["is_mixed"] = folder.is_mixed_;
   folder.json_["facts"] = settings.facts;
   folder.save();
+  folder.attempt_folder_ = made_folder(attempt_folder(path, folder.attempt_));
   return folder;
 }
 
 RunFolder RunFolder::open_existing(const std::string& path, const RunFolderOptions& options,
                                    base::Log& log) {
   read_run_json(path);
-  return RunFolder(path, options, log);
+  RunFolder folder(path, options, log);
+  folder.remove_temporary();
+  return folder;
 }
 
 void RunFolder::compare(const RunSettings& settings, const RunFolderOptions& options,
@@ -197,12 +228,15 @@ void RunFolder::compare(const RunSettings& settings, const RunFolderOptions& opt
                   path_, list_text(mixed)));
 }
 
-void RunFolder::clean() {
-  std::error_code error;
+void RunFolder::remove_temporary() {
   for (const std::string& folder : {path_, path_ + "/parts"})
     for (const std::string& name : names_in(folder))
-      if (name.starts_with(".tmp-")) fs::remove(folder + "/" + name, error);
-  fs::remove(path_ + "/stop", error);
+      if (name.starts_with(".tmp-")) remove_whole(folder + "/" + name);
+}
+
+RunFolder::~RunFolder() {
+  std::error_code error;
+  if (lock_.is_held() && !attempt_folder_.empty()) fs::remove(attempt_folder_, error);
 }
 
 void RunFolder::save() const {
@@ -218,6 +252,7 @@ std::string RunFolder::log_path() const {
 
 bool RunFolder::is_complete() const {
   if (!fs::exists(results_path())) return false;
+  if (::access(results_path().c_str(), R_OK) != 0) fail_file(results_path(), "read", errno);
   try {
     const h5::File file = h5::File::open_to_read(results_path(), ExitCode::input);
     return file.text_attribute("status") == "complete" &&
@@ -253,11 +288,29 @@ Committed RunFolder::committed(base::Log& log, int ep_set) {
   findings.twice = [&](std::int64_t, const std::string&, const std::string&) { ++num_twice; };
   PartRules rules = part_rules(facts());
   if (ep_set > 0) rules.ep_set = ep_set;
+  listed_ = names_in(path_ + "/parts");
   Committed found = scan_parts(path_, run_uuid_, rules, findings);
   if (num_twice > 0)
     log.note(
         fmt::format("{}: {} sequences are in two parts; the first is taken", path_, num_twice));
   return found;
+}
+
+bool RunFolder::wait_for_parts(base::Log& log) {
+  constexpr double pause_s = 0.25;
+  if (!std::exchange(has_said_wait_, true) && parts_wait_s_ > 0)
+    log.say("{}/parts: lacks parts that were committed; waiting up to {:.0f} s for them", path_,
+            parts_wait_s_);
+  const std::string probe = path_ + "/parts/.tmp-probe";
+  for (; parts_wait_s_ > 0; parts_wait_s_ -= pause_s) {
+    std::this_thread::sleep_for(std::chrono::duration<double>(pause_s));
+    // a change of its own makes an NFS client read the folder again
+    std::error_code error;
+    fs::create_directory(probe, error);
+    fs::remove(probe, error);
+    if (names_in(path_ + "/parts") != listed_) return true;
+  }
+  return false;
 }
 
 bool RunFolder::stop_requested() const {
@@ -268,6 +321,7 @@ void RunFolder::remove_parts() {
   std::error_code error;
   for (const std::string& name : names_in(path_ + "/parts"))
     if (parse_part_name(name)) fs::remove(path_ + "/parts/" + name, error);
+  if (!attempt_folder_.empty()) fs::remove(attempt_folder_, error);
   fs::remove(path_ + "/parts", error);  // where nothing else is in it
 }
 

@@ -9,7 +9,7 @@
 #include "base/handle.hpp"
 #include "base/json.hpp"
 #include "base/log.hpp"
-#include "storage/durable.hpp"
+#include "storage/folder_lock.hpp"
 #include "storage/part_file.hpp"
 
 namespace tetrarch::storage {
@@ -28,6 +28,8 @@ struct RunSettings {
 struct RunFolderOptions {
   bool allow_mixed = false;
   double lock_wait_s = 10;  // how long a held lock is waited for
+  bool keep_parts = false;  // also when the results are there
+  double parts_wait_s = 0;  // how long wait_for_parts() waits, all calls together
 };
 
 /// A sequence and the part that has it.
@@ -72,13 +74,17 @@ Committed scan_parts(const std::string& run_dir, const std::string& run_uuid,
 class RunFolder {
  public:
   /// Creates the folder or resumes in it: waits for the lock, compares settings, removes temporary
-  /// files and a stop request of earlier attempts, and counts the attempt (not when is_complete()).
+  /// files and a stop request of earlier attempts, and counts the attempt. When is_complete() it
+  /// removes what is left of the parts instead.
   /// Throws UsageError(resources) when it is in use, read-only or not a folder.
   static RunFolder open(const std::string& path, const RunSettings& settings,
                         const RunFolderOptions& options, base::Log& log);
   /// Opens a folder that has a run.json, for merge.
   static RunFolder open_existing(const std::string& path, const RunFolderOptions& options,
                                  base::Log& log);
+  RunFolder(RunFolder&&) noexcept = default;
+  RunFolder& operator=(RunFolder&&) noexcept = default;
+  ~RunFolder();
 
   const std::string& path() const { return path_; }
   const std::string& run_uuid() const { return run_uuid_; }
@@ -97,6 +103,9 @@ class RunFolder {
   /// those that do not count are removed with one, and their sequences count as not done.
   /// `ep_set` as in PartRules; 0: what run.json says.
   Committed committed(base::Log& log, int ep_set = 0);
+  /// Waits until other files are in parts/ than when committed() read it; false after parts_wait_s.
+  /// Network file systems list what other nodes have written up to a minute late.
+  bool wait_for_parts(base::Log& log);
   /// True when somebody has made a file RUN_DIR/stop.
   bool stop_requested() const;
   /// Removes all committed parts.
@@ -105,14 +114,18 @@ class RunFolder {
  private:
   RunFolder(std::string path, const RunFolderOptions& options, base::Log& log);
   void compare(const RunSettings& settings, const RunFolderOptions& options, base::Log& log);
-  void clean();
+  void remove_temporary();
   void save() const;
 
   std::string path_;
   FolderLock lock_;
+  double parts_wait_s_;
+  bool has_said_wait_ = false;
+  std::vector<std::string> listed_;  // in parts/ when they were last read
   base::Json json_;
   std::string run_uuid_;
   int attempt_ = 0;
+  std::string attempt_folder_;  // empty where there is nothing left to do
   bool is_mixed_ = false;
 };
 

@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/text.hpp"
+
 namespace tetrarch::storage {
 namespace {
 
@@ -21,7 +23,8 @@ using base::UsageError;
 
 constexpr std::uint64_t largest_header = 100'000'000;  // bytes; the format's own limit
 constexpr int deepest_header = 4;
-constexpr std::size_t longest_shown = 200;  // characters of a name in messages
+constexpr std::size_t longest_shown = 200;  // bytes of a name in messages
+constexpr std::size_t most_axes = 8;
 
 [[noreturn]] void refuse(const std::string& object, const std::string& problem) {
   throw UsageError(ExitCode::weights,
@@ -51,6 +54,8 @@ std::optional<std::int64_t> bytes_of(const base::Shape& shape, CheckpointDType d
 
 base::Shape read_shape(const Json& value, const std::string& object) {
   if (!value.is_array()) refuse(object, "shape is no list of whole numbers");
+  if (value.size() > most_axes)
+    refuse(object, fmt::format("shape has {} axes, more than {}", value.size(), most_axes));
   base::Shape shape;
   for (const Json& extent : value) {
     const auto size = size_from(extent);
@@ -67,13 +72,14 @@ CheckpointDType read_dtype(const Json& value, const std::string& object) {
     throw UsageError(ExitCode::weights,
                      fmt::format("{}: dtype is {} (this version reads F32, BF16 and F16). Convert "
                                  "the checkpoint to one of these.",
-                                 object, value.dump().substr(0, longest_shown)));
+                                 object, base::shown(value.dump())));
   return *dtype;
 }
 
 StoredTensor read_tensor(const std::string& name, const Json& value, std::int64_t data_begin,
                          std::int64_t file_bytes, const std::string& where) {
-  const std::string object = fmt::format("{}: tensor \"{}\"", where, name.substr(0, longest_shown));
+  const std::string object =
+      fmt::format("{}: tensor \"{}\"", where, base::shown(name, longest_shown));
   if (!value.is_object()) refuse(object, "its entry is no object");
   for (const char* key : {"dtype", "shape", "data_offsets"})
     if (!value.contains(key)) refuse(object, fmt::format("{} is missing", key));
@@ -114,7 +120,7 @@ void check_cover(const std::vector<StoredTensor>& tensors, std::int64_t data_beg
   std::int64_t at = data_begin;
   for (const StoredTensor* tensor : sorted) {
     const std::string object =
-        fmt::format("{}: tensor \"{}\"", where, tensor->name.substr(0, longest_shown));
+        fmt::format("{}: tensor \"{}\"", where, base::shown(tensor->name, longest_shown));
     if (tensor->begin < at) refuse(object, "its data overlap with another tensor's");
     if (tensor->begin > at)
       refuse(object, fmt::format("a hole of {} bytes lies before its data", tensor->begin - at));
@@ -144,7 +150,7 @@ std::vector<StoredTensor> parse_safetensors_header(std::string_view text, std::i
 }
 
 SafetensorsFile::SafetensorsFile(const std::string& path)
-    : path_(path), file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    : path_(path), file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
   struct stat status = {};
   if (!file_.has_value() || ::fstat(file_.get(), &status) != 0)
     throw UsageError(ExitCode::weights,

@@ -212,6 +212,20 @@ void synthesize_weights(const plan::ModelSpec& spec, std::int64_t reduction_shar
           base::duration_text(seconds), 1e-9 * static_cast<double>(writer.total_bytes()) / seconds);
 }
 
+bool is_synthesis(const WeightsFile& weights, const plan::ModelSpec& spec,
+                  std::int64_t reduction_shards, std::uint64_t seed) {
+  if (weights.spec() != spec || weights.reduction_shards() != reduction_shards) return false;
+  std::vector<std::byte> expected, found;
+  for (const TensorSpec& tensor : weights.tensors()) {
+    if (tensor.shape.size() != 1) continue;
+    synthesize_unit(tensor, seed, 0, expected);
+    found.resize(expected.size());
+    weights.read_unit(tensor, 0, found.data(), true);
+    if (found != expected) return false;
+  }
+  return true;
+}
+
 void synthesize_inputs(const InputsSpec& inputs, const std::string& path, base::Log& log) {
   base::expects(inputs.num_sequences >= 0 && 0 <= inputs.min_tokens &&
                     inputs.min_tokens <= inputs.max_tokens && inputs.vocab_size > 0,

@@ -9,6 +9,7 @@
 #include "base/log.hpp"
 #include "plan/model_spec.hpp"
 #include "plan/shard.hpp"
+#include "storage/weights_file.hpp"
 
 namespace tetrarch::storage {
 
@@ -25,6 +26,11 @@ void synthesize_values(const plan::TensorSpec& tensor, std::uint64_t seed, std::
 /// Writes a whole weights.h5, folder included. Throws SystemError(resources).
 void synthesize_weights(const plan::ModelSpec& spec, std::int64_t reduction_shards,
                         std::uint64_t seed, const std::string& path, base::Log& log);
+
+/// Whether the file is what synthesize_weights() makes of these: by its sizes and shards, and by
+/// the values of its vectors, which stand for all.
+bool is_synthesis(const WeightsFile& weights, const plan::ModelSpec& spec,
+                  std::int64_t reduction_shards, std::uint64_t seed);
 
 struct InputsSpec {
   std::int64_t num_sequences = 64;

@@ -15,6 +15,7 @@
 #include "storage/inputs_file.hpp"
 #include "storage/merge.hpp"
 #include "storage/part_file.hpp"
+#include "storage/probe.hpp"
 #include "storage/run_folder.hpp"
 #include "storage/verify_results.hpp"
 #include "storage/weights_file.hpp"
@@ -119,12 +120,6 @@ void verify_run_folder(const std::string& path, base::Log& log) {
                   path));
 }
 
-/// A file that cannot be opened does not say what it was; its name does.
-ExitCode code_of(const std::string& path) {
-  const bool is_weights = fs::path(path).filename().string().find("weights") != std::string::npos;
-  return is_weights ? ExitCode::weights : ExitCode::input;
-}
-
 }  // namespace
 
 void verify(const std::string& path, base::Log& log) {
@@ -133,7 +128,7 @@ void verify(const std::string& path, base::Log& log) {
   if (input_format(path) == InputFormat::jsonl) return verify_inputs(path, log);
   std::string format, run_uuid;
   {
-    const h5::File file = h5::File::open_to_read(path, code_of(path));
+    const h5::File file = h5::File::open_to_read(path, code_of(path, Purpose::verify));
     format = file.text_attribute("format").value_or("");
     run_uuid = file.text_attribute("run_uuid").value_or("");
   }
@@ -141,7 +136,7 @@ void verify(const std::string& path, base::Log& log) {
   if (format == "tetrarch-inputs") return verify_inputs(path, log);
   if (format == "tetrarch-part") return verify_part(path, run_uuid, log);
   if (format != "tetrarch-results")
-    throw UsageError(code_of(path),
+    throw UsageError(code_of(path, Purpose::verify),
                      fmt::format("{}: its attribute format is \"{}\" (none of Tetrarch's). Give "
                                  "weights, inputs, results or a run folder.",
                                  path, format));

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -25,8 +26,23 @@ base::Shape sums_shape(const plan::TensorSpec& tensor);
 h5::Hyperslab rows_of_unit(const plan::TensorSpec& tensor, std::int64_t unit,
                            std::int64_t first_row, std::int64_t rows);
 
+/// What one checksum covers: at most 4 MiB of one unit.
+struct WeightBlock {
+  std::int64_t unit = 0, number = 0;  // of the tensor, of the unit
+  std::int64_t file_offset = 0, bytes = 0;
+};
+
+/// Where the time of reading goes, summed over threads.
+struct ReadSeconds {
+  double reading = 0, verifying = 0;
+};
+
 class WeightsFile {
  public:
+  /// Calls work(i) for each i of [0, count), in any order; work does not throw.
+  using ForEach =
+      std::function<void(std::int64_t count, const std::function<void(std::int64_t)>& work)>;
+
   /// Checks format, version, config_json, reduction shards, and of every dataset presence, type,
   /// shape, contiguity and stored bytes; datasets that do not belong there are refused. Throws
   /// UsageError(weights) with everything that is wrong.
@@ -43,8 +59,18 @@ class WeightsFile {
   /// equal models.
   const std::string& identity() const { return identity_; }
 
-  /// Reads the unit's bytes, tensor.unit_bytes(unit) of them. With `verify`, each 4 MiB block is
-  /// held against its checksum; a difference is UsageError(weights) that names the place.
+  /// The blocks of units [first, first + count), in order. Where slices of one expert follow each
+  /// other, so do their bytes, in the file as in memory.
+  std::vector<WeightBlock> blocks(const plan::TensorSpec& tensor, std::int64_t first,
+                                  std::int64_t count) const;
+  /// Reads blocks that follow each other, straight from the file, each by one thread that holds it
+  /// against its checksum (with `verify`) while its cache has it. A difference is
+  /// UsageError(weights) that names the place.
+  ReadSeconds read(const plan::TensorSpec& tensor, std::span<const WeightBlock> blocks,
+                   std::byte* to, bool verify, const ForEach& for_each) const;
+  /// Asks the system to bring blocks into memory that will be read soon.
+  void announce(std::span<const WeightBlock> blocks) const;
+  /// All bytes of one unit, tensor.unit_bytes(unit) of them, by this thread.
   void read_unit(const plan::TensorSpec& tensor, std::int64_t unit, std::byte* to,
                  bool verify) const;
 
@@ -55,7 +81,7 @@ class WeightsFile {
 
  private:
   struct Entry {
-    h5::Dataset dataset;
+    std::int64_t file_offset = 0;     // of the first byte
     std::vector<std::uint64_t> sums;  // [units][blocks of the largest unit]
   };
 
@@ -64,8 +90,9 @@ class WeightsFile {
   void check_datasets();
   void read_sums();
   const Entry& entry_of(const plan::TensorSpec& tensor) const;
-  void check_sums(const plan::TensorSpec& tensor, std::int64_t unit,
-                  const std::vector<std::uint64_t>& found) const;
+  ReadSeconds read_block(const WeightBlock& block, std::byte* to, std::uint64_t* sum) const;
+  void check_sum(const plan::TensorSpec& tensor, const WeightBlock& block,
+                 std::uint64_t found) const;
 
   std::string path_;
   h5::File file_;

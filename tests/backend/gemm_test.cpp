@@ -7,6 +7,7 @@
 #include <omp.h>
 
 #include "backend/arrays.hpp"
+#include "backend/cpu/kernels/kernels.hpp"
 #include "backend/cpu/kernels/testing.hpp"
 
 namespace tetrarch::backend::cpu {
@@ -109,6 +110,26 @@ TEST_P(Gemm, TakesAWeightInEitherOrder) {
   EXPECT_GE(packed->bytes(), 50 * 40 * base::size_of(dtype()));
 }
 
+TEST_P(Gemm, TakesAWeightRowByRowOrInPieces) {
+  const auto x = Array::random(dtype(), 3, 40, 1), w = Array::random(dtype(), 50, 40, 2);
+  const Array turned = transposed(w), expected = multiply(compute_, x, w, DType::f32);
+  for (const WeightOrder order : {WeightOrder::nk, WeightOrder::kn})
+    for (const std::int64_t step : {1, 7, 16, 33}) {
+      const Tensor from = order == WeightOrder::nk ? w.tensor() : turned.tensor();
+      const auto builder = compute_.build_matrix(dtype(), 50, 40, order);
+      for (std::int64_t row = 0; row < from.rows; row += step) {
+        const std::int64_t count = std::min(step, from.rows - row);
+        builder->add(from.row_range(row, count).data, count);
+      }
+      const auto packed = builder->take();
+      Array y(DType::f32, 3, 50);
+      compute_.gemm(x, *packed, y);
+
+      EXPECT_EQ(num_differences(y, expected), 0) << step;
+      EXPECT_EQ(packed->bytes(), compute_.packed_bytes(dtype(), 50, 40));
+    }
+}
+
 TEST_P(Gemm, RowBitsDependOnNothingElse) {
   const std::int64_t most = 300, K = 650, N = 136;
   const auto x = Array::random(dtype(), most, K, 3), w = Array::random(dtype(), N, K, 4);
@@ -172,6 +193,41 @@ TEST_P(Gemm, GroupsEqualSingleProducts) {
   }
 
   EXPECT_EQ(num_differences(together, one_by_one), 0);
+}
+
+TEST_P(Gemm, GluEqualsItsSteps) {
+  const std::int64_t K = 72, rows = 231;
+  const std::vector<std::int64_t> row_offset = {0, 0, 5, 205, rows};
+  const auto x = Array::random(dtype(), rows, K, 5);
+  for (const std::int64_t slices : {1, 2, 4})
+    for (const std::int64_t F : {40, 64, 152})
+      for (const bool has_gate : {true, false}) {
+        std::vector<std::unique_ptr<Matrix>> owned;
+        std::vector<const Matrix*> gate, up;
+        for (std::uint32_t g = 0; g < 8; ++g) {
+          const auto weight = Array::random(dtype(), F, K, 10 + g);
+          owned.push_back(compute_.pack(weight.data(), dtype(), F, K, WeightOrder::nk));
+          (g % 2 == 0 ? up : gate).push_back(owned.back().get());
+        }
+        if (!has_gate) gate.clear();
+        Array gate_rows(dtype(), rows, F), up_rows(dtype(), rows, F);
+        Array expected(dtype(), rows, F / slices, slices), out(dtype(), rows, F / slices, slices);
+        compute_.grouped_gemm(x, up, row_offset, up_rows);
+        if (has_gate) compute_.grouped_gemm(x, gate, row_offset, gate_rows);
+        activation(has_gate ? gate_rows : up_rows, has_gate ? up_rows.tensor() : Tensor{},
+                   ActivationKind::silu, expected);
+
+        compute_.grouped_glu({.x = x,
+                              .gate = gate,
+                              .up = up,
+                              .row_offset = row_offset,
+                              .kind = ActivationKind::silu,
+                              .gate_rows = gate_rows,
+                              .up_rows = up_rows,
+                              .out = out});
+
+        EXPECT_EQ(num_differences(out, expected), 0) << slices << " " << F << " " << has_gate;
+      }
 }
 
 TEST_P(Gemm, NoRowsAreNoWork) {

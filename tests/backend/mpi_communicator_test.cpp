@@ -27,7 +27,7 @@ class Collectives : public ::testing::TestWithParam<DType> {
   std::unique_ptr<Communicator> everyone() {
     std::vector<int> ranks(static_cast<std::size_t>(world_.size()));
     std::iota(ranks.begin(), ranks.end(), 0);
-    return backend_->make_communicator(ranks);
+    return backend_->make_communicator(ranks, "tp");
   }
   int size() const { return world_.size(); }
   int rank() const { return world_.rank(); }
@@ -211,7 +211,7 @@ TEST_P(Collectives, SubsetsSpeakInTheirOwnOrder) {
   std::vector<int> backwards;
   for (int r = size() - 1; r >= 0; --r)
     backwards.push_back(r);
-  const auto comm = backend_->make_communicator(backwards);
+  const auto comm = backend_->make_communicator(backwards, "backwards");
   const std::vector<std::int64_t> one(static_cast<std::size_t>(size()), 1);
   const auto send = Array::of_floats(GetParam(), 1, 1, {static_cast<float>(rank())});
   Array receive(GetParam(), size(), 1);

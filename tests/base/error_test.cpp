@@ -22,6 +22,18 @@ TEST(Error, SystemErrorSaysWhereItWasThrown) {
   EXPECT_EQ(std::string(error.what()), "disk full [error_test.cpp:" + std::to_string(line) + "]");
 }
 
+TEST(Error, AForeignNameInAMessageIsPrintableAndBounded) {
+  const UsageError odd(ExitCode::input, "a\x1b[2J.h5: bad\n  key \xff");
+  const SystemError raw(ExitCode::resources, "b\r.h5");
+  const UsageError endless(ExitCode::input, std::string(100'000, 'x'));
+  const UsageError lines(ExitCode::input, std::string(100'000, '\n'));
+
+  EXPECT_STREQ(odd.what(), "a\\x1b[2J.h5: bad\n  key \\xff");
+  EXPECT_EQ(std::string(raw.what()).find("b\\x0d.h5"), 0u);
+  EXPECT_LT(std::string(endless.what()).size(), 9000u);
+  EXPECT_LT(std::string(lines.what()).size(), 9000u);
+}
+
 TEST(Error, ExpectsPassesWhatHoldsAndNamesWhatDoesNot) {
   EXPECT_NO_THROW(expects(true, "the sky to be blue"));
   try {

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/text.hpp"
+
 namespace tetrarch::base {
 namespace {
 
@@ -52,6 +54,45 @@ TEST(Json, BracketsInsideStringsAreNoDepth) {
 TEST(Json, AKeyMayNotStandTwiceInOneObject) {
   EXPECT_NE(refusal(R"({"a": 1, "b": 2, "a": 3})").find("\"a\" stands twice"), std::string::npos);
   EXPECT_NE(refusal(R"({"x": [{"k": 1, "k": 1}]})").find("\"k\" stands twice"), std::string::npos);
+}
+
+TEST(Json, ManyKeysTakeNoMoreThanTheirShare) {
+  constexpr int num_keys = 400'000;  // looked up one by one, they would take an hour
+  std::string text = "{";
+  for (int i = 0; i < num_keys; ++i)
+    text += "\"key" + std::to_string(i) + "\":0,";
+  const Json json = parse(text + "\"x\":[1,{\"y\":2}]}");
+
+  EXPECT_EQ(json.size(), num_keys + 1u);
+  EXPECT_EQ(json.back().dump(), R"([1,{"y":2}])");
+  EXPECT_NE(refusal(text + "\"key7\":0}").find("\"key7\" stands twice"), std::string::npos);
+}
+
+TEST(Json, MoreValuesThanMemoryShouldHoldAreRefused) {
+  std::string text = "[";
+  for (int i = 0; i < 8'000'000; ++i)
+    text += "0,";
+
+  EXPECT_NE(refusal(text + "0]").find("more than 8000000 values"), std::string::npos);
+}
+
+TEST(Json, WhatIsRefusedIsShownPrintableAndShort) {
+  for (const std::string& text :
+       {std::string("{\"a\\nb\":1,\"a\\nb\":2}"), "{\"" + std::string(100'000, 'a') + "\x01",
+        std::string("\"\xff\x1b[2J\"")}) {
+    const std::string message = refusal(text);
+    EXPECT_TRUE(is_printable(message)) << message;
+    EXPECT_LT(message.size(), 400u) << message;
+  }
+}
+
+TEST(Json, AWholeNumberIsTakenOnlyAsItStands) {
+  EXPECT_EQ(whole_number(parse("7"), 0, 7), 7);
+  EXPECT_EQ(whole_number(parse("-7"), -7, 7), -7);
+  EXPECT_EQ(whole_number(parse("9223372036854775807"), 0, INT64_MAX), INT64_MAX);
+  for (const char* text : {"8", "-1", "1.0", "1e3", "1e300", "9223372036854775808", "true", "null",
+                           "\"7\"", "18446744073709551615"})
+    EXPECT_THROW(whole_number(parse(text), 0, 7), Json::type_error) << text;
 }
 
 TEST(Json, AKeyMayStandInSeveralObjects) {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/log.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -52,6 +53,41 @@ TEST_F(LogTest, ASecondAttemptAppends) {
   testing::internal::GetCapturedStdout();
 
   EXPECT_EQ(in_file(), "first\nsecond\n");
+}
+
+TEST_F(LogTest, AFullDiskIsSaidOnceAndStopsNothing) {
+  Log log(Log::Sink::terminal);
+  log.also_to("/dev/full");
+  testing::internal::CaptureStdout();
+
+  log.line("one");
+  log.line("two");
+
+  const std::string said = testing::internal::GetCapturedStdout();
+  EXPECT_TRUE(said.starts_with("one\nNOTE  /dev/full: cannot be written (No space left on device)"))
+      << said;
+  EXPECT_TRUE(said.ends_with("\ntwo\n")) << said;
+  EXPECT_EQ(std::ranges::count(said, '\n'), 3);
+}
+
+TEST_F(LogTest, ALineThatAKilledAttemptLeftHalfWrittenIsEnded) {
+  std::ofstream(file()) << "half a li";
+  testing::internal::CaptureStdout();
+  Log log(Log::Sink::terminal);
+
+  log.also_to(file());
+  log.line("next");
+
+  testing::internal::GetCapturedStdout();
+  EXPECT_EQ(in_file(), "half a li\nnext\n");
+}
+
+TEST_F(LogTest, ALinkIsNotFollowed) {
+  std::ofstream(folder + "/precious") << "keep me";
+  std::filesystem::create_symlink(folder + "/precious", file());
+  Log log(Log::Sink::terminal);
+
+  EXPECT_THROW(log.also_to(file()), SystemError);
 }
 
 TEST_F(LogTest, ASilentOneSaysNothingAndMakesNoFile) {

@@ -69,6 +69,38 @@ TEST(Text, TheNearestWordIsFoundAndAFarOneIsNot) {
   EXPECT_EQ(nearest("anything", {}), "");
 }
 
+TEST(Text, AVeryLongWordIsNearToNone) {
+  EXPECT_EQ(nearest(std::string(100'000'000, 'a'), std::vector<std::string>{"aaa"}), "");
+}
+
+TEST(Text, Utf8IsWhatHasTheShortestFormAndACodePoint) {
+  for (const char* text :
+       {"", "a", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xee\x80\x80",
+        "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf", "na\xc3\xafve\n"})
+    EXPECT_TRUE(is_utf8(text)) << text;
+  for (const char* text :
+       {"\x80", "\xc3", "\xc0\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xe2\x82",
+        "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80", "\xff", "a\xc3(z"})
+    EXPECT_FALSE(is_utf8(text)) << shown(text);
+  EXPECT_TRUE(is_utf8(std::string_view("\0", 1)));
+}
+
+TEST(Text, WhatSteersATerminalIsNotPrintable) {
+  EXPECT_TRUE(is_printable("na\xc3\xafve \xf0\x9f\x98\x80"));
+  for (const char* text :
+       {"\n", "\t", "\x1b[2J", "\x7f", "\xc2\x9b", "\xe2\x80\xae", "\xe2\x81\xa6", "\xff"})
+    EXPECT_FALSE(is_printable(text)) << shown(text);
+}
+
+TEST(Text, ForeignTextIsShownPrintableAndCutBetweenLetters) {
+  EXPECT_EQ(shown("na\xc3\xafve"), "na\xc3\xafve");
+  EXPECT_EQ(shown("a\nb\x1b[0m\xff"), "a\\x0ab\\x1b[0m\\xff");
+  EXPECT_EQ(shown("\xe2\x80\xae"), "\\xe2\\x80\\xae");
+  EXPECT_EQ(shown("aaaa\xc3\xaf!", 5), "aaaa\xc3\xaf...");
+  EXPECT_EQ(shown("12345", 5), "12345");
+  EXPECT_EQ(shown(std::string(1000, 'x')), std::string(60, 'x') + "...");
+}
+
 TEST(Text, OfEquallyNearWordsTheFirstIsTaken) {
   EXPECT_EQ(nearest("cat", std::vector<std::string>{"bat", "rat"}), "bat");
 }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/timeline.hpp"
 
+#include <cmath>
 #include <numeric>
 #include <set>
 #include <thread>
@@ -50,6 +51,45 @@ TEST(Timeline, PhasesSumToTheTimeSinceItWasMade) {
   EXPECT_GE(totals[static_cast<int>(Phase::attention)], 0.005);
   EXPECT_GE(totals[static_cast<int>(Phase::commit)], 0.002);  // also while it goes on
   EXPECT_EQ(totals[static_cast<int>(Phase::head)], 0.0);
+}
+
+TEST(Timeline, ActivitiesShareTheTimeOfTheirPhase) {
+  Timeline timeline;
+  timeline.keep_cpu(true);
+  timeline.enter(Phase::dispatch);
+  {
+    const During waiting(timeline, Activity::waiting);
+    wait_ms(3);
+    {
+      const During moving(timeline, Activity::moving);
+      wait_ms(2);
+    }
+  }
+  double sum = 0;
+  for (int i = 0; i < 2'000'000; ++i)
+    sum += std::sqrt(static_cast<double>(i));
+  ASSERT_GT(sum, 0);
+  timeline.enter(Phase::other);
+
+  const auto spent = timeline.spending()[static_cast<int>(Phase::dispatch)];
+  const Spent work = spent[static_cast<int>(Activity::work)];
+  const Spent waiting = spent[static_cast<int>(Activity::waiting)];
+  const Spent moving = spent[static_cast<int>(Activity::moving)];
+  EXPECT_GE(waiting.seconds, 0.003);
+  EXPECT_GE(moving.seconds, 0.002);
+  EXPECT_GT(work.cpu_seconds, 0);
+  EXPECT_NEAR(work.seconds + waiting.seconds + moving.seconds,
+              timeline.totals()[static_cast<int>(Phase::dispatch)], 1e-9);
+}
+
+TEST(Timeline, CpuTimeIsKeptOnRequestAlone) {
+  Timeline timeline;
+  timeline.enter(Phase::head);
+  wait_ms(1);
+
+  for (const auto& phase : timeline.spending())
+    for (const Spent& spent : phase)
+      EXPECT_EQ(spent.cpu_seconds, 0);
 }
 
 TEST(Timeline, CutsShareTheTimeWithoutGaps) {

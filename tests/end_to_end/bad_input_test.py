@@ -65,7 +65,14 @@ def bad_weights(test, model):
         with h5py.File(path, "r+") as file:
             del file["layers/01/moe_norm"]
 
+    def retype(path):
+        with h5py.File(path, "r+") as file:
+            stored = file["layers/00/q"][()]
+            del file["layers/00/q"]
+            file["layers/00/q"] = stored.astype(numpy.float16)
+
     cases = {
+        "of another type": (retype, ("of another type.h5", "/layers/00/q", "f32")),
         "truncated": (truncate, ("truncated.h5",)),
         "bit-flipped": (flip, ("bit-flipped.h5", "/layers/01/up", "expert 13")),
         "transposed": (transpose, ("transposed.h5", "/layers/00/k", "32", "64")),
@@ -76,6 +83,8 @@ def bad_weights(test, model):
         pair = spoilt(name, spoil)
         for num_ranks in (0, 4):
             refused(test, f"{name} weights", 4, num_ranks, pair, words=words)
+    refused(test, "inputs as weights", 4, 0, (model / "inputs.h5", model / "inputs.h5"),
+            words=("inputs.h5", "tetrarch-inputs", "tetrarch-weights"))
     refused(test, "no weights", 4, 4, (test.folder / "none.h5", model / "inputs.h5"),
             words=("none.h5",))
 
@@ -97,6 +106,20 @@ def bad_inputs(test, model):
         with h5py.File(broken, "r+") as file:
             file["offsets"][...] = numpy.array(offsets, numpy.uint64)
         refused(test, f"{name} offsets", 3, 0, (weights, broken), words=(f"{name}.h5", "offsets"))
+    refused(test, "weights as inputs", 3, 0, (weights, weights),
+            words=("weights.h5", "tetrarch-weights", "tetrarch-inputs"))
+    for name in ("tokens", "offsets", "ids"):
+        broken = support.write_inputs(test.folder / f"{name}.h5", sequences)
+        with h5py.File(broken, "r+") as file:
+            stored = file[name][()]
+            del file[name]
+            file[name] = stored.astype(numpy.float64)
+        text = test.tetrarch("verify", broken, code=3).text
+        test.check(f"/{name} is f64 (expected u" in text, f"{name} of another type: {text}")
+        with h5py.File(broken, "r+") as file:
+            del file[name]
+        text = test.tetrarch("verify", broken, code=3).text
+        test.check(f"/{name}: is missing" in text, f"{name} missing: {text}")
     truncated = shutil.copy(model / "inputs.h5", test.folder / "short.h5")
     os.truncate(truncated, 3000)
     refused(test, "truncated inputs", 3, 0, (weights, truncated), words=("short.h5",))
@@ -332,6 +355,10 @@ def unusable_folders(test, model):
     writable = test.folder / "writable"
     writable.mkdir()
     writable.chmod(0o777)
+    secret = shutil.copy(model / "weights.h5", test.folder / "closed.h5")
+    os.chmod(secret, 0)
+    refused(test, "unreadable weights", 4, 0, (secret, model / "inputs.h5"),
+            out=writable / "run", **how)
     for path, mode in ((hidden, 0), (closed, 0)):
         path.chmod(mode)
         refused(test, f"unreadable {path.name}", 3, 0, (model / "weights.h5", closed),
@@ -339,6 +366,21 @@ def unusable_folders(test, model):
     in_the_way = test.folder / "in-the-way"
     in_the_way.write_text("a file")
     refused(test, "a file in the way", 5, 4, model, out=in_the_way, words=("in-the-way",))
+
+
+def bad_synthetic(test, model):
+    """A preset as weights: refused before it is written, and only taken where it is that preset."""
+    out = test.folder / "synthetic"
+    inputs = model / "inputs.h5"
+    refused(test, "a preset on a grid that it does not admit", 2, 3, ("synth:tiny", inputs),
+            "--ep", 3, out=out, words=("ep", "16"))
+    test.check(not out.exists(), "a run folder for a preset that cannot be run")
+    out.mkdir()
+    shutil.copy(model / "weights.h5", out / "synth-tiny.h5")
+    refused(test, "another model under a preset's name", 4, 4, ("synth:tiny", inputs), out=out,
+            words=("synth-tiny.h5", "not the model synth:tiny"))
+    (out / "synth-tiny.h5").unlink()
+    test.run(4, ("synth:tiny", inputs), out)
 
 
 def second_job(test, model):
@@ -382,7 +424,7 @@ def body(test):
     model = test.synth("model", "--preset", "tiny", "--layers", 2, "--dtype", "f32")
     support.write_inputs(model / "inputs.h5", support.random_sequences(LENGTHS, VOCAB))
     for case in (bad_weights, bad_inputs, bad_lines, error_records, json_lines, non_finite, wrong_grids,
-                 unusable_folders, second_job, changed_since_the_start):
+                 bad_synthetic, unusable_folders, second_job, changed_since_the_start):
         case(test, model)
 
 

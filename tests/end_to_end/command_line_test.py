@@ -159,13 +159,16 @@ class BadOptions(CommandLine):
     def test_a_switch_takes_true_or_false_only(self):
         self.refused(["run", *NEEDED, "--dry-run=2"], "--dry-run", "neither true nor false")
 
+    def test_a_value_that_cannot_be_printed_is_refused(self):
+        for value, seen in [(b"a\xff", "a\\xff"), (b"a\x1b[2J", "a\\x1b[2J"), (b"a\nb", "a\\x0ab")]:
+            self.refused(["run", *NEEDED[:4], "--out", value], f'--out "{seen}"', "UTF-8")
+
     def test_all_problems_come_at_once(self):
         self.refused(["run", *NEEDED, "--ep", "0", "--tpp", "1", "--verify", "most", "word"],
                      "4 problems", "--ep 0", "--tpp", '"most"', '"word"')
 
     def test_what_a_later_version_does_is_refused_as_such(self):
-        for option, value in [("trace", "d"), ("watchdog", "300"),
-                              ("reproducible", "false")]:
+        for option, value in [("trace", "d"), ("reproducible", "false")]:
             self.refused(["run", *NEEDED, f"--{option}", value], f"--{option} {value}",
                          "not in this version")
 
@@ -195,6 +198,16 @@ class ConfigFile(CommandLine):
     def test_a_line_that_is_no_setting_is_refused(self):
         self.refused(["run", *NEEDED, "--config", self.file("just words\n")], "just words",
                      "name = value")
+
+    def test_one_without_end_is_refused(self):
+        self.refused(["run", *NEEDED, "--config", "/dev/zero"], "--config /dev/zero", "1 MiB")
+        self.refused(["run", *NEEDED, "--config", self.file("a" * (1 << 20) + "\n")], "1 MiB")
+
+    def test_a_flood_of_mistakes_is_counted_and_not_told(self):
+        message = self.refused(["run", *NEEDED, "--config", self.file("x=1\n" * 100000)],
+                               "100000 problems", "and 99970 more")
+
+        self.assertLess(len(message), 9000)
 
     def test_it_may_not_name_another(self):
         self.refused(["run", *NEEDED, "--config", self.file("config = x\n")], "do not nest")

@@ -27,7 +27,7 @@ plan::ModelSpec odd_spec() {
 struct CollectorTest : ::testing::Test {
   CollectorTest() {
     folder.on_root([&] {
-      std::filesystem::create_directories(folder / "parts");
+      std::filesystem::create_directories(storage::attempt_folder(folder / "", 1));
       storage::Inputs given;
       given.lengths = {3, 5, 4, 1};
       given.score_from = {0, 0, 2, 0};
@@ -92,9 +92,8 @@ struct CollectorTest : ::testing::Test {
       std::vector<float> rows = hidden_rows(layer, home);
       collector.hidden(layer, batch, {rows.data(), base::DType::f32, 1, home.size(), 16});
     }
-    std::vector<std::int32_t> flags(static_cast<std::size_t>(home.size()), 1);
-    if (home.contains(bad_row)) flags[static_cast<std::size_t>(bad_row - home.begin)] = 0;
-    collector.finite(batch, {flags.data(), base::DType::i32, 1, home.size(), 1});
+    for (const auto& [row, found] : not_finite)
+      if (home.contains(row)) collector.not_finite(found);
     feed_logits(collector, {0, 1});  // in two calls, as chunks come
     feed_logits(collector, {2});
     const std::size_t some = 2 * 5;  // of 8 rows, in two calls
@@ -119,6 +118,7 @@ struct CollectorTest : ::testing::Test {
       for (std::int64_t column = first; column < first + columns; ++column) {
         key.push_back(static_cast<float>(100 * row + column));
         value.push_back(-key.back());
+        if (row == 7 && column == 15) key.back() += bad_key;
       }
     collector.kv(0, {key.data(), base::DType::f32, 1, 8, columns},
                  {value.data(), base::DType::f32, 1, 8, columns});
@@ -147,7 +147,7 @@ struct CollectorTest : ::testing::Test {
   }
 
   std::string part() const {
-    return folder / ("parts/" + storage::names_in(folder / "parts").at(0));
+    return folder / ("parts/" + storage::names_in(folder / "parts").back());
   }
   template <class T>
   std::vector<T> read(const std::string& dataset, base::DType dtype, std::size_t count) const {
@@ -172,7 +172,8 @@ struct CollectorTest : ::testing::Test {
   model::TokenScores scores;
   std::vector<std::uint32_t> top_id;
   std::vector<float> top_logprob;
-  std::int64_t bad_row = -1;
+  std::vector<std::pair<std::int64_t, model::NotFinite>> not_finite;  // told where the row is
+  float bad_key = 0;                                                  // in the last row
 };
 
 TEST_F(CollectorTest, RowsOfAllRanksStandInOrder) {
@@ -263,7 +264,10 @@ TEST_F(CollectorTest, EverySequenceIsListedWithItsStatus) {
 }
 
 TEST_F(CollectorTest, ARowThatIsNotFiniteMarksItsSequenceAlone) {
-  bad_row = 6;
+  not_finite = {{6, {2, 1, 3, model::Origin::attention}},
+                {3, {2, 0, 2, model::Origin::expert, 7}},
+                {5, {2, 0, 1, model::Origin::expert, 5}},
+                {4, {2, 1, 0, model::Origin::expert, 3}}};
 
   collect();
 
@@ -272,7 +276,9 @@ TEST_F(CollectorTest, ARowThatIsNotFiniteMarksItsSequenceAlone) {
   ASSERT_EQ(entries.size(), 3u);
   EXPECT_EQ(entries[0].status, storage::SequenceStatus::ok);
   EXPECT_EQ(entries[1].status, storage::SequenceStatus::not_finite);
-  EXPECT_NE(entries[1].error.find("hidden state"), std::string::npos);
+  EXPECT_EQ(entries[1].error,
+            "non-finite values first at layer 0, expert 5, position 1 (a broken weight, or values "
+            "beyond f32). Look at /layers/00/gate, up, down [5] of the weights.");
   EXPECT_EQ(entries[2].status, storage::SequenceStatus::ok);
 }
 
@@ -287,6 +293,21 @@ TEST_F(CollectorTest, AScoreThatIsNotFiniteMarksItsSequenceAlone) {
   ASSERT_EQ(entries.size(), 3u);
   EXPECT_EQ(entries[0].status, storage::SequenceStatus::ok);
   EXPECT_EQ(entries[1].status, storage::SequenceStatus::not_finite);
+}
+
+TEST_F(CollectorTest, AKeyThatIsNotFiniteMarksItsSequenceAlone) {
+  bad_key = std::numeric_limits<float>::quiet_NaN();
+
+  collect();
+
+  if (!topology.is_writer()) return;
+  const std::vector<storage::PartEntry> entries = storage::read_part(part(), uuid);
+  ASSERT_EQ(entries.size(), 3u);
+  EXPECT_EQ(entries[1].status, storage::SequenceStatus::ok);
+  EXPECT_EQ(entries[2].status, storage::SequenceStatus::not_finite);
+  EXPECT_TRUE(entries[2].error.starts_with(
+      "non-finite values first at layer 0, attention, position 0 (a broken weight"))
+      << entries[2].error;
 }
 
 TEST_F(CollectorTest, PooledRowsAreOneForEachSequence) {

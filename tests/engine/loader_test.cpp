@@ -9,6 +9,7 @@
 
 #include "engine/shared_folder.hpp"
 #include "model/stage.hpp"
+#include "model/transformer.hpp"
 #include "storage/synthesize.hpp"
 
 namespace tetrarch::engine {
@@ -39,7 +40,7 @@ struct LoaderTest : ::testing::Test {
   void on_every_stage(const Test& test) {
     for (const std::int64_t kv_heads : {4, 1}) {
       spec.num_kv_heads = kv_heads;
-      path = folder / ("kv" + std::to_string(kv_heads) + ".h5");
+      path = folder / ("model" + std::to_string(++num_models) + ".h5");
       write();
       for (const plan::Grid& grid : model::grids_of(world.size())) {
         SCOPED_TRACE(testing::Message() << plan::to_string(grid) << ", kv heads " << kv_heads);
@@ -56,6 +57,7 @@ struct LoaderTest : ::testing::Test {
   mpi::Communicator world = mpi::everyone();
   SharedFolder folder{world};
   std::string path = folder / "weights.h5";
+  int num_models = 0;
   plan::ModelSpec spec = model::small_spec();
   LoadReport report;
 };
@@ -121,6 +123,44 @@ TEST_F(LoaderTest, EveryByteIsReadByOneRankAlone) {
     EXPECT_EQ(world.sum(report.bytes_read), storage::WeightsFile::open(path).total_bytes());
     EXPECT_EQ(report.bytes_read + report.bytes_received, stage.memory({1}, 2.0).weight_bytes);
   });
+}
+
+TEST_F(LoaderTest, WhatIsAllocatedIsWhatWasPlanned) {
+  for (const base::DType dtype : {base::DType::f32, base::DType::bf16})
+    for (const bool is_tied : {false, true}) {
+      spec = model::small_spec(dtype);
+      spec.num_layers = 3;
+      spec.tied_embeddings = is_tied;
+      plan::set_derived(spec);
+      spec.qk_norm = plan::QkNorm::per_head;
+      spec.is_moe = {true, false, true};
+      spec.dense_ffn = 40;
+      on_every_stage([&](model::Stage& stage) {
+        const plan::Depth depth = model::whole_depth(spec);
+        plan::MemoryRequest request{{300, 200, 100, 150, 170, 2},
+                                    depth,
+                                    5,
+                                    true,
+                                    2.0,
+                                    true,
+                                    [&](std::int64_t outputs, std::int64_t inputs) {
+                                      return stage.backend->compute().packed_bytes(dtype, outputs,
+                                                                                   inputs);
+                                    }};
+        const plan::MemoryPlan memory =
+            plan::plan_memory(spec, 4, stage.grid, stage.place, request);
+        const std::int64_t before = stage.backend->allocated_bytes();
+
+        const model::ModelShard shard = load(stage, plan::VerifyMode::fast);
+        const std::int64_t weights = stage.backend->allocated_bytes() - before;
+        const model::Workspace workspace(memory, *stage.backend);
+        const model::Transformer transformer(stage.context, shard, depth, {0, 3}, 170,
+                                             *stage.backend);
+
+        EXPECT_EQ(weights, memory.weight_bytes);
+        EXPECT_EQ(stage.backend->allocated_bytes() - before, memory.tensor_bytes());
+      });
+    }
 }
 
 TEST_F(LoaderTest, DamageIsToldByEveryRankInTheSameWords) {

@@ -130,7 +130,7 @@ std::vector<float> rows_alone(const Dense& dense) {
   const mpi::Communicator alone = dense.stage.world.split(dense.stage.world.rank(), 0);
   const auto backend = backend::make_cpu_backend(alone, 1, backend::cpu::GemmChoice::portable);
   const std::vector<int> self = {0};
-  const auto one = backend->make_communicator(self);
+  const auto one = backend->make_communicator(self, "alone");
   base::Timeline timeline;
   const plan::LocalSizes local = plan::local_sizes(spec, 4, {}, {});
   const Context context{spec, 4, local, backend->compute(), *one, *one, *one, timeline};

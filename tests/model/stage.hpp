@@ -55,9 +55,9 @@ struct Stage {
       : spec(model),
         grid(layout),
         place(plan::place_of(grid, world.rank())),
-        tp(backend->make_communicator(along_tp())),
-        ep(backend->make_communicator(along_ep())),
-        all(backend->make_communicator(mpi::ranks_up_to(world.size()))) {}
+        tp(backend->make_communicator(along_tp(), "tp")),
+        ep(backend->make_communicator(along_ep(), "ep")),
+        all(backend->make_communicator(mpi::ranks_up_to(world.size()), "stage")) {}
 
   std::vector<int> along_tp() const {
     std::vector<int> ranks;

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <optional>
 
 #include <gtest/gtest.h>
@@ -82,16 +81,15 @@ struct Witness final : Observer {
               std::span<float>) override {
     ADD_FAILURE() << "nobody asked for them";
   }
-  void finite(const MicroBatch&, const backend::Tensor& flag) override {
-    seen.emplace_back("finite");
-    flags = integers_of(stage, flag);
+  void not_finite(const NotFinite& found) override {
+    ADD_FAILURE() << "all is finite, but for sequence " << found.sequence;
   }
 
   const Stage& stage;
   std::vector<std::string> seen;
   std::vector<std::vector<float>> rows;
   std::vector<float> keys;
-  std::vector<std::int32_t> expert_ids, flags;
+  std::vector<std::int32_t> expert_ids;
   std::int64_t num_last = 0;
 };
 
@@ -212,8 +210,8 @@ TEST(Transformer, TheObserverSeesEachStepInOrder) {
 
     forward.run();
 
-    EXPECT_EQ(forward.witness.seen, (std::vector<std::string>{"hidden -1", "kv 0", "experts 0",
-                                                              "hidden 0", "finite", "hidden 1"}));
+    EXPECT_EQ(forward.witness.seen,
+              (std::vector<std::string>{"hidden -1", "kv 0", "experts 0", "hidden 0", "hidden 1"}));
     EXPECT_EQ(forward.witness.num_last, 2);
   });
 }
@@ -300,32 +298,6 @@ TEST(Transformer, WhereNoRowIsWantedKeysAreAllThereIs) {
     forward.run();
 
     EXPECT_EQ(forward.witness.seen, (std::vector<std::string>{"hidden -1", "kv 0"}));
-  });
-}
-
-TEST(Transformer, ATokenThatIsNotFiniteHarmsItsOwnSequenceAlone) {
-  on_every_grid([](const plan::Grid& grid) {
-    const WeightValue value = [](const plan::TensorSpec& tensor, std::int64_t expert,
-                                 std::int64_t row, std::int64_t column) {
-      const bool is_bad = tensor.role == plan::Role::embed && row == 11 && column == 2;
-      return is_bad ? std::numeric_limits<float>::infinity()
-                    : silent_layer(tensor, expert, row, column);
-    };
-    Forward forward(grid, value);
-
-    forward.run();
-
-    // token 11 is the second of EP rank 0's first sequence
-    const std::int64_t first = forward.workspace->home().begin;
-    ASSERT_EQ(std::ssize(forward.witness.flags), forward.workspace->home().size());
-    for (std::int64_t i = 0; i < forward.workspace->home().size(); ++i) {
-      if (forward.token(i) == 11) {
-        EXPECT_EQ(forward.witness.flags[static_cast<std::size_t>(i)], 0);
-      }
-      if (forward.stage.place.ep == 0 && first + i >= 3) {
-        EXPECT_EQ(forward.witness.flags[static_cast<std::size_t>(i)], 1) << first + i;
-      }
-    }
   });
 }
 

@@ -139,6 +139,45 @@ plan::ModelSpec with_dense_layer(plan::ModelSpec spec) {
   return spec;
 }
 
+/// One row of products with every element of a weight in it.
+std::vector<float> product_of(Stage& stage, const backend::Matrix& matrix) {
+  const backend::Buffer memory = stage.backend->allocate((matrix.inputs() + matrix.outputs()) * 4);
+  const backend::Tensor x{memory->data(), base::DType::f32, 1, 1, matrix.inputs()};
+  const backend::Tensor y{static_cast<float*>(memory->data()) + matrix.inputs(), base::DType::f32,
+                          1, 1, matrix.outputs()};
+  std::vector<float> values;
+  for (std::int64_t i = 0; i < matrix.inputs(); ++i)
+    values.push_back(1.0f / static_cast<float>(i + 1));
+  put(stage, values, x);
+  stage.context.compute.gemm(x, matrix, y);
+  return floats_of(stage, y);
+}
+
+TEST_F(WeightsTest, BytesMayBeCutAnywhere) {
+  stage.spec.tied_embeddings = true;
+  const ModelShard whole = shard_at(stage.spec, {}, {}, *stage.backend);
+  for (const std::size_t step : {1u, 7u, 64u, 100u, 1000u}) {
+    ShardBuilder builder(stage.spec, stage.context.local,
+                         plan::held_by(whole_depth(stage.spec), 1, 0), *stage.backend);
+    for (const plan::TensorSpec& tensor : plan::tensors_of(stage.spec, 4))
+      for (std::int64_t expert = 0; expert < tensor.num_experts; ++expert) {
+        const auto bytes =
+            local_bytes(tensor, plan::shard_of(tensor, {}, {}), expert, place_of_element);
+        for (std::size_t at = 0; at < bytes.size(); at += step)
+          builder.add(tensor, expert,
+                      std::span(bytes).subspan(at, std::min(step, bytes.size() - at)));
+      }
+    const ModelShard cut = builder.take();
+    const LayerWeights &a = cut.layers[0], &b = whole.layers[0];
+
+    EXPECT_EQ(floats_of(stage, cut.embed.tensor), floats_of(stage, whole.embed.tensor)) << step;
+    EXPECT_EQ(product_of(stage, *cut.head), product_of(stage, *whole.head)) << step;
+    EXPECT_EQ(product_of(stage, *a.up[3]), product_of(stage, *b.up[3])) << step;
+    EXPECT_EQ(product_of(stage, *a.o[2]), product_of(stage, *b.o[2])) << step;
+    EXPECT_EQ(product_of(stage, *a.down[3][7]), product_of(stage, *b.down[3][7])) << step;
+  }
+}
+
 TEST_F(WeightsTest, ADenseLayerHasTheRanksPartOfOneFfn) {
   const plan::Grid grid{1, 1, 4, 2};
   const ModelShard shard =
@@ -171,12 +210,18 @@ TEST_F(WeightsTest, AMissingTensorIsNoticed) {
           << tensor.path;
 }
 
-TEST_F(WeightsTest, TooFewBytesAreRefused) {
+TEST_F(WeightsTest, TooFewOrTooManyBytesAreRefused) {
   ShardBuilder builder(stage.spec, stage.context.local,
                        plan::held_by(whole_depth(stage.spec), 1, 0), *stage.backend);
-  const plan::TensorSpec embed = plan::tensors_of(stage.spec, 4).front();
+  const std::vector<plan::TensorSpec> tensors = plan::tensors_of(stage.spec, 4);
+  const plan::TensorSpec &embed = tensors[0], &norm = tensors[1];
+  const std::vector<std::byte> bytes(static_cast<std::size_t>(embed.bytes()));
 
-  EXPECT_THROW(builder.add(embed, 0, std::vector<std::byte>(64)), base::InternalError);
+  builder.add(embed, 0, std::span(bytes).first(64));
+
+  EXPECT_THROW(builder.add(norm, 0, std::span(bytes).first(64)), base::InternalError);
+  EXPECT_THROW(builder.add(embed, 0, bytes), base::InternalError);
+  EXPECT_THROW(builder.take(), base::InternalError);
 }
 
 }  // namespace

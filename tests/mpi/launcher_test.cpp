@@ -25,6 +25,9 @@ class LauncherTest : public ::testing::Test {
                                           "SLURM_PROCID",
                                           "SLURM_NTASKS",
                                           "PMI_SIZE",
+                                          "OMPI_COMM_WORLD_LOCAL_RANK",
+                                          "SLURM_LOCALID",
+                                          "MPI_LOCALRANKID",
                                           "OMP_NUM_THREADS"};
   LauncherTest() {
     for (const char* name : names) {
@@ -73,6 +76,21 @@ TEST_F(LauncherTest, MpirunSaysHowManyItStarted) {
 
   EXPECT_EQ(find_launcher().name, "mpirun");
   EXPECT_EQ(find_launcher().expected_ranks, 64);
+}
+
+TEST_F(LauncherTest, EachSaysWhichOfTheNodesRanksThisIs) {
+  EXPECT_EQ(find_launcher().local_rank, 0);
+  set("SLURM_LOCALID", "2");
+  EXPECT_EQ(find_launcher().local_rank, 0);  // a batch script has it as well
+  set("PMI_SIZE", "4");
+  set("MPI_LOCALRANKID", "1");
+  EXPECT_EQ(find_launcher().local_rank, 1);
+  set("SLURM_STEP_NUM_TASKS", "4");
+  set("SLURM_PROCID", "6");
+  EXPECT_EQ(find_launcher().local_rank, 2);
+  set("OMPI_COMM_WORLD_SIZE", "4");
+  set("OMPI_COMM_WORLD_LOCAL_RANK", "3");
+  EXPECT_EQ(find_launcher().local_rank, 3);
 }
 
 TEST_F(LauncherTest, SrunIsKnownByItsStepAndItsProcess) {
@@ -125,7 +143,9 @@ TEST_F(LauncherTest, WhatIsNoNumberSaysNothing) {
 }
 
 TEST_F(LauncherTest, RanksThatMpiSeesAllPass) {
-  Launcher launcher{"mpirun", world.size(), "", 0};
+  Launcher launcher;
+  launcher.name = "mpirun";
+  launcher.expected_ranks = world.size();
   EXPECT_EQ(refusal(world, launcher, "build A"), "");
 
   launcher.expected_ranks = 0;  // the launcher does not say
@@ -133,7 +153,9 @@ TEST_F(LauncherTest, RanksThatMpiSeesAllPass) {
 }
 
 TEST_F(LauncherTest, SingletonsAreRefusedWithBothNumbers) {
-  const Launcher launcher{"srun", world.size() + 3, "", 0};
+  Launcher launcher;
+  launcher.name = "srun";
+  launcher.expected_ranks = world.size() + 3;
 
   const std::string message = refusal(world, launcher, "build A");
 
@@ -144,7 +166,9 @@ TEST_F(LauncherTest, SingletonsAreRefusedWithBothNumbers) {
 }
 
 TEST_F(LauncherTest, RanksOfDifferentBuildsAreRefusedAlikeOnEveryRank) {
-  const Launcher launcher{"mpirun", world.size(), "", 0};
+  Launcher launcher;
+  launcher.name = "mpirun";
+  launcher.expected_ranks = world.size();
   const bool is_other = world.rank() >= (world.size() + 1) / 2;
 
   const std::string message =

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/hf_config.hpp"
 
+#include <algorithm>
 #include <set>
 
 #include "base/json.hpp"
@@ -290,6 +291,19 @@ TEST(HfConfig, LayersWithoutExpertsAreListedOrBetweenTheSteps) {
 
   EXPECT_EQ(spec.is_moe, (std::vector<bool>{false, true, false, false, false, true}));
   EXPECT_EQ(spec.dense_ffn, 6144);
+}
+
+TEST(HfConfig, AListOfLayersMayBeLongAndOddWithoutHarm) {
+  Json config = qwen();
+  config["num_hidden_layers"] = 4096;
+  config["mlp_only_layers"] = std::vector<std::int64_t>(1'000'000, -1);  // times 4096: too long
+  config["mlp_only_layers"].push_back(5);
+  config["mlp_only_layers"].push_back(INT64_MAX);
+
+  const ModelSpec spec = from_hugging_face(config, "config.json");
+
+  EXPECT_EQ(std::ranges::count(spec.is_moe, false), 1);
+  EXPECT_FALSE(spec.is_moe[5]);
 }
 
 TEST(HfConfig, QwensWindowHoldsOnlyWhereItIsSwitchedOn) {

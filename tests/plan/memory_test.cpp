@@ -42,7 +42,7 @@ TEST(Memory, EveryBufferStandsOnceWithItsName) {
     sum += memory.workspace[i].bytes;
   }
   EXPECT_EQ(memory.workspace_bytes(), sum);
-  EXPECT_EQ(memory.total_bytes(), sum + memory.weight_bytes);
+  EXPECT_EQ(memory.total_bytes(), sum + memory.weight_bytes + memory.table_bytes);
   EXPECT_EQ(name_of(BufferName::residual), "residual");
   EXPECT_EQ(name_of(BufferName::expert_rows), "expert_rows");
   EXPECT_EQ(name_of(BufferName::token_ids), "token_ids");
@@ -240,6 +240,65 @@ TEST(Memory, TiedEmbeddingsAreHeldTwiceOnlyWhereBothAreNeeded) {
   };
 
   EXPECT_EQ(bytes(1, 0), bytes(2, 0) + bytes(2, 1));
+}
+
+TEST(Memory, TheDeepestLayersKeysAreCachedOnlyWhereSomebodyAsks) {
+  const ModelSpec spec = preset("tiny");
+  MemoryRequest request = extents(64, 64, 64);
+  request.extents.max_cache_tokens = 1000;
+  const auto layers = [&](Depth depth) {
+    request.depth = depth;
+    auto memory = plan_memory(spec, 4, Grid{}, Place{}, request);
+    return bytes_of(memory)[BufferName::cache_key] / (1000 * 32 * 2);
+  };
+
+  EXPECT_EQ(layers({4, RowsWanted::last, false, true, true}), 4);
+  EXPECT_EQ(layers({4, RowsWanted::none, false, false, false}), 3);
+  EXPECT_EQ(layers({4, RowsWanted::none, true, false, false}), 4);
+}
+
+TEST(Memory, WeightsHaveTheBytesOfTheirPackedForm) {
+  const ModelSpec spec = preset("tiny");
+  MemoryRequest request = extents(64, 64, 64);
+  std::int64_t elements = 0;
+  request.packed_bytes = [&](std::int64_t outputs, std::int64_t inputs) {
+    elements += outputs * inputs;
+    return outputs * inputs * 2 + 1000;
+  };
+
+  const MemoryPlan memory = plan_memory(spec, 4, Grid{}, Place{}, request);
+  request.packed_bytes = {};
+  const MemoryPlan dense = plan_memory(spec, 4, Grid{}, Place{}, request);
+
+  // of each layer q, k, v, router, 4 slices of o; per expert gate, up, 4 slices of down; the head
+  EXPECT_EQ(memory.weight_bytes - dense.weight_bytes, (4 * (8 + 16 * 6) + 1) * 1000);
+  EXPECT_EQ(dense.weight_bytes, 2 * spec.num_parameters());
+  EXPECT_LT(elements, spec.num_parameters());
+}
+
+TEST(Memory, TablesReachTheLongestSequence) {
+  MemoryRequest request = extents(64, 64, 64);
+  request.extents.max_sequence_length = 500;
+
+  const MemoryPlan memory = plan_memory(preset("tiny"), 4, Grid{}, Place{}, request);
+
+  EXPECT_EQ(memory.table_bytes, 2 * 500 * 4 * 4);  // 4 pairs of a head of 8
+  EXPECT_EQ(memory.tensor_bytes(),
+            memory.weight_bytes + memory.workspace_bytes() + memory.table_bytes);
+}
+
+TEST(Memory, OnlyRanksThatSendRowsHaveThemOnTheirWay) {
+  const Grid grid{1, 2, 1, 2};
+  MemoryRequest request = extents(64, 64, 64);
+  const auto outbox = [&](int pp, int tp) {
+    return plan_memory(preset("tiny"), 4, grid, {0, pp, 0, tp}, request).outbox_bytes;
+  };
+  EXPECT_EQ(outbox(0, 1), 0);
+  request.sends_rows = true;
+
+  EXPECT_EQ(outbox(1, 0), 0);  // writes
+  EXPECT_EQ(outbox(1, 1), most_outbox_bytes);
+  EXPECT_EQ(outbox(0, 0), most_outbox_bytes);
 }
 
 TEST(Memory, MoreCopiesThanCanBeNumberedAreRefused) {

@@ -275,7 +275,71 @@ TEST(H5, EndsOnTreesThatNeverEnd) {
 
   const File file = open(path);
 
-  EXPECT_TRUE(is_refused(ExitCode::weights, {"nested deeper"}, [&] { file.list(); }));
+  EXPECT_TRUE(is_refused(ExitCode::weights, {"/g/", "reached before"}, [&] { file.list(); }));
+}
+
+TEST(H5, RefusesLinksThatAreNoTree) {
+  const Scratch scratch;
+  const auto refused = [&](const std::string& edit, const std::vector<std::string>& words) {
+    python(scratch, scratch / "a.h5", "f = h5py.File(path, 'w')\n" + edit + "\n");
+    return is_refused(ExitCode::weights, words, [&] { open(scratch / "a.h5").list(); });
+  };
+
+  EXPECT_TRUE(refused("f['t'] = np.dtype('f4')", {"/t", "no dataset and no group"}));
+  EXPECT_TRUE(refused("f.create_group('/'.join('abcdefghijklmnopqr'))", {"deeper than 16"}));
+  EXPECT_TRUE(refused("f['x\\n\\x1b[2J'] = 1", {"/x  [2J", "control characters"}));
+  EXPECT_TRUE(refused("f['x' * 2000] = 1", {"2000 bytes", "at most 1024"}));
+  EXPECT_TRUE(
+      refused("g = f.create_group('g')\n"
+              "for i in range(1000): g[str(i)] = g",
+              {"/g/", "reached before"}));
+}
+
+TEST(H5, RefusesDataThatAskForMuchMemory) {
+  const Scratch scratch;
+  python(scratch, scratch / "a.h5",
+         "f = h5py.File(path, 'w')\n"
+         "f.create_dataset('chunk', (10,), 'u4', chunks=(1 << 29,), maxshape=(None,),\n"
+         "                 compression='gzip')\n"
+         "f.create_dataset('text', (3,), 'S100000')\n"
+         "f.create_dataset('bomb', (1 << 31, 1 << 20), 'u4')\n");
+
+  const File file = open(scratch / "a.h5");
+
+  EXPECT_TRUE(is_refused(ExitCode::weights, {"/chunk", "chunks of more than 128 MiB"},
+                         [&] { file.dataset("/chunk"); }));
+  EXPECT_TRUE(is_refused(ExitCode::weights, {"/text", "100000 bytes each"},
+                         [&] { file.dataset("/text").read_texts(0, 1); }));
+  EXPECT_EQ(file.dataset("/bomb").info().stored_bytes, 0);  // 8192 TiB by its shape
+}
+
+TEST(H5, RefusesDataBeyondTheEndOfTheFile) {
+  const Scratch scratch;
+  const std::string path = scratch / "a.h5";
+  python(scratch, path,
+         "f = h5py.File(path, 'w')\n"
+         "f['x'] = np.arange(1000, dtype='u4')\n"
+         "at = f['x'].id.get_offset(); f.close()\n"
+         "data = bytearray(open(path, 'rb').read())\n"
+         "place = data.find(at.to_bytes(8, 'little') + (4000).to_bytes(8, 'little'))\n"
+         "assert place > 0\n"
+         "for name, begin, size in (('far', len(data) - 3999, 4000), ('less', at, 3996)):\n"
+         "  data[place:place + 16] = begin.to_bytes(8, 'little') + size.to_bytes(8, 'little')\n"
+         "  open(path + '.' + name, 'wb').write(data)\n");
+
+  EXPECT_EQ(open(path).dataset("/x").info().stored_bytes, 4000);
+  EXPECT_TRUE(is_refused(ExitCode::weights, {"/x", "4000 bytes", "beyond the end"},
+                         [&] { open(path + ".far").dataset("/x"); }));
+  EXPECT_TRUE(is_refused(ExitCode::weights, {"/x", "3996 bytes", "[1000]"},
+                         [&] { open(path + ".less").dataset("/x"); }));
+}
+
+TEST(H5, WhatIsWrongWithAFileOfOurOwnIsTheMachinesFault) {
+  const Scratch scratch;
+  test::write_file(scratch / "text", "no HDF5, although this process has just written it");
+
+  EXPECT_THROW(File::open_to_read(scratch / "text", ExitCode::resources), base::SystemError);
+  EXPECT_THROW(File::open_to_read(scratch / "none", ExitCode::resources), base::SystemError);
 }
 
 TEST(H5, RefusesWhatIsNoHdf5) {

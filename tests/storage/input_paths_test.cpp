@@ -43,6 +43,16 @@ TEST(InputPaths, AFolderWithoutInputsIsRefused) {
   EXPECT_TRUE(is_refused(ExitCode::input, {"no input is given"}, [&] { input_files({}); }));
 }
 
+TEST(InputPaths, ANameInAFolderThatCannotBePrintedIsRefused) {
+  for (const char* name : {"\xff.h5", "a\nb.jsonl"}) {
+    const Scratch scratch;
+    test::write_file(scratch / name, "");
+
+    EXPECT_TRUE(is_refused(ExitCode::input, {scratch.folder(), "\\x", "Rename it"},
+                           [&] { input_files({scratch.folder()}); }));
+  }
+}
+
 TEST(InputPaths, AFolderThatCannotBeReadIsRefused) {
   if (::geteuid() == 0) GTEST_SKIP() << "root reads everything; bad_input_test.py drops root";
   const Scratch scratch;

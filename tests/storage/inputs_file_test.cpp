@@ -324,6 +324,20 @@ TEST(InputSet, EachBreachOfTheFormatIsNamed) {
          put(f, "/offsets", DType::u64, std::vector<std::uint64_t>{0, 1});
          f.create_texts("/ids", 1, 8, "").write_texts({"\xff\xfe"}, 8);
        }},
+      {"/ids[0] is not UTF-8",
+       [](h5::File& f) {
+         begin(f);
+         put(f, "/tokens", DType::u32, std::vector<std::uint32_t>{1});
+         put(f, "/offsets", DType::u64, std::vector<std::uint64_t>{0, 1});
+         f.create_texts("/ids", 1, 8, "").write_texts({"\xed\xa0\x80"}, 8);
+       }},
+      {"/ids is text of 65537 bytes (expected at most 65536",
+       [](h5::File& f) {
+         begin(f);
+         put(f, "/tokens", DType::u32, std::vector<std::uint32_t>{1});
+         put(f, "/offsets", DType::u64, std::vector<std::uint64_t>{0, 1});
+         f.create_texts("/ids", 1, 65537, "").write_texts({"a"}, 65537);
+       }},
       {"/score_from is of 2 elements (expected 1,", [](h5::File& f) {
          parts(f, {0, 3}, {1});
          put(f, "/score_from", DType::u32, std::vector<std::uint32_t>{0, 0});

@@ -130,7 +130,7 @@ TEST(JsonlReader, ALineBeyondTheLimitIsABadRecordAndTheNextOnesAreRead) {
   const auto line_of = [&](std::size_t bytes) {
     return begin + std::string(bytes - begin.size() - 2, 'x') + "\"}";
   };
-  const std::size_t limit = JsonlReader::max_line_bytes;
+  const std::size_t limit = JsonlLimits().line_bytes;
   for (const std::size_t bytes : {limit, limit + 1, limit + (5 << 20)}) {
     write_file(path, line_of(bytes) + "\n" + record_of(6, 2));
 

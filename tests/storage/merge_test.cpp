@@ -175,7 +175,7 @@ TEST(Merge, APartWhoseSequencesAreAllInOthersAddsNothingToSums) {
   const MergeReport report = run.merge(opened);
 
   EXPECT_EQ(report.num_missing, 0);
-  EXPECT_EQ(names_in(run.path + "/parts").size(), 4u);
+  EXPECT_EQ(parts_in(run.path + "/parts").size(), 4u);
   expect_results(run, report.path, {});
   EXPECT_NO_THROW(verify_results(report.path, run.log));
 }
@@ -188,7 +188,7 @@ TEST(Merge, APartThatIsHalfInOthersIsRemovedWhereThereAreSums) {
   write_part(run, opened, 1, {{1, 2}});
 
   const Refusal refusal = refusal_of([&] { run.merge(opened); });
-  const std::size_t num_left = names_in(run.path + "/parts").size();
+  const std::size_t num_left = parts_in(run.path + "/parts").size();
   write_part(run, opened, 1, {{2}});
   const MergeReport report = run.merge(opened);
 
@@ -205,7 +205,7 @@ TEST(Merge, APartThatVanishedDuringTheRunIsNoInternalDefect) {
   std::iota(sequences.begin(), sequences.end(), 1);
   write_part(run, opened, 0, {{0}});
   write_part(run, opened, 1, {sequences});
-  flip_bit(run.path + "/parts/" + names_in(run.path + "/parts").at(1), 2000, 1);
+  flip_bit(run.path + "/parts/" + parts_in(run.path + "/parts").at(1), 2000, 1);
 
   const Refusal refusal = refusal_of([&] { run.merge(opened); });
 
@@ -278,7 +278,7 @@ TEST(Merge, ARunFolderAloneIsEnoughAndKeepsOrLosesItsParts) {
     write_part(run, opened, 0, {{0}});
   }
   const MergeReport kept = merge_run_folder(run.path, Parts::keep, run.log);
-  const std::size_t parts_kept = names_in(run.path + "/parts").size();
+  const std::size_t parts_kept = parts_in(run.path + "/parts").size();
   const MergeReport again = merge_run_folder(run.path, Parts::remove, run.log);
 
   EXPECT_EQ(half.num_missing, 1);

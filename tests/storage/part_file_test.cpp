@@ -5,6 +5,7 @@
 #include <random>
 
 #include "run_fixture.hpp"
+#include "storage/durable.hpp"
 
 namespace tetrarch::storage {
 namespace {
@@ -15,9 +16,9 @@ constexpr const char* uuid = "00000000-0000-4000-8000-000000000000";
 
 /// Sequences of 3, 5 and 4 tokens, and a folder for parts.
 struct PartTest : ::testing::Test {
-  PartTest() { std::filesystem::create_directories(folder / "parts"); }
+  PartTest() { std::filesystem::create_directories(attempt_folder(folder.path(), 2)); }
   PartOptions options(int ep = 0) const { return {folder.path(), uuid, 2, 1, ep}; }
-  std::vector<std::string> parts() const { return names_in(folder / "parts"); }
+  std::vector<std::string> parts() const { return parts_in(folder / "parts"); }
   std::string only_part() const { return folder / ("parts/" + parts().at(0)); }
 
   TemporaryFolder folder;
@@ -77,10 +78,11 @@ TEST_F(PartTest, NothingIsLeftOfWhatWasNotCommitted) {
   {
     PartWriter writer(options(), layout);
     write_microbatch(writer, inputs, {0, 1, 2});
-    EXPECT_EQ(parts().size(), 1u);
-    EXPECT_TRUE(parts()[0].starts_with(".tmp-"));
+    EXPECT_EQ(names_in(attempt_folder(folder.path(), 2)).size(), 1u);
+    EXPECT_TRUE(parts().empty());
   }
 
+  EXPECT_TRUE(names_in(attempt_folder(folder.path(), 2)).empty());
   EXPECT_TRUE(parts().empty());
 }
 
@@ -100,6 +102,28 @@ TEST_F(PartTest, AnEmptyMicrobatchMakesAPartWithoutSequences) {
   writer.commit();
 
   EXPECT_TRUE(read_part(only_part(), uuid).empty());
+}
+
+TEST_F(PartTest, ManyTimingRowsAreAllThereAndNothingStaysOpen) {
+  const std::int64_t before = h5::num_open_objects();
+  PartWriter writer(options(), layout);
+  std::vector<TimingRow> rows(1000);
+  for (int microbatch = 0; microbatch < 10; ++microbatch) {
+    for (TimingRow& row : rows)
+      row.microbatch = microbatch;
+    write_microbatch(writer, inputs, {});
+    writer.append_timing(rows);
+  }
+  writer.commit();
+
+  EXPECT_EQ(h5::num_open_objects(), before);
+  const h5::File file = h5::File::open_to_read(only_part(), ExitCode::input);
+  const h5::Dataset phases = file.dataset("/timing/phases");
+  const std::int64_t count = phases.info().shape.at(0);
+  std::vector<TimingRow> found(static_cast<std::size_t>(count));
+  phases.read_records(0, count, timing_fields(), sizeof(TimingRow), found.data());
+  for (int microbatch = 0; microbatch < 10; ++microbatch)
+    EXPECT_EQ(std::ranges::count(found, microbatch, &TimingRow::microbatch), 1000);
 }
 
 TEST_F(PartTest, DatasetsThatOutgrowTheBufferKeepEveryRow) {
@@ -323,6 +347,37 @@ TEST_F(PartTest, EveryFlippedBitIsFound) {
   EXPECT_NO_THROW(read_part(path, uuid));
 }
 
+/// A part by its name and checksum, whatever it holds.
+std::string forged_part(const TemporaryFolder& folder, const std::vector<std::uint64_t>& sequences,
+                        const std::vector<std::uint64_t>& lengths,
+                        const std::vector<std::uint8_t>& states, std::int64_t text_bytes) {
+  const std::string written = folder / "forged.h5";
+  h5::File file = h5::File::create(written);
+  file.set_attribute("format", std::string("tetrarch-part"));
+  file.set_attribute("run_uuid", std::string(uuid));
+  put(file, "/sequences/index", base::DType::u64, sequences);
+  put(file, "/sequences/length", base::DType::u64, lengths);
+  put(file, "/sequences/status", base::DType::u8, states);
+  file.create_texts("/sequences/error", std::ssize(sequences), text_bytes, "");
+  file.close();
+  PartName name;
+  name.xxh3 = file_xxh3(written);
+  const std::string path = folder / to_string(name);
+  std::filesystem::rename(written, path);
+  return path;
+}
+
+TEST_F(PartTest, SequencesThatCannotBeTrueAreRefused) {
+  constexpr std::uint64_t huge = std::uint64_t{1} << 62;
+  EXPECT_EQ(read_part(forged_part(folder, {0, 1}, {3, 5}, {0, 4}, 200), uuid).size(), 2u);
+  for (const std::string& path : {forged_part(folder, {0, 2 * huge}, {3, 5}, {0, 0}, 200),
+                                  forged_part(folder, {0, 1}, {3, 2 * huge}, {0, 0}, 200),
+                                  forged_part(folder, {0, 1, 2}, {huge, huge, 1}, {0, 0, 0}, 200),
+                                  forged_part(folder, {0, 1}, {3, 5}, {0, 6}, 200),
+                                  forged_part(folder, {0, 1}, {3, 5}, {0, 0}, 65537)})
+    EXPECT_EQ(refusal_of([&] { read_part(path, uuid); }).code, ExitCode::input) << path;
+}
+
 TEST_F(PartTest, APartOfAnotherRunIsRefused) {
   PartWriter writer(options(), layout);
   write_microbatch(writer, inputs, {0});
@@ -339,7 +394,7 @@ TEST_F(PartTest, AFolderThatVanishedIsAnErrorOfTheMachine) {
   write_microbatch(writer, inputs, {0});
   std::filesystem::remove_all(folder / "parts");
 
-  EXPECT_THROW(writer.commit(), std::runtime_error);
+  EXPECT_THROW(writer.commit(), base::SystemError);
   EXPECT_THROW(PartWriter({folder / "absent", uuid}, layout).begin({}), base::SystemError);
 }
 

@@ -258,11 +258,10 @@ struct SmallRun {
   RunSettings settings;
 };
 
-inline std::vector<std::string> names_in(const std::string& folder) {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(folder))
-    names.push_back(entry.path().filename().string());
-  std::ranges::sort(names);
+/// In a folder parts/, without the folders of what is not committed.
+inline std::vector<std::string> parts_in(const std::string& folder) {
+  std::vector<std::string> names = names_in(folder);
+  std::erase_if(names, [](const std::string& name) { return name.starts_with(".tmp-a"); });
   return names;
 }
 

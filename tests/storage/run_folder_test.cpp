@@ -3,10 +3,13 @@
 #include "storage/run_folder.hpp"
 
 #include <chrono>
+#include <optional>
+#include <thread>
 
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "base/text.hpp"
 #include "run_fixture.hpp"
 #include "storage/verify.hpp"
 
@@ -197,6 +200,37 @@ TEST_F(RunFolderTest, ABrokenRunJsonIsRefused) {
   EXPECT_EQ(torn.code, ExitCode::input);
 }
 
+TEST_F(RunFolderTest, ARunJsonWithAValueOfAnotherKindIsRefused) {
+  open(settings);
+  const Json sound = Json::parse(std::ifstream(path + "/run.json"));
+  const std::pair<const char*, Json> changes[] = {
+      {"attempt", 2147483647}, {"attempt", -1},
+      {"attempt", 1e300},      {"is_mixed", "no"},
+      {"frozen", 1},           {"facts", {{"ep_set", 4294967298}}},
+      {"run_uuid", nullptr},   {"facts", {{"ep_set", 1.5}}}};
+  for (const auto& [key, value] : changes) {
+    Json changed = sound;
+    changed[key] = value;
+    std::ofstream(path + "/run.json") << changed;
+
+    EXPECT_EQ(refusal_of([&] { open(settings); }).code, ExitCode::input) << key << value;
+  }
+}
+
+TEST_F(RunFolderTest, AHolderThatWroteNonsenseIsNamedAllTheSame) {
+  const RunFolder first = open(settings);
+  for (const char* text : {R"({"pid": "x", "host": [1], "started_utc": 3})", "{}", "[1]", "{",
+                           R"({"pid": 1e999})", R"({"host": "\u001b[2J"})"}) {
+    std::ofstream(path + "/lock") << text;
+
+    const Refusal refusal = refusal_of([&] { open(settings, {.lock_wait_s = 0}); });
+
+    EXPECT_EQ(refusal.code, ExitCode::resources) << text;
+    EXPECT_NE(refusal.message.find("locked by"), std::string::npos) << refusal.message;
+    EXPECT_TRUE(base::is_printable(refusal.message)) << text;
+  }
+}
+
 TEST_F(RunFolderTest, LeftoversOfAKilledAttemptAndItsStopRequestAreRemoved) {
   open(settings);
   for (const char* name : {"/.tmp-results.h5", "/parts/.tmp-d000-e000-a001-000000-7.h5", "/stop"})
@@ -205,7 +239,7 @@ TEST_F(RunFolderTest, LeftoversOfAKilledAttemptAndItsStopRequestAreRemoved) {
   const RunFolder again = open(settings);
 
   EXPECT_EQ(names_in(path), (std::vector<std::string>{"lock", "parts", "run.json"}));
-  EXPECT_TRUE(names_in(path + "/parts").empty());
+  EXPECT_TRUE(parts_in(path + "/parts").empty());
   EXPECT_FALSE(again.stop_requested());
   std::ofstream(path + "/stop") << "";
   EXPECT_TRUE(again.stop_requested());
@@ -220,7 +254,7 @@ struct PartsTest : ::testing::Test {
       write_microbatch(writer, run.inputs, sequences);
       writer.close();
     }
-    parts = names_in(run.path + "/parts");
+    parts = parts_in(run.path + "/parts");
   }
   std::string part(std::size_t i) const { return run.path + "/parts/" + parts.at(i); }
   TemporaryFolder folder;
@@ -246,7 +280,7 @@ TEST_F(PartsTest, ADamagedPartIsMovedAwayAndItsSequencesAreDoneAgain) {
   EXPECT_FALSE(committed.has(0));
   EXPECT_TRUE(committed.has(1));
   EXPECT_FALSE(committed.has(2));
-  EXPECT_EQ(names_in(run.path + "/parts"),
+  EXPECT_EQ(parts_in(run.path + "/parts"),
             (std::vector<std::string>{parts[1], "damaged-" + parts[0]}));
 }
 
@@ -275,7 +309,7 @@ TEST_F(PartsTest, TruncatedAndForeignFilesAreMovedAway) {
 
   EXPECT_EQ(committed.parts.size(), 1u);
   EXPECT_FALSE(committed.has(1));
-  EXPECT_EQ(names_in(run.path + "/parts"),
+  EXPECT_EQ(parts_in(run.path + "/parts"),
             (std::vector<std::string>{parts[0], "damaged-" + parts[1], "damaged-inputs.h5"}));
 }
 
@@ -288,7 +322,7 @@ TEST_F(PartsTest, APartOfAnotherRunIsMovedAway) {
     write_microbatch(writer, other.inputs, {3});
     writer.close();
   }
-  const std::string name = names_in(other.path + "/parts").at(0);
+  const std::string name = parts_in(other.path + "/parts").at(0);
   std::filesystem::copy_file(other.path + "/parts/" + name, run.path + "/parts/" + name);
 
   const Committed committed = run.open().committed(run.log);
@@ -320,6 +354,70 @@ TEST_F(PartsTest, AnUnfinishedPartDoesNotCount) {
   EXPECT_TRUE(again.committed(run.log).has(3));
 }
 
+TEST_F(PartsTest, ALaterAttemptEndsTheEarlierOnesPowerToCommit) {
+  std::optional<RunFolder> earlier = run.open();
+  PartWriter begun(run.options(*earlier, 0), run.layout),
+      idle(run.options(*earlier, 1), run.layout);
+  write_microbatch(begun, run.inputs, {3});
+  earlier.reset();  // its rank 0 is dead; these two writers do not know
+
+  RunFolder later = run.open();
+
+  EXPECT_THROW(begun.commit(), base::SystemError);
+  EXPECT_THROW(write_microbatch(idle, run.inputs, {3}), base::SystemError);
+  EXPECT_EQ(parts_in(run.path + "/parts"), parts);
+  EXPECT_FALSE(later.committed(run.log).has(3));
+}
+
+TEST_F(PartsTest, APartThatCannotBeReadIsNoDamagedPart) {
+  const std::string name = "d000-e007-a001-000000-0123456789abcdef.h5";
+  std::filesystem::create_directory(run.path + "/parts/" + name);
+  RunFolder again = run.open();
+
+  EXPECT_THROW(again.committed(run.log), base::SystemError);
+
+  EXPECT_TRUE(std::filesystem::exists(run.path + "/parts/" + name));
+}
+
+TEST_F(PartsTest, PartsThatAKilledAttemptLeftBesideItsResultsAreRemovedUnlessTheyAreKept) {
+  {
+    RunFolder again = run.open();
+    PartWriter writer(run.options(again, 0), run.layout);
+    write_microbatch(writer, run.inputs, {3});
+    writer.close();
+    run.merge(again);
+  }
+
+  const bool is_complete =
+      RunFolder::open(run.path, run.settings, {.keep_parts = true}, run.log).is_complete();
+  const std::size_t num_kept = parts_in(run.path + "/parts").size();
+  run.open();
+
+  EXPECT_TRUE(is_complete);
+  EXPECT_EQ(num_kept, 3u);
+  EXPECT_FALSE(std::filesystem::exists(run.path + "/parts"));
+  EXPECT_FALSE(std::filesystem::exists(run.path + "/lock"));
+}
+
+TEST_F(PartsTest, PartsThatAreListedLateAreWaitedFor) {
+  RunFolder again = RunFolder::open(run.path, run.settings, {.parts_wait_s = 20}, run.log);
+  const std::string hidden = folder / "hidden";
+  std::filesystem::rename(part(1), hidden);
+  const bool was_seen = again.committed(run.log).has(1);
+  std::thread late([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(400));
+    std::filesystem::rename(hidden, part(1));
+  });
+
+  const bool is_other = again.wait_for_parts(run.log);
+  const bool is_seen = again.committed(run.log).has(1);
+
+  late.join();
+  EXPECT_FALSE(was_seen);
+  EXPECT_TRUE(is_other);
+  EXPECT_TRUE(is_seen);
+}
+
 /// Microbatches of two ep ranks: {0} and {1}, then {2} and nothing, then {3} and nothing.
 struct SetsTest : ::testing::Test {
   SetsTest() {
@@ -333,7 +431,7 @@ struct SetsTest : ::testing::Test {
         writer.commit();
       }
     }
-    parts = names_in(run.path + "/parts");
+    parts = parts_in(run.path + "/parts");
   }
   std::string part(int ep, int number) const {
     return run.path + "/parts/" + parts.at(static_cast<std::size_t>(3 * ep + number));
@@ -348,7 +446,7 @@ TEST_F(SetsTest, WholeSetsCount) {
 
   EXPECT_EQ(committed.parts.size(), 6u);
   EXPECT_EQ(committed.sequences.size(), 4u);
-  EXPECT_EQ(names_in(run.path + "/parts"), parts);
+  EXPECT_EQ(parts_in(run.path + "/parts"), parts);
 }
 
 TEST_F(SetsTest, ASetThatLacksAPartIsRemovedAndItsSequencesAreDoneAgain) {
@@ -361,7 +459,7 @@ TEST_F(SetsTest, ASetThatLacksAPartIsRemovedAndItsSequencesAreDoneAgain) {
   EXPECT_FALSE(committed.has(1));
   EXPECT_FALSE(committed.has(2));
   EXPECT_TRUE(committed.has(3));
-  EXPECT_EQ(names_in(run.path + "/parts"), (std::vector<std::string>{parts[2], parts[5]}));
+  EXPECT_EQ(parts_in(run.path + "/parts"), (std::vector<std::string>{parts[2], parts[5]}));
 }
 
 TEST_F(SetsTest, ADamagedPartTakesItsSetWithIt) {
@@ -392,8 +490,23 @@ TEST_F(SetsTest, AttemptsAndInstancesDoNotCompleteEachOther) {
   const Committed committed = again.committed(run.log);
 
   EXPECT_FALSE(committed.has(3));
-  EXPECT_EQ(names_in(run.path + "/parts"),
+  EXPECT_EQ(parts_in(run.path + "/parts"),
             (std::vector<std::string>{parts[0], parts[1], parts[3], parts[4]}));
+}
+
+TEST_F(SetsTest, APartOfARankThatTheRunDoesNotHaveIsSetAside) {
+  const std::string name = std::filesystem::path(part(1, 0)).filename();
+  std::string forged = name;
+  forged.replace(forged.find("-e001"), 5, "-e002");
+  std::filesystem::copy(part(1, 0), run.path + "/parts/" + forged);
+
+  RunFolder opened = run.open();
+  const Committed committed = opened.committed(run.log);
+
+  EXPECT_EQ(committed.parts.size(), 6u);
+  EXPECT_EQ(committed.sequences.size(), 4u);
+  EXPECT_FALSE(std::filesystem::exists(run.path + "/parts/" + forged));
+  EXPECT_TRUE(std::filesystem::exists(run.path + "/parts/damaged-" + forged));
 }
 
 TEST_F(SetsTest, WithoutCapacityEachPartCountsAlone) {
@@ -465,7 +578,7 @@ TEST(KilledWriter, LosesNothingThatItHasCommitted) {
       ASSERT_TRUE(committed.has(sequence)) << "trial " << trial << ", sequence " << sequence;
     next = std::ssize(committed.sequences);
     ASSERT_LE(next, last + 2) << "at most one part was committed and not told";
-    for (const std::string& name : names_in(run.path + "/parts"))
+    for (const std::string& name : parts_in(run.path + "/parts"))
       EXPECT_TRUE(parse_part_name(name).has_value()) << name;
   }
 }

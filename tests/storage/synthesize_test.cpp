@@ -46,6 +46,22 @@ TEST(Synthesize, GivesTheSameValuesForEveryNumberOfReductionShards) {
   EXPECT_EQ(contents(scratch / "4"), expected);
 }
 
+TEST(Synthesize, KnowsItsOwn) {
+  const Scratch scratch;
+  base::Log log = quiet();
+  const auto spec = plan::preset("tiny");
+  auto other = spec;
+  other.rope_theta = 20000;
+  synthesize_weights(spec, 4, 5, scratch / "a", log);
+
+  const WeightsFile weights = WeightsFile::open(scratch / "a");
+
+  EXPECT_TRUE(is_synthesis(weights, spec, 4, 5));
+  EXPECT_FALSE(is_synthesis(weights, spec, 4, 6));
+  EXPECT_FALSE(is_synthesis(weights, spec, 2, 5));
+  EXPECT_FALSE(is_synthesis(weights, other, 4, 5));
+}
+
 TEST(Synthesize, IsReproducibleFromItsSeedAlone) {
   const Scratch scratch;
   base::Log log = quiet();

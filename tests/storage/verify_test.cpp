@@ -66,7 +66,7 @@ struct VerifyTest : ::testing::Test {
 
 TEST_F(VerifyTest, SoundFilesAndFoldersPass) {
   for (const std::string& path : {results, run.path, folder / "inputs.h5",
-                                  run.path + "/parts/" + names_in(run.path + "/parts").at(0)})
+                                  run.path + "/parts/" + parts_in(run.path + "/parts").at(0)})
     EXPECT_EQ(verify(path).message, "") << path;
 }
 
@@ -235,7 +235,7 @@ TEST_F(VerifyTest, MissingThingsAreNamed) {
 }
 
 TEST_F(VerifyTest, ADamagedPartIsFoundAndLeftWhereItIs) {
-  const std::string part = run.path + "/parts/" + names_in(run.path + "/parts").at(0);
+  const std::string part = run.path + "/parts/" + parts_in(run.path + "/parts").at(0);
 
   flip_bit(part, 3000, 1);
 

@@ -5,6 +5,7 @@
 #include "backend/cpu/backend.hpp"
 #include "backend/cpu/cpu_compute.hpp"
 #include "backend/cpu/kernels/memory.hpp"
+#include "backend/cpu/kernels/parallel.hpp"
 #include "backend/cpu/kernels/simd.hpp"
 #include "backend/cpu/mpi_communicator.hpp"
 
@@ -52,8 +53,15 @@ class CpuBackend final : public Backend {
 
   Buffer allocate(std::int64_t bytes) override { return std::make_unique<HostMemory>(bytes); }
 
-  std::unique_ptr<Communicator> make_communicator(std::span<const int> world_ranks) override {
-    return std::make_unique<MpiCommunicator>(world_.subset(world_ranks));
+  std::int64_t allocated_bytes() const override { return HostMemory::bytes_alive(); }
+
+  void for_each(std::int64_t count, const std::function<void(std::int64_t)>& work) override {
+    for_items(count, worth_waking, work);
+  }
+
+  std::unique_ptr<Communicator> make_communicator(std::span<const int> world_ranks,
+                                                  const char* name) override {
+    return std::make_unique<MpiCommunicator>(world_.subset(world_ranks, name));
   }
 
  private:

@@ -28,11 +28,11 @@ void CpuCompute::use(std::unique_ptr<GemmFamily> gemm) {
   gemm_ = std::move(gemm);
 }
 
-std::unique_ptr<Matrix> CpuCompute::pack(const void* host, DType dtype, std::int64_t outputs,
-                                         std::int64_t inputs, WeightOrder order) {
+std::unique_ptr<MatrixBuilder> CpuCompute::build_matrix(DType dtype, std::int64_t outputs,
+                                                        std::int64_t inputs, WeightOrder order) {
   expects(is_model_dtype(dtype) && outputs > 0 && inputs > 0, "a weight of f32 or bf16");
   has_packed_ = true;
-  return gemm_->pack(host, dtype, outputs, inputs, order);
+  return gemm_->build(dtype, outputs, inputs, order);
 }
 
 void CpuCompute::gemm(const Tensor& x, const Matrix& w, const Tensor& y) {
@@ -97,19 +97,23 @@ void CpuCompute::attention(const AttentionShape& shape, const Tensor& query, con
   cpu::attention(shape, query, key, value, segments, out);
 }
 
-void CpuCompute::glu(const Tensor& gate, const Tensor& up, ActivationKind kind, const Tensor& out) {
-  expects(has_shape(up, gate.dtype, gate.rows, gate.columns), "up like gate");
-  expects(is_model_dtype(gate.dtype) && out.dtype == gate.dtype && out.rows == gate.rows &&
-              out.slices * out.columns == gate.columns,
-          "out like gate");
-  cpu::activation(gate, up, kind, out);
-}
-
-void CpuCompute::activate(const Tensor& x, ActivationKind kind, const Tensor& out) {
-  expects(is_model_dtype(x.dtype) && out.dtype == x.dtype && out.rows == x.rows &&
-              out.slices * out.columns == x.columns,
-          "out like x");
-  cpu::activation(x, Tensor{}, kind, out);
+void CpuCompute::grouped_glu(const GluBatch& batch) {
+  const Tensor &x = batch.x, &out = batch.out;
+  const bool has_gate = !batch.gate.empty();
+  expects(
+      is_model_dtype(x.dtype) && has_shape(batch.up_rows, x.dtype, x.rows, batch.up_rows.columns),
+      "a scratch row per row");
+  expects(!has_gate || (batch.gate.size() == batch.up.size() &&
+                        has_shape(batch.gate_rows, x.dtype, x.rows, batch.up_rows.columns)),
+          "gates like ups");
+  expects(out.dtype == x.dtype && out.rows == x.rows &&
+              out.slices * out.columns == batch.up_rows.columns,
+          "out like up, in slices");
+  if (gemm_->multiply_glu(batch)) return;
+  grouped_gemm(x, batch.up, batch.row_offset, batch.up_rows);
+  if (has_gate) grouped_gemm(x, batch.gate, batch.row_offset, batch.gate_rows);
+  cpu::activation(has_gate ? batch.gate_rows : batch.up_rows, has_gate ? batch.up_rows : Tensor{},
+                  batch.kind, out);
 }
 
 void CpuCompute::softmax_top_k(const Tensor& logits, bool renormalise, float scale,

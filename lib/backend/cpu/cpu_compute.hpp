@@ -15,8 +15,12 @@ class CpuCompute final : public Compute {
   void use(std::unique_ptr<GemmFamily> gemm);
   const GemmFamily& gemm_family() const { return *gemm_; }
 
-  std::unique_ptr<Matrix> pack(const void* host, base::DType dtype, std::int64_t outputs,
-                               std::int64_t inputs, WeightOrder order) override;
+  std::unique_ptr<MatrixBuilder> build_matrix(base::DType dtype, std::int64_t outputs,
+                                              std::int64_t inputs, WeightOrder order) override;
+  std::int64_t packed_bytes(base::DType dtype, std::int64_t outputs,
+                            std::int64_t inputs) const override {
+    return gemm_->packed_bytes(dtype, outputs, inputs);
+  }
   void gemm(const Tensor& x, const Matrix& w, const Tensor& y) override;
   void grouped_gemm(const Tensor& x, std::span<const Matrix* const> w,
                     std::span<const std::int64_t> row_offset, const Tensor& y) override;
@@ -26,8 +30,7 @@ class CpuCompute final : public Compute {
   void attention(const AttentionShape& shape, const Tensor& query, const Tensor& key,
                  const Tensor& value, std::span<const Segment> segments,
                  const Tensor& out) override;
-  void glu(const Tensor& gate, const Tensor& up, ActivationKind kind, const Tensor& out) override;
-  void activate(const Tensor& x, ActivationKind kind, const Tensor& out) override;
+  void grouped_glu(const GluBatch& batch) override;
   void softmax_top_k(const Tensor& logits, bool renormalise, float scale, const Tensor& expert_id,
                      const Tensor& gate_weight) override;
   void group_by_expert(const Tensor& expert_id, const Tensor& order, const Tensor& position,

@@ -13,9 +13,18 @@ namespace tetrarch::backend::cpu {
 namespace {
 
 using base::expects;
+using base::OperationKind;
 
 constexpr int message_tag = 0;
 std::atomic<bool> is_reduction_plain{false};
+std::atomic<base::Phase> left_out_phase{base::Phase::other};
+std::atomic<int> left_out_in{0};  // so many collectives of that phase from now; 0: none
+
+/// For tests: does this rank leave out the collective that is about to begin?
+bool is_left_out() {
+  return left_out_in != 0 && base::flight_recorder().phase() == left_out_phase &&
+         --left_out_in == 0;
+}
 
 std::span<std::byte> bytes_of(const Tensor& tensor) {
   return {static_cast<std::byte*>(tensor.data), static_cast<std::size_t>(tensor.bytes())};
@@ -36,6 +45,11 @@ void expect_same_rows(const Tensor& a, const Tensor& b) {
 
 void testing::set_plain_reduction(bool is_on) {
   is_reduction_plain = is_on;
+}
+
+void testing::set_left_out(base::Phase phase, int number) {
+  left_out_phase = phase;
+  left_out_in = number;
 }
 
 MpiCommunicator::MpiCommunicator(mpi::Communicator comm)
@@ -69,6 +83,9 @@ void MpiCommunicator::all_gather_v(const Tensor& send, std::span<const std::int6
   const auto total = std::accumulate(row_count.begin(), row_count.end(), std::int64_t{0});
   expects(total <= receive.rows, "room for all rows");
   if (ranks == 1) return copy_rows(send, 0, receive, 0, send.rows);
+  if (is_left_out()) return;
+  const auto bytes = static_cast<std::uint64_t>(total * send.row_bytes());
+  const base::Operation running(comm_.group(), {"all_gather_v", OperationKind::collective, bytes});
   std::int64_t first = 0;
   for (std::size_t r = 0; r < ranks; ++r) {
     incoming_.set(r, row_count[r], first);
@@ -109,7 +126,15 @@ void MpiCommunicator::all_to_all_v(const Tensor& send, std::span<const std::int6
     expects(receive_count[r] == 0 || receive_offset[r] + receive_count[r] <= receive.rows,
             "rows inside the received tensor");
   }
-  if (ranks > 1) return exchange(send, receive);
+  if (ranks > 1) {
+    if (is_left_out()) return;
+    const std::int64_t rows =
+        std::accumulate(send_count.begin(), send_count.end(), std::int64_t{0});
+    const auto bytes = static_cast<std::uint64_t>(rows * send.row_bytes());
+    const base::Operation running(comm_.group(),
+                                  {"all_to_all_v", OperationKind::collective, bytes});
+    return exchange(send, receive);
+  }
   expects(send_count[0] == receive_count[0], "as many rows received as sent");
   if (send_count[0] > 0) copy_rows(send, send_offset[0], receive, receive_offset[0], send_count[0]);
 }
@@ -153,7 +178,12 @@ void MpiCommunicator::tree_reduce_scatter_v(const ReduceScatter& call) {
               (call.residual.rows == own_rows && call.residual.dtype == call.out.dtype &&
                call.residual.columns == call.out.columns),
           "a residual like out");
-  if (size() > 1) scatter_slices(call, own_rows);
+  if (size() > 1 && !is_left_out()) {
+    const auto bytes = static_cast<std::uint64_t>(call.partial.bytes());
+    const base::Operation running(comm_.group(),
+                                  {"tree_reduce_scatter_v", OperationKind::collective, bytes});
+    scatter_slices(call, own_rows);
+  }
   const Tensor& slices = size() > 1 ? call.received : call.partial;
   const Tensor index = size() > 1 ? Tensor{} : call.index;
   if (is_reduction_plain)

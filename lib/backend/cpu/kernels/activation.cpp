@@ -1,5 +1,7 @@
 // The activations of expert networks, and the product with the up projection.
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "backend/cpu/kernels/kernels.hpp"
 #include "backend/cpu/kernels/parallel.hpp"
 #include "backend/cpu/kernels/simd.hpp"
@@ -14,6 +16,7 @@ using simd::splat;
 struct ActivationArgs {
   Tensor gate, up, out;
   ActivationKind kind;
+  std::int64_t first_row = 0, first_column = 0;  // of out: where gate begins
 };
 
 template <int Width>
@@ -83,20 +86,28 @@ TETRARCH_INLINE F32<Width> act(F32<Width> x, ActivationKind kind) {
 template <int Width, class T>
 TETRARCH_INLINE void activate_rows(const ActivationArgs& args, std::int64_t begin,
                                    std::int64_t end) {
-  const std::int64_t width = args.out.columns;
-  for (std::int64_t row = begin; row < end; ++row)
-    for (std::int64_t slice = 0; slice < args.out.slices; ++slice) {
-      const std::int64_t from = row * args.gate.columns + slice * width;
-      const T* gate = static_cast<const T*>(args.gate.data) + from;
-      const T* up = args.up.is_absent() ? nullptr : static_cast<const T*>(args.up.data) + from;
-      T* out = static_cast<T*>(args.out.data) + (slice * args.out.rows + row) * width;
+  const Tensor& to = args.out;
+  const std::int64_t columns = args.gate.columns;
+  for (std::int64_t row = begin; row < end; ++row) {
+    const T* gate = static_cast<const T*>(args.gate.data) + row * columns;
+    const T* up =
+        args.up.is_absent() ? nullptr : static_cast<const T*>(args.up.data) + row * columns;
+    for (std::int64_t from = 0; from < columns;) {
+      const std::int64_t slice = (args.first_column + from) / to.columns;
+      const std::int64_t column = (args.first_column + from) % to.columns;
+      const std::int64_t width = std::min(columns - from, to.columns - column);
+      T* out =
+          static_cast<T*>(to.data) + (slice * to.rows + args.first_row + row) * to.columns + column;
       for (std::int64_t c = 0; c < width; c += lanes) {
-        auto value = act(simd::load_some<Width>(gate + c, width - c), args.kind);
+        auto value = act(simd::load_some<Width>(gate + from + c, width - c), args.kind);
         if (up != nullptr)
-          value = simd::rounded_to<Width, T>(value) * simd::load_some<Width>(up + c, width - c);
+          value =
+              simd::rounded_to<Width, T>(value) * simd::load_some<Width>(up + from + c, width - c);
         simd::store_some(value, out + c, width - c);
       }
+      from += width;
     }
+  }
 }
 
 template <int Width>
@@ -110,6 +121,11 @@ TETRARCH_INLINE void activate_range_body(const ActivationArgs& args, std::int64_
 TETRARCH_KERNEL(activate_range, ActivationArgs)
 
 }  // namespace
+
+void activate_part(const Tensor& gate, const Tensor& up, ActivationKind kind, const Tensor& out,
+                   std::int64_t first_row, std::int64_t first_column) {
+  activate_range({gate, up, out, kind, first_row, first_column}, 0, gate.rows);
+}
 
 void activation(const Tensor& gate, const Tensor& up, ActivationKind kind, const Tensor& out) {
   const ActivationArgs args{gate, up, out, kind};

@@ -26,7 +26,15 @@ class GemmFamily {
   virtual std::string name() const = 0;
   virtual std::unique_ptr<Matrix> pack(const void* host, base::DType dtype, std::int64_t outputs,
                                        std::int64_t inputs, WeightOrder order) = 0;
+  /// As Compute::build_matrix. Here: gathers all rows, then packs them.
+  virtual std::unique_ptr<MatrixBuilder> build(base::DType dtype, std::int64_t outputs,
+                                               std::int64_t inputs, WeightOrder order);
+  /// What pack() allocates.
+  virtual std::int64_t packed_bytes(base::DType dtype, std::int64_t outputs,
+                                    std::int64_t inputs) const = 0;
   virtual void multiply(std::span<const Product> products) = 0;
+  /// All of Compute::grouped_glu in one go, without its scratch; false: not in this family.
+  virtual bool multiply_glu(const GluBatch&) { return false; }
 };
 
 /// Own kernels: each y[m][n] is one chain of multiply-adds over k in order, so that a row's bits
@@ -50,6 +58,8 @@ std::unique_ptr<GemmFamily> make_onednn_gemm(bool demand_brg);
 std::string onednn_version();
 /// The instruction set that oneDNN would use: "avx2", "avx512_core_bf16", ...
 std::string onednn_isa();
+/// Whether that set has bf16 products; ONEDNN_MAX_CPU_ISA may hold it below the CPU's.
+bool onednn_has_bf16();
 
 enum class GemmChoice { automatic, portable, onednn };
 

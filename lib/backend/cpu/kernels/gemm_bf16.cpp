@@ -12,6 +12,7 @@
 
 #include "backend/cpu/kernels/bf16_target.hpp"
 #include "backend/cpu/kernels/gemm.hpp"
+#include "backend/cpu/kernels/kernels.hpp"
 #include "backend/cpu/kernels/memory.hpp"
 #include "backend/cpu/kernels/parallel.hpp"
 #include "backend/cpu/kernels/simd.hpp"
@@ -35,8 +36,11 @@ constexpr std::int64_t line = 64;           // bytes
 class PairMatrix final : public Matrix {
  public:
   PairMatrix(std::int64_t outputs, std::int64_t inputs)
-      : Matrix(outputs, inputs),
-        memory_(base::checked_mul(base::checked_mul(panels(), pairs()), panel_bytes)) {}
+      : Matrix(outputs, inputs), memory_(bytes_of(outputs, inputs)) {}
+  static std::int64_t bytes_of(std::int64_t outputs, std::int64_t inputs) {
+    const std::int64_t pairs = base::ceil_div(inputs, 2), panels = base::ceil_div(outputs, lanes);
+    return base::checked_mul(base::checked_mul(panels, pairs), lanes * 2 * sizeof(bf16));
+  }
   std::int64_t bytes() const override { return memory_.bytes(); }
   std::int64_t panels() const { return base::ceil_div(outputs(), lanes); }
   std::int64_t pairs() const { return base::ceil_div(inputs(), 2); }
@@ -51,7 +55,6 @@ class PairMatrix final : public Matrix {
   }
 
  private:
-  static constexpr std::int64_t panel_bytes = lanes * 2 * sizeof(bf16);
   HostMemory memory_;
 };
 
@@ -236,53 +239,107 @@ constexpr Tile tiles[tile_rows][block_panels] = {TETRARCH_ROWS(1), TETRARCH_ROWS
                                                  TETRARCH_ROWS(5), TETRARCH_ROWS(6)};
 #undef TETRARCH_ROWS
 
-/// Up to unit_rows rows of one product times one block of its weight.
-struct Unit {
-  const Product* product;
-  std::int64_t row, rows, block;
-  const PairMatrix& weight() const { return *static_cast<const PairMatrix*>(product->w); }
+/// One block of a weight.
+struct Block {
+  const PairMatrix* weight = nullptr;  // null: no more
+  std::int64_t index = 0;
+};
+
+Block block_of(const Matrix* weight, std::int64_t index) {
+  return {static_cast<const PairMatrix*>(weight), index};
+}
+
+/// Up to unit_rows rows of x times a block; the sums go to y [rows, y_columns] from y_column on,
+/// as far as y has columns.
+struct BlockProduct {
+  const bf16* x;
+  std::int64_t x_stride, rows;
+  Block block;
+  Tensor y;
+  std::int64_t y_column;
 };
 
 /// Inputs in parts of at most most_pairs, evenly; the sums wait in `sums` [unit_rows][64] between.
-void multiply_unit(const Unit& unit, const Unit* next, float* sums) {
-  const PairMatrix& w = unit.weight();
-  const Tensor &x = unit.product->x, &y = unit.product->y;
+void multiply_block(const BlockProduct& product, const Block& next, float* sums) {
+  const PairMatrix& w = *product.block.weight;
+  const Tensor& y = product.y;
   const std::int64_t pairs = w.pairs(), parts = base::ceil_div(pairs, most_pairs);
-  const int panels = w.panels_of(unit.block);
-  const std::int64_t column = unit.block * block_panels * lanes;
-  const std::int64_t tiles_of_part = base::ceil_div(unit.rows, tile_rows);
+  const int panels = w.panels_of(product.block.index);
   for (std::int64_t part = 0; part < parts; ++part) {
     const std::int64_t begin = part * pairs / parts, end = (part + 1) * pairs / parts;
     const bool is_last = part + 1 == parts;
     Ahead ahead;
     if (!is_last) {
-      ahead = Ahead(w, unit.block, end, (part + 2) * pairs / parts);
-    } else if (next != nullptr) {
-      const PairMatrix& other = next->weight();
-      ahead =
-          Ahead(other, next->block, 0, other.pairs() / base::ceil_div(other.pairs(), most_pairs));
+      ahead = Ahead(w, product.block.index, end, (part + 2) * pairs / parts);
+    } else if (next.weight != nullptr) {
+      const std::int64_t all = next.weight->pairs();
+      ahead = Ahead(*next.weight, next.index, 0, all / base::ceil_div(all, most_pairs));
     }
-    ahead.spread(tiles_of_part * (end - begin));
-    for (std::int64_t r = 0; r < unit.rows; r += tile_rows) {
-      const int rows = static_cast<int>(std::min<std::int64_t>(tile_rows, unit.rows - r));
-      const std::int64_t row = unit.row + r;
-      const TileArgs args{.a = static_cast<const bf16*>(x.data) + row * x.columns + 2 * begin,
-                          .a_stride = x.columns,
-                          .b = w.at(unit.block, begin),
+    ahead.spread(base::ceil_div(product.rows, tile_rows) * (end - begin));
+    for (std::int64_t r = 0; r < product.rows; r += tile_rows) {
+      const int rows = static_cast<int>(std::min<std::int64_t>(tile_rows, product.rows - r));
+      const TileArgs args{.a = product.x + r * product.x_stride + 2 * begin,
+                          .a_stride = product.x_stride,
+                          .b = w.at(product.block.index, begin),
                           .pairs = end - begin,
                           .has_half_pair = is_last && w.inputs() % 2 != 0,
                           .c = sums + r * block_panels * lanes,
                           .is_first = part == 0,
                           .is_last = is_last,
                           .y = static_cast<std::byte*>(y.data) +
-                               (row * y.columns + column) * base::size_of(y.dtype),
+                               (r * y.columns + product.y_column) * base::size_of(y.dtype),
                           .y_stride = y.columns,
-                          .y_columns = y.columns - column,
+                          .y_columns = y.columns - product.y_column,
                           .y_dtype = y.dtype};
       tiles[rows - 1][panels - 1](args, ahead);
     }
   }
 }
+
+/// Up to unit_rows rows of one product or group, times one block of its weight or weights.
+struct Unit {
+  std::size_t group;
+  std::int64_t row, rows, block;
+};
+
+/// All units of a call, and the work that lies before each.
+class Units {
+ public:
+  void clear() {
+    units_.clear();
+    work_before_.assign(1, 0);
+  }
+
+  /// Rows in even units that stay in the second cache level while the blocks of the weight pass.
+  void add(std::size_t group, const Matrix* weight, std::int64_t num_rows, int num_weights = 1) {
+    const auto& w = *static_cast<const PairMatrix*>(weight);
+    if (num_rows == 0) return;
+    const std::int64_t count = base::ceil_div(num_rows, unit_rows);
+    const std::int64_t rows = base::round_up(base::ceil_div(num_rows, count), tile_rows);
+    for (std::int64_t row = 0; row < num_rows; row += rows)
+      for (std::int64_t block = 0; block < w.blocks(); ++block) {
+        units_.push_back({group, row, std::min(rows, num_rows - row), block});
+        // an unfilled tile or block takes about as long as a whole one, a cold block as a tile
+        const std::int64_t num_tiles = 1 + base::ceil_div(units_.back().rows, tile_rows);
+        work_before_.push_back(work_before_.back() +
+                               num_tiles * tile_rows * block_panels * num_weights * w.pairs());
+      }
+  }
+
+  /// Calls work(unit, next or null, sums) for each, on all threads.
+  template <class Work>
+  void for_each(const Work& work) const {
+    for_work(work_before_, [&](std::int64_t begin, std::int64_t end) {
+      alignas(line) float sums[unit_rows * block_panels * lanes];
+      for (std::int64_t i = begin; i < end; ++i)
+        work(units_[i], i + 1 < end ? &units_[i + 1] : nullptr, sums);
+    });
+  }
+
+ private:
+  std::vector<Unit> units_;
+  std::vector<std::int64_t> work_before_;  // each unit, in vector operations; and of all
+};
 
 class Bf16Gemm final : public GemmFamily {
  public:
@@ -300,43 +357,63 @@ class Bf16Gemm final : public GemmFamily {
     return to;
   }
 
+  std::int64_t packed_bytes(DType, std::int64_t outputs, std::int64_t inputs) const override {
+    return PairMatrix::bytes_of(outputs, inputs);
+  }
+
   void multiply(std::span<const Product> products) override {
     units_.clear();
-    work_before_.assign(1, 0);
-    for (const Product& product : products) {
-      base::expects(product.x.dtype == DType::bf16, "rows of bf16");
-      add_units(product);
+    for (std::size_t i = 0; i < products.size(); ++i) {
+      base::expects(products[i].x.dtype == DType::bf16, "rows of bf16");
+      units_.add(i, products[i].w, products[i].x.rows);
     }
-    for_work(work_before_, [&](std::int64_t begin, std::int64_t end) {
-      alignas(line) float sums[unit_rows * block_panels * lanes];
-      for (std::int64_t i = begin; i < end; ++i)
-        multiply_unit(units_[i], i + 1 < end ? &units_[i + 1] : nullptr, sums);
+    const auto block = [&](const Unit* unit) {
+      return unit == nullptr ? Block{} : block_of(products[unit->group].w, unit->block);
+    };
+    units_.for_each([&](const Unit& unit, const Unit* next, float* sums) {
+      const Product& product = products[unit.group];
+      const Tensor x = product.x.row_range(unit.row, unit.rows);
+      multiply_block({static_cast<const bf16*>(x.data), x.columns, unit.rows, block(&unit),
+                      product.y.row_range(unit.row, unit.rows), first_column(unit)},
+                     block(next), sums);
     });
   }
 
+  bool multiply_glu(const GluBatch& batch) override {
+    base::expects(batch.x.dtype == DType::bf16, "rows of bf16");
+    const bool has_gate = !batch.gate.empty();
+    units_.clear();
+    for (std::size_t g = 0; g < batch.up.size(); ++g)
+      units_.add(g, batch.up[g], batch.row_offset[g + 1] - batch.row_offset[g], has_gate ? 2 : 1);
+    const auto block = [&](std::span<const Matrix* const> weights, const Unit* unit) {
+      return unit == nullptr ? Block{} : block_of(weights[unit->group], unit->block);
+    };
+    units_.for_each([&](const Unit& unit, const Unit* next, float* sums) {
+      alignas(line) bf16 gate[unit_rows * block_panels * lanes];
+      alignas(line) bf16 up[unit_rows * block_panels * lanes];
+      const std::int64_t first_row = batch.row_offset[unit.group] + unit.row;
+      const std::int64_t columns = std::min<std::int64_t>(
+          block_panels * lanes, batch.up[unit.group]->outputs() - first_column(unit));
+      const Tensor x = batch.x.row_range(first_row, unit.rows);
+      const Tensor gate_rows{gate, DType::bf16, 1, unit.rows, columns};
+      const Tensor up_rows{up, DType::bf16, 1, unit.rows, columns};
+      const auto multiply = [&](const Block& by, const Tensor& y, const Block& after) {
+        multiply_block({static_cast<const bf16*>(x.data), x.columns, unit.rows, by, y, 0}, after,
+                       sums);
+      };
+      const Block up_block = block(batch.up, &unit);
+      if (has_gate) multiply(block(batch.gate, &unit), gate_rows, up_block);
+      multiply(up_block, up_rows, block(has_gate ? batch.gate : batch.up, next));
+      activate_part(has_gate ? gate_rows : up_rows, has_gate ? up_rows : Tensor{}, batch.kind,
+                    batch.out, first_row, first_column(unit));
+    });
+    return true;
+  }
+
  private:
-  /// Rows in even units that stay in the second cache level while the blocks of the weight pass.
-  void add_units(const Product& product) {
-    const auto& w = *static_cast<const PairMatrix*>(product.w);
-    const std::int64_t num_rows = product.x.rows;
-    if (num_rows == 0) return;
-    const std::int64_t count = base::ceil_div(num_rows, unit_rows);
-    const std::int64_t rows = base::round_up(base::ceil_div(num_rows, count), tile_rows);
-    for (std::int64_t row = 0; row < num_rows; row += rows)
-      for (std::int64_t block = 0; block < w.blocks(); ++block)
-        add_unit({&product, row, std::min(rows, num_rows - row), block});
-  }
+  static std::int64_t first_column(const Unit& unit) { return unit.block * block_panels * lanes; }
 
-  /// An unfilled tile or block takes about as long as a whole one, a cold block as long as a tile.
-  void add_unit(const Unit& unit) {
-    const std::int64_t num_tiles = 1 + base::ceil_div(unit.rows, tile_rows);
-    units_.push_back(unit);
-    work_before_.push_back(work_before_.back() +
-                           num_tiles * tile_rows * block_panels * unit.weight().pairs());
-  }
-
-  std::vector<Unit> units_;
-  std::vector<std::int64_t> work_before_;  // each unit, in vector operations; and of all
+  Units units_;
 };
 
 }  // namespace

@@ -147,6 +147,9 @@ class ProvenGemm final : public GemmFamily {
                                std::int64_t inputs, WeightOrder order) override {
     return family_->pack(host, dtype, outputs, inputs, order);
   }
+  std::int64_t packed_bytes(DType dtype, std::int64_t outputs, std::int64_t inputs) const override {
+    return family_->packed_bytes(dtype, outputs, inputs);
+  }
   void multiply(std::span<const Product> products) override { family_->multiply(products); }
 
  private:

@@ -7,6 +7,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "backend/cpu/kernels/gemm.hpp"
+#include "backend/cpu/kernels/memory.hpp"
 
 namespace tetrarch::backend::cpu {
 namespace {
@@ -50,16 +51,19 @@ auto guarded(const Call& call) {
 /// The weight as [inputs, outputs], in oneDNN's own layout.
 class PackedMatrix final : public Matrix {
  public:
-  PackedMatrix(std::int64_t outputs, std::int64_t inputs, DType dtype, memory packed)
-      : Matrix(outputs, inputs), dtype_(dtype), packed_(std::move(packed)) {}
-  std::int64_t bytes() const override {
-    return static_cast<std::int64_t>(packed_.get_desc().get_size());
-  }
+  PackedMatrix(std::int64_t outputs, std::int64_t inputs, DType dtype, const memory::desc& layout,
+               const dnnl::engine& engine)
+      : Matrix(outputs, inputs),
+        dtype_(dtype),
+        memory_(static_cast<std::int64_t>(layout.get_size())),
+        packed_(layout, engine, memory_.data()) {}
+  std::int64_t bytes() const override { return memory_.bytes(); }
   DType dtype() const { return dtype_; }
   const memory& packed() const { return packed_; }
 
  private:
   DType dtype_;
+  HostMemory memory_;
   memory packed_;
 };
 
@@ -83,6 +87,11 @@ class OneDnnGemm final : public GemmFamily {
     return guarded([&] { return reorder(host, dtype, outputs, inputs, order); });
   }
 
+  std::int64_t packed_bytes(DType dtype, std::int64_t outputs, std::int64_t inputs) const override {
+    return guarded(
+        [&] { return static_cast<std::int64_t>(layout_of(dtype, outputs, inputs).get_size()); });
+  }
+
   void multiply(std::span<const Product> products) override {
     guarded([&] {
       for (const Product& product : products)
@@ -94,18 +103,23 @@ class OneDnnGemm final : public GemmFamily {
  private:
   using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, DType, DType>;
 
+  memory::desc layout_of(DType dtype, std::int64_t outputs, std::int64_t inputs) const {
+    const memory::desc any({inputs, outputs}, type_of(dtype), memory::format_tag::any);
+    return describe(dense(layout_rows, inputs, dtype), any, dense(layout_rows, outputs, dtype),
+                    engine_)
+        .weights_desc();
+  }
+
   std::unique_ptr<Matrix> reorder(const void* host, DType dtype, std::int64_t outputs,
                                   std::int64_t inputs, WeightOrder order) {
-    const memory::desc any({inputs, outputs}, type_of(dtype), memory::format_tag::any);
-    const auto layout = describe(dense(layout_rows, inputs, dtype), any,
-                                 dense(layout_rows, outputs, dtype), engine_)
-                            .weights_desc();
     const auto tag = order == WeightOrder::nk ? memory::format_tag::ba : memory::format_tag::ab;
     memory from({{inputs, outputs}, type_of(dtype), tag}, engine_, const_cast<void*>(host));
-    memory to(layout, engine_);
+    auto matrix = std::make_unique<PackedMatrix>(outputs, inputs, dtype,
+                                                 layout_of(dtype, outputs, inputs), engine_);
+    memory to = matrix->packed();
     dnnl::reorder(from, to).execute(stream_, from, to);
     stream_.wait();
-    return std::make_unique<PackedMatrix>(outputs, inputs, dtype, std::move(to));
+    return matrix;
   }
 
   void execute(const Product& product) {
@@ -174,6 +188,11 @@ std::string onednn_isa() {
     default:
       return fmt::format("isa 0x{:x}", static_cast<unsigned>(dnnl::get_effective_cpu_isa()));
   }
+}
+
+bool onednn_has_bf16() {
+  const std::string isa = onednn_isa();
+  return isa == "avx512_core_bf16" || isa.starts_with("isa ");  // AMX and what may come after it
 }
 
 }  // namespace tetrarch::backend::cpu

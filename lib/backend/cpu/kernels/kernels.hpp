@@ -19,6 +19,10 @@ void attention(const AttentionShape& shape, const Tensor& query, const Tensor& k
 
 /// `up` may be absent: then out = round(act(gate)).
 void activation(const Tensor& gate, const Tensor& up, ActivationKind kind, const Tensor& out);
+/// The same of some columns of some rows, by the calling thread alone: gate and up [rows, columns]
+/// are those from out's row and column on. `first_column` counts over all slices of out.
+void activate_part(const Tensor& gate, const Tensor& up, ActivationKind kind, const Tensor& out,
+                   std::int64_t first_row, std::int64_t first_column);
 
 void softmax_top_k(const Tensor& logits, bool renormalise, float scale, const Tensor& expert_id,
                    const Tensor& gate_weight);

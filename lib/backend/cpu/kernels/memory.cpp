@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cpu/kernels/memory.hpp"
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 
@@ -16,6 +17,8 @@ namespace {
 constexpr std::int64_t alignment = 64;
 constexpr std::int64_t huge_page = 2 << 20;
 constexpr std::int64_t address_space = std::int64_t{1} << 47;  // of a process on x86-64
+
+std::atomic<std::int64_t> alive = 0;
 
 /// Weights are walked from end to end; in small pages that costs up to a tenth of the time. The
 /// system may decline.
@@ -45,6 +48,7 @@ void* allocate_aligned(std::int64_t bytes) {
 }  // namespace
 
 HostMemory::HostMemory(std::int64_t bytes) : bytes_(bytes), data_(allocate_aligned(bytes)) {
+  alive += bytes;
   auto* begin = static_cast<std::byte*>(data_);
   for_ranges(bytes, 1, [&](std::int64_t from, std::int64_t to) {
     std::memset(begin + from, 0, static_cast<std::size_t>(to - from));
@@ -52,7 +56,12 @@ HostMemory::HostMemory(std::int64_t bytes) : bytes_(bytes), data_(allocate_align
 }
 
 HostMemory::~HostMemory() {
+  alive -= bytes_;
   std::free(data_);
+}
+
+std::int64_t HostMemory::bytes_alive() {
+  return alive;
 }
 
 }  // namespace tetrarch::backend::cpu

@@ -15,6 +15,8 @@ class HostMemory final : public Memory {
   HostMemory& operator=(const HostMemory&) = delete;
   void* data() const override { return data_; }
   std::int64_t bytes() const override { return bytes_; }
+  /// Of all that are alive in this process.
+  static std::int64_t bytes_alive();
 
  private:
   std::int64_t bytes_;

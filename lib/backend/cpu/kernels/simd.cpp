@@ -4,6 +4,7 @@
 
 #include <atomic>
 
+#include "backend/cpu/kernels/gemm.hpp"
 #include "backend/cpu/kernels/testing.hpp"
 #include "base/error.hpp"
 
@@ -33,8 +34,11 @@ Isa active_isa() {
 }
 
 bool has_bf16_products() {
-  __builtin_cpu_init();
-  return active_isa() == Isa::v4 && __builtin_cpu_supports("avx512bf16") != 0;
+  static const bool are_there = [] {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512bf16") != 0 && onednn_has_bf16();
+  }();
+  return are_there && active_isa() == Isa::v4;
 }
 
 const char* name_of(Isa isa) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "backend/cpu/kernels/simd.hpp"
+#include "base/timeline.hpp"
 
 namespace tetrarch::backend::cpu::testing {
 
@@ -18,5 +19,9 @@ void set_attention_block_shift(std::int64_t shift);
 /// the ranks' sums from the last to the first, and rounds each sum, as a plain collective would:
 /// bits depend on the number of ranks.
 void set_plain_reduction(bool is_on);
+
+/// This process leaves out its `number`-th collective (from 1) in `phase`, of those of tensors that
+/// more than one rank takes part in. 0: none.
+void set_left_out(base::Phase phase, int number);
 
 }  // namespace tetrarch::backend::cpu::testing

@@ -1,0 +1,243 @@
+// One child process, its limits, and what its end says of the file at hand.
+// SPDX-License-Identifier: Apache-2.0
+#include "probe.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <cstring>
+#include <fstream>
+#include <new>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/text.hpp"
+#include "storage/durable.hpp"
+#include "storage/input_paths.hpp"
+
+namespace tetrarch::app {
+namespace {
+
+using base::ExitCode;
+using engine::Problem;
+
+using storage::Descriptor;
+
+// Of the pipe from the child: signs of life, and then what is wrong with the last file begun.
+constexpr char file_begun = '\1';
+constexpr char still_alive = '\2';
+
+[[noreturn]] void fail(const char* what, int error) {
+  throw base::SystemError(
+      ExitCode::resources,
+      fmt::format("no process can be started to look at the files first ({}: {}). Check the limits "
+                  "of the node on processes and memory.",
+                  what, std::strerror(error)));
+}
+
+bool needs_probe(const ForeignFile& file) {
+  struct stat found {};
+  return storage::input_format(file.path) == storage::InputFormat::hdf5 &&
+         ::stat(file.path.c_str(), &found) == 0 && S_ISREG(found.st_mode);
+}
+
+struct Child {
+  pid_t pid = -1;
+  Descriptor output;
+};
+
+Child start_child(const std::vector<ForeignFile>& files, const ProbeLimits& limits) {
+  std::vector<std::string> words = {limits.program, probe_word, std::to_string(limits.cpu_s),
+                                    std::to_string(limits.memory)};
+  for (const ForeignFile& file : files) {
+    words.emplace_back(storage::name_of(file.purpose));
+    words.push_back(file.path);
+  }
+  std::vector<char*> arguments;
+  for (std::string& word : words)
+    arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) fail("pipe", errno);
+  Child child{.output = Descriptor(ends[0])};
+  const Descriptor to_parent(ends[1]);
+  std::signal(SIGCHLD, SIG_DFL);  // ignored by the parent's parent, the child's end would be lost
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, to_parent.get(), 1);
+  posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+  const int error = ::posix_spawn(&child.pid, limits.program.c_str(), &actions, nullptr,
+                                  arguments.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) fail("posix_spawn", error);
+  return child;
+}
+
+struct Outcome {
+  std::size_t num_begun = 0;
+  std::string message;
+  bool is_late = false;
+  int status = 0;  // as wait() gives it
+};
+
+/// Reads until the child closes its end or is silent for too long, which ends it.
+Outcome watch(const Child& child, double silence_s) {
+  Outcome outcome;
+  char piece[4096];
+  for (;;) {
+    pollfd ready{child.output.get(), POLLIN, 0};
+    const int count = ::poll(&ready, 1, static_cast<int>(1000 * silence_s));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) {
+      outcome.is_late = true;
+      break;
+    }
+    const ssize_t bytes = ::read(child.output.get(), piece, sizeof piece);
+    if (bytes < 0 && errno == EINTR) continue;
+    if (bytes <= 0) break;
+    for (const char letter : std::string_view(piece, static_cast<std::size_t>(bytes))) {
+      outcome.num_begun += letter == file_begun;
+      if (letter != file_begun && letter != still_alive) outcome.message += letter;
+    }
+  }
+  if (outcome.is_late) ::kill(child.pid, SIGKILL);
+  while (::waitpid(child.pid, &outcome.status, 0) < 0)
+    if (errno != EINTR) fail("waitpid", errno);
+  return outcome;
+}
+
+std::string end_of(const Outcome& outcome, const ProbeLimits& limits) {
+  const int signal = WIFSIGNALED(outcome.status) ? WTERMSIG(outcome.status) : 0;
+  if (outcome.is_late)
+    return fmt::format("the HDF5 library did not come back within {:.0f} s while opening it",
+                       limits.silence_s);
+  if (signal == SIGXCPU)
+    return fmt::format("the HDF5 library found no end in it within {} s of computing",
+                       limits.cpu_s);
+  if (signal != 0)
+    return fmt::format("the HDF5 library crashed with signal {} while opening it", signal);
+  return fmt::format("the process that opened it ended with code {}", WEXITSTATUS(outcome.status));
+}
+
+std::optional<Problem> judge(const std::vector<ForeignFile>& files, const Outcome& outcome,
+                             const ProbeLimits& limits) {
+  const bool has_ended = WIFEXITED(outcome.status) && !outcome.is_late;
+  const int code = has_ended ? WEXITSTATUS(outcome.status) : -1;
+  if (code == 0) return std::nullopt;
+  if (code > 0 && !outcome.message.empty())
+    return Problem{static_cast<ExitCode>(code), outcome.message};
+  const ForeignFile& file = files[std::clamp<std::size_t>(outcome.num_begun, 1, files.size()) - 1];
+  return Problem{
+      storage::code_of(file.path, file.purpose),
+      fmt::format("{}: is not a readable HDF5 file ({}). Copy the file again, or make it "
+                  "again.",
+                  file.path, end_of(outcome, limits))};
+}
+
+void limit(__rlimit_resource resource, std::int64_t most) {
+  rlimit both{};
+  ::getrlimit(resource, &both);
+  both.rlim_cur = std::min<rlim_t>(both.rlim_max, static_cast<rlim_t>(most));
+  ::setrlimit(resource, &both);
+}
+
+/// Of the address space, which is what RLIMIT_AS counts.
+std::int64_t bytes_in_use() {
+  std::int64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  return pages * ::sysconf(_SC_PAGESIZE);
+}
+
+std::int64_t cpu_seconds_used() {
+  rusage used{};
+  ::getrusage(RUSAGE_SELF, &used);
+  return used.ru_utime.tv_sec + used.ru_stime.tv_sec + 1;
+}
+
+void say(std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t bytes = ::write(1, text.data(), text.size());
+    if (bytes <= 0) return;
+    text.remove_prefix(static_cast<std::size_t>(bytes));
+  }
+}
+
+/// 0, or the exit code after saying what is wrong with the file.
+int probe_one(const std::string& path, storage::Purpose purpose, std::int64_t cpu_s,
+              std::int64_t memory) {
+  const auto sign = [&](char what) {
+    limit(RLIMIT_CPU, cpu_seconds_used() + cpu_s);
+    say({&what, 1});
+  };
+  try {
+    sign(file_begun);
+    storage::probe_file(path, purpose, [&] { sign(still_alive); });
+    return 0;
+  } catch (const base::UsageError& error) {
+    say(error.what());
+    return static_cast<int>(error.code());
+  } catch (const base::SystemError& error) {
+    say(error.what());
+    return static_cast<int>(error.code());
+  } catch (const std::bad_alloc&) {
+    say(
+        fmt::format("{}: cannot be opened within {} of memory (its labels ask for more). Copy the "
+                    "file again, or make it again.",
+                    path, base::bytes_text(memory)));
+    return static_cast<int>(storage::code_of(path, purpose));
+  }
+}
+
+std::int64_t number_of(std::string_view word) {
+  std::int64_t number = 0;
+  std::from_chars(word.data(), word.data() + word.size(), number);
+  return number;
+}
+
+}  // namespace
+
+std::optional<Problem> probe(const std::vector<ForeignFile>& files, const ProbeLimits& limits) {
+  std::vector<ForeignFile> present;
+  std::ranges::copy_if(files, std::back_inserter(present), needs_probe);
+  if (present.empty()) return std::nullopt;
+  return judge(present, watch(start_child(present, limits), limits.silence_s), limits);
+}
+
+void refuse_bad(const std::vector<ForeignFile>& files) {
+  if (const auto problem = probe(files)) throw base::UsageError(problem->code, problem->message);
+}
+
+void refuse_bad_inputs_of(const std::string& run_dir) {
+  std::vector<ForeignFile> files;
+  for (const std::string& path : storage::inputs_of_run(run_dir))
+    files.push_back({path, storage::Purpose::inputs});
+  refuse_bad(files);
+}
+
+int run_probe(int argc, char** argv) {
+  constexpr int first_file = 4;
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  std::signal(SIGXCPU, SIG_DFL);
+  const std::vector<std::string> words(argv, argv + argc);
+  if (argc < first_file || argc % 2 != 0) return static_cast<int>(ExitCode::usage);
+  const std::int64_t cpu_s = number_of(words[2]), memory = number_of(words[3]);
+  limit(RLIMIT_CORE, 0);
+  limit(RLIMIT_AS, bytes_in_use() + memory);
+  for (std::size_t i = first_file; i < words.size(); i += 2)
+    if (const int code = probe_one(words[i + 1], storage::purpose_from(words[i]), cpu_s, memory))
+      return code;
+  return 0;
+}
+
+}  // namespace tetrarch::app

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/watchdog.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <utility>
+
+#include <fmt/format.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "engine/flight_dump.hpp"
+#include "mpi/launcher.hpp"
+
+namespace tetrarch::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr double least_work = 1e-3;  // CPU seconds a second: below, a thread outside MPI is stuck
+constexpr double dump_wait_s = 5;    // for the dumps of others
+
+double seconds_between(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+double cpu_seconds(clockid_t clock) {
+  timespec time{};
+  clock_gettime(clock, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+void say(const std::string& message) {
+  const std::string line = "tetrarch: " + message + "\n";
+  std::fwrite(line.data(), 1, line.size(), stderr);
+  std::fflush(stderr);
+}
+
+[[noreturn]] void end_process() {
+  _exit(static_cast<int>(base::ExitCode::communication));
+}
+
+}  // namespace
+
+Watchdog::Watchdog(double limit_s)
+    : limit_s_(limit_s),
+      poll_s_(std::clamp(limit_s / 20, 0.2, 15.0)),
+      // network file systems show a new name on other nodes within a minute
+      grace_s_(std::clamp(limit_s / 4, 2.0, 75.0)),
+      has_launcher_(mpi::find_launcher().name != "none"),
+      parent_(getppid()) {
+  team_.rank = mpi::find_launcher().rank;  // here: MPI changes the environment while it starts
+  pthread_getcpuclockid(pthread_self(), &worker_clock_);
+  thread_ = std::thread([this] { watch(); });
+}
+
+Watchdog::~Watchdog() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_stopping_ = true;
+  }
+  stop_.notify_all();
+  thread_.join();
+  if (folder_ && team_.rank == 0) folder_->remove();
+}
+
+void Watchdog::meet(Team team) {
+  const std::lock_guard lock(mutex_);
+  team_ = std::move(team);
+  folder_.emplace(team_.folder, team_.rank, static_cast<int>(team_.hosts.size()));
+  quiet_s_ = unasked_s_ = 0;
+}
+
+void Watchdog::watch() {
+  std::unique_lock lock(mutex_);
+  Clock::time_point last = Clock::now();
+  while (!stop_.wait_for(lock, std::chrono::duration<double>(poll_s_),
+                         [this] { return is_stopping_; })) {
+    const Clock::time_point now = Clock::now();
+    look(seconds_between(last, now));
+    last = now;
+  }
+}
+
+void Watchdog::look(double seconds) {
+  if (has_launcher_ && getppid() != parent_) end_process();
+  const double lived_s = std::min(seconds, 2 * poll_s_);
+  if (!folder_) return look_alone(lived_s);
+  notice(lived_s);
+  const WatchFolder::Found found = folder_->look();
+  if (found.has_verdict) end_with_the_others();
+  if (found.question > answered_) hear(found);
+  if (asked_) {
+    judge_answers();
+  } else if ((quiet_s_ >= limit_s_ && unasked_s_ >= hold_s_) ||
+             // a roll call: by rank 0, or whoever is left when that one is stopped
+             unasked_s_ >= limit_s_ + (team_.rank == 0 ? 0 : 4 * poll_s_)) {
+    ask();
+  }
+}
+
+/// Rank 0 speaks, or, should it be the one that is stopped, somebody else.
+void Watchdog::look_alone(double lived_s) {
+  unasked_s_ += lived_s;
+  if (unasked_s_ < limit_s_ + (team_.rank == 0 ? 0 : 4 * poll_s_)) return;
+  say(
+      fmt::format("[rank {} {}] MPI has not started on all ranks for {:.0f} s (one of them is "
+                  "stopped, or a node is lost). Start the same command again, with a longer "
+                  "--watchdog where starting takes longer.",
+                  team_.rank, mpi::host_name(), unasked_s_));
+  end_process();
+}
+
+/// Has the watched thread begun or ended anything, or computed, in the last `lived_s`?
+void Watchdog::notice(double lived_s) {
+  const base::FlightStatus status = base::flight_recorder().status();
+  const double cpu_s = cpu_seconds(worker_clock_);
+  const bool has_computed = !status.running && cpu_s - worker_cpu_s_ >= least_work * lived_s;
+  const bool has_moved = std::exchange(events_, status.events) != status.events;
+  worker_cpu_s_ = cpu_s;
+  quiet_s_ = has_moved || has_computed ? 0 : quiet_s_ + lived_s;
+  unasked_s_ += lived_s;
+  if (asked_) asked_->open_s += lived_s;
+}
+
+RankState Watchdog::state() const {
+  return own_state(team_.rank, quiet_s_, base::flight_recorder().status());
+}
+
+void Watchdog::hear(const WatchFolder::Found& found) {
+  if (asked_ && found.question > asked_->number) asked_.reset();  // another rank goes on from here
+  answered_ = found.question;
+  folder_->answer(found.question, state());
+  unasked_s_ = 0;
+  hold_s_ = quiet_s_ >= limit_s_ ? limit_s_ : 0;
+}
+
+void Watchdog::ask() {
+  const int number = answered_ + 1;
+  if (!folder_->ask(number)) {  // another was first, or there is no place for files
+    hold_s_ = limit_s_;
+    unasked_s_ = 0;
+    return;
+  }
+  hear({number, false});
+  asked_ = Question{number, 0};
+}
+
+void Watchdog::judge_answers() {
+  const std::vector<std::optional<RankState>> answers = folder_->answers(asked_->number);
+  const auto is_suspicious = [&](const std::optional<RankState>& state) {
+    return state && state->quiet_s >= limit_s_;
+  };
+  const bool is_complete = std::ranges::all_of(answers, [](const auto& a) { return !!a; });
+  const bool is_urgent = std::ranges::any_of(answers, is_suspicious);
+  const bool is_over = asked_->open_s >= (is_urgent ? grace_s_ : limit_s_ + grace_s_);
+  if (!is_complete && !is_over) return;
+  if (answers[static_cast<std::size_t>(team_.rank)]) {  // else nothing can be written there
+    const Verdict verdict = judge(answers, team_.hosts, team_.rank, limit_s_,
+                                  is_over ? Silence::judged : Silence::tolerated);
+    if (!verdict.ranks.empty()) end_all(verdict);
+    hold_s_ = verdict.look_again_s;
+  }
+  folder_->forget(asked_->number);
+  asked_.reset();
+  unasked_s_ = 0;
+}
+
+void Watchdog::end_all(const Verdict& verdict) {
+  const std::string line = fmt::format(
+      "{}. The job ends; start the same command again, what is committed stays (last operations of "
+      "each rank: {}).",
+      verdict.problem, folder_->path());
+  if (!folder_->publish(line + "\n")) end_with_the_others();
+  say(fmt::format("[rank {} {}] {}", team_.rank, host(), line));
+  dump(line);
+  // the launcher ends the others as soon as this process has ended
+  const auto answers = folder_->answers(answered_);
+  const Clock::time_point until =
+      Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                         std::chrono::duration<double>(2 * poll_s_ + dump_wait_s));
+  const auto is_left = [&](int rank) {
+    return answers[static_cast<std::size_t>(rank)] && !folder_->has_dump(rank);
+  };
+  for (int rank = 0; rank < std::ssize(answers) && Clock::now() < until;) {
+    if (!is_left(rank)) {
+      ++rank;
+    } else {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  }
+  folder_->forget(answered_);
+  end_process();
+}
+
+void Watchdog::end_with_the_others() {
+  dump(folder_->verdict());
+  std::this_thread::sleep_for(std::chrono::duration<double>(2 * poll_s_ + 2 * dump_wait_s));
+  end_process();
+}
+
+void Watchdog::dump(const std::string& verdict) const {
+  const std::string head =
+      fmt::format("tetrarch {}, rank {} of {}, host {}, process {}\nverdict: {}\n", base::utc_now(),
+                  team_.rank, team_.hosts.size(), host(), getpid(), verdict);
+  folder_->dump(flight_dump(head, state()));
+}
+
+Watchdog::Team watchdog_team(const std::string& run_dir, const mpi::Communicator& world,
+                             const std::vector<std::string>& hosts) {
+  std::string start = fmt::format("{}-{}", base::utc_now(), getpid());
+  std::erase(start, ':');
+  start = world.broadcast(start, 0);
+  return {run_dir + "/watchdog/" + start, world.rank(), hosts};
+}
+
+}  // namespace tetrarch::engine

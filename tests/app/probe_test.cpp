@@ -1,0 +1,153 @@
+// Files over which a process ends, and what is said of them.
+// SPDX-License-Identifier: Apache-2.0
+#include "probe.hpp"
+
+#include <chrono>
+#include <cstring>
+
+#include <sys/stat.h>
+
+#include "storage/scratch.hpp"
+
+namespace tetrarch::app {
+namespace {
+
+using base::ExitCode;
+using storage::Purpose;
+using test::Scratch;
+
+/// Inputs whose texts lie in a heap of the library: object `which` of it, 0 the free space at its
+/// end, then claims `bytes`. HDF5 1.10 reads beyond its buffer, or goes round for ever.
+void write_bad_heap(const Scratch& scratch, const std::string& path, std::uint16_t which,
+                    std::uint64_t bytes) {
+  test::python(scratch, path,
+               "with h5py.File(path, 'w') as f:\n"
+               "  f.attrs['format'] = 'tetrarch-inputs'\n"
+               "  f['ids'] = np.array(['a', 'bb', 'ccc'], dtype=h5py.string_dtype())\n");
+  std::string file = test::bytes_of_file(path);
+  std::size_t at = file.find("GCOL");
+  ASSERT_NE(at, std::string::npos);
+  for (at += 16; at + 16 <= file.size();) {  // object: u16 index, 6 other bytes, u64 size, data
+    std::uint16_t index = 0;
+    std::uint64_t size = 0;
+    std::memcpy(&index, file.data() + at, sizeof index);
+    std::memcpy(&size, file.data() + at + 8, sizeof size);
+    if (index == which) {
+      std::memcpy(file.data() + at + 8, &bytes, sizeof bytes);
+      test::write_file(path, file);
+      return;
+    }
+    ASSERT_NE(index, 0);
+    at += 16 + (size + 7) / 8 * 8;
+  }
+  FAIL() << "no object " << which << " in the heap";
+}
+
+/// Stands for this program: a shell script with this body.
+std::string write_program(const Scratch& scratch, const std::string& body) {
+  const std::string path = scratch / "program.sh";
+  test::write_file(path, "#!/bin/bash\n" + body + "\n");
+  ::chmod(path.c_str(), 0700);
+  return path;
+}
+
+testing::AssertionResult is_found(const std::optional<engine::Problem>& problem, ExitCode code,
+                                  const std::vector<std::string>& words) {
+  return test::is_refused(code, words, [&] {
+    if (problem) throw base::UsageError(problem->code, problem->message);
+  });
+}
+
+class Probe : public testing::Test {
+ protected:
+  Probe() {
+    limits_.program = TETRARCH_PROGRAM;
+    test::python(scratch_, good_,
+                 "with h5py.File(path, 'w') as f:\n"
+                 "  f.attrs['format'] = 'tetrarch-inputs'\n"
+                 "  f['ids'] = np.array(['a'] * 70000, dtype=h5py.string_dtype())\n");
+  }
+
+  const Scratch scratch_;
+  const std::string good_ = scratch_ / "good.h5";
+  ProbeLimits limits_;
+};
+
+TEST_F(Probe, FindsNothingInAGoodFile) {
+  EXPECT_FALSE(probe({{good_, Purpose::inputs}, {good_, Purpose::inputs}}, limits_));
+}
+
+TEST_F(Probe, SaysWhatOpeningTheFileSays) {
+  EXPECT_TRUE(is_found(probe({{good_, Purpose::inputs}, {good_, Purpose::weights}}, limits_),
+                       ExitCode::weights, {good_, "tetrarch-inputs", "tetrarch-weights"}));
+}
+
+TEST_F(Probe, LeavesJsonLinesAndAbsentFilesToTheirReaders) {
+  test::write_file(scratch_ / "lines.jsonl", "no HDF5");
+
+  EXPECT_FALSE(probe({{scratch_ / "lines.jsonl", Purpose::inputs},
+                      {scratch_ / "absent.h5", Purpose::inputs},
+                      {scratch_.folder(), Purpose::inputs}},
+                     limits_));
+}
+
+TEST_F(Probe, SurvivesAFileThatCrashesTheLibrary) {
+  const std::string path = scratch_ / "crash.h5";
+  write_bad_heap(scratch_, path, 1, 0xff00000000000005);
+
+  EXPECT_TRUE(is_found(probe({{good_, Purpose::inputs}, {path, Purpose::inputs}}, limits_),
+                       ExitCode::input, {path, "HDF5"}));
+}
+
+TEST_F(Probe, EndsAFileThatTheLibraryNeverEnds) {
+  const std::string path = scratch_ / "hang.h5";
+  write_bad_heap(scratch_, path, 0, 0);
+  limits_.cpu_s = 1;
+
+  EXPECT_TRUE(is_found(probe({{path, Purpose::inputs}}, limits_), ExitCode::input, {path, "HDF5"}));
+}
+
+TEST_F(Probe, NamesTheSignalAndTheFileAtHand) {
+  limits_.program = write_program(scratch_, "printf '\\1\\1'; kill -SEGV $$");
+
+  EXPECT_TRUE(is_found(probe({{good_, Purpose::inputs}, {good_, Purpose::weights}}, limits_),
+                       ExitCode::weights, {good_, "is not a readable HDF5 file", "signal 11"}));
+}
+
+TEST_F(Probe, WaitsAsLongAsThereAreSignsOfLife) {
+  limits_.silence_s = 3;
+  limits_.program =
+      write_program(scratch_, "for i in 1 2 3 4 5 6 7 8; do printf '\\2'; sleep 0.5; done");
+  EXPECT_FALSE(probe({{good_, Purpose::inputs}}, limits_));
+
+  limits_.silence_s = 0.2;
+  limits_.program = write_program(scratch_, "printf '\\1'; exec sleep 100");
+  EXPECT_TRUE(is_found(probe({{good_, Purpose::inputs}}, limits_), ExitCode::input,
+                       {good_, "did not come back"}));
+}
+
+TEST_F(Probe, NamesAnEndWithoutAWord) {
+  limits_.program = write_program(scratch_, "exit 1");
+
+  EXPECT_TRUE(is_found(probe({{good_, Purpose::inputs}}, limits_), ExitCode::input,
+                       {good_, "ended with code 1"}));
+}
+
+TEST_F(Probe, SaysThatNoProcessCanBeStarted) {
+  limits_.program = scratch_ / "absent";
+
+  EXPECT_THROW(probe({{good_, Purpose::inputs}}, limits_), base::SystemError);
+}
+
+TEST_F(Probe, EndsAFileThatAsksForTooMuchMemory) {
+  limits_.memory = 1 << 20;  // the texts of a block take more
+
+  const auto problem = probe({{good_, Purpose::inputs}}, limits_);
+
+  ASSERT_TRUE(problem);
+  EXPECT_EQ(problem->code, ExitCode::input);
+  EXPECT_NE(problem->message.find(good_), std::string::npos) << problem->message;
+}
+
+}  // namespace
+}  // namespace tetrarch::app

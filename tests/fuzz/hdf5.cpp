@@ -1,0 +1,167 @@
+// weights.h5, inputs.h5 and parts: files that HDF5 itself makes, with odd types, shapes, layouts,
+// links and attributes. Built with TETRARCH_FUZZ_DAMAGE, bytes of the file are changed as well.
+//
+// The library is not instrumented and may fail of itself on damaged files: run.sh tells such
+// failures from ours by the place where they happen. On sound ones nothing may fail.
+// SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
+#include <fstream>
+
+#include "hdf5_image.hpp"
+#include "storage/checksum.hpp"
+#include "storage/inputs_file.hpp"
+#include "storage/part_file.hpp"
+#include "storage/weights_file.hpp"
+
+namespace {
+
+using namespace tetrarch;
+using fuzz::Image;
+using fuzz::Layout;
+using fuzz::WantedAttribute;
+using fuzz::WantedDataset;
+
+const char* const uuid = "00000000-0000-4000-8000-000000000000";
+
+template <class T>
+std::string bytes_of(const std::vector<T>& values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
+}
+
+WantedAttribute text(const std::string& name, const std::string& value) {
+  return {.name = name, .is_text = true, .bytes = value};
+}
+
+WantedAttribute integers(const std::string& name, const std::vector<std::uint32_t>& values) {
+  return {.name = name, .type = fuzz::u32, .bytes = bytes_of(values), .count = std::ssize(values)};
+}
+
+template <class T>
+WantedDataset dataset(const std::string& path, int type, const std::vector<T>& values) {
+  return {
+      .path = path, .type = type, .shape = {values.size()}, .bytes = bytes_of(values), .chunk = {}};
+}
+
+plan::ModelSpec smallest_model() {
+  plan::ModelSpec spec = plan::preset("tiny");
+  spec.num_layers = 1;
+  spec.hidden_size = spec.vocab_size = spec.expert_ffn = 8;
+  spec.num_heads = spec.num_kv_heads = spec.num_experts = 2;
+  spec.head_size = 4;
+  plan::set_derived(spec);
+  return spec;
+}
+
+/// All tensors 0.
+Image weights() {
+  const plan::ModelSpec spec = smallest_model();
+  Image image;
+  image.attributes = {text("format", "tetrarch-weights"), integers("format_version", {1, 0}),
+                      text("config_json", plan::to_config_json(spec)), text("dtype", "bf16"),
+                      integers("reduction_shards", {2})};
+  for (const plan::TensorSpec& tensor : plan::tensors_of(spec, 2)) {
+    WantedDataset wanted{
+        .path = tensor.path, .type = fuzz::u16, .shape = {}, .bytes = {}, .chunk = {}};
+    wanted.shape.assign(tensor.shape.begin(), tensor.shape.end());
+    image.datasets.push_back(wanted);
+    WantedAttribute dtype = text("dtype", "bf16");
+    dtype.at = tensor.path;
+    image.attributes.push_back(dtype);
+    std::vector<std::uint64_t> sums;
+    for (std::int64_t unit = 0; unit < tensor.num_units(); ++unit)
+      sums.push_back(
+          storage::xxh3(std::vector<std::byte>(static_cast<std::size_t>(tensor.unit_bytes(unit)))));
+    WantedDataset sum = dataset(tensor.path + ".xxh3", fuzz::u64, sums);
+    sum.shape.push_back(1);
+    image.datasets.push_back(sum);
+  }
+  return image;
+}
+
+Image inputs() {
+  return {{text("format", "tetrarch-inputs"), integers("format_version", {1, 0})},
+          {dataset<std::uint32_t>("/tokens", fuzz::u32, {1, 2, 3, 4, 5, 6}),
+           dataset<std::uint64_t>("/offsets", fuzz::u64, {0, 2, 2, 6}),
+           dataset<std::uint64_t>("/ids", fuzz::u64, {7, 8, 9}),
+           dataset<std::uint32_t>("/score_from", fuzz::u32, {0, 0, 1})}};
+}
+
+Image part() {
+  return {
+      {text("format", "tetrarch-part"), text("run_uuid", uuid)},
+      {dataset<std::uint64_t>("/sequences/index", fuzz::u64, {0, 2, 1}),
+       dataset<std::uint64_t>("/sequences/length", fuzz::u64, {4, 1, 3}),
+       dataset<std::uint8_t>("/sequences/status", fuzz::u8, {0, 0, 4}),
+       {.path = "/sequences/error", .type = fuzz::text8, .shape = {3}, .bytes = {}, .chunk = {}}}};
+}
+
+void read_weights(const std::string& path) {
+  const storage::WeightsFile file = storage::WeightsFile::open(path);
+  fuzz::must(storage::is_weights_file(path), "what opens as weights is called so");
+  fuzz::is_accepted([&] { file.verify_all({}); });
+}
+
+void read_inputs(const std::string& path) {
+  const storage::InputSet set = storage::InputSet::open({path}, 512, 64);
+  const std::vector<std::byte> sent = set.to_bytes();
+  fuzz::must(storage::InputSet::from_bytes(sent).to_bytes() == sent, "inputs arrive as sent");
+  for (std::int64_t i = 0; i < set.count(); ++i) {
+    fuzz::must(base::is_utf8(set.id(i)), "an id is UTF-8");
+    std::vector<std::uint32_t> tokens(static_cast<std::size_t>(set.length(i)));
+    set.read_tokens(i, 0, set.length(i), tokens.data());
+    for (const std::uint32_t token : tokens)
+      fuzz::must(set.status(i) != storage::SequenceStatus::ok || token < 512,
+                 "tokens of a sound sequence are in the vocabulary");
+  }
+}
+
+/// Under the name that its checksum asks for.
+void read_part(const std::string& path) {
+  storage::PartName name;
+  name.xxh3 = storage::file_xxh3(path);
+  const std::string folder = "/dev/shm/tetrarch-fuzz-" + std::to_string(::getpid());
+  std::filesystem::create_directory(folder);
+  const std::string link = folder + "/" + to_string(name);
+  std::filesystem::create_symlink(path, link);
+  fuzz::is_accepted([&] {
+    for (const storage::PartEntry& entry : storage::read_part(link, uuid)) {
+      fuzz::must(entry.sequence >= 0 && entry.length >= 0 && entry.token_row >= 0,
+                 "entries of a part count from 0");
+      fuzz::must(entry.status <= storage::SequenceStatus::bad_record, "a status has a meaning");
+    }
+  });
+  std::filesystem::remove_all(folder);
+}
+
+#ifdef TETRARCH_FUZZ_DAMAGE
+constexpr bool is_damaged = true;
+#else
+constexpr bool is_damaged = false;
+#endif
+
+void damage(std::string& image, fuzz::Bytes& bytes) {
+  while (!bytes.is_empty() && !image.empty()) {
+    const std::size_t at = bytes.number(2) % image.size();
+    image[at] = static_cast<char>(bytes.byte());
+  }
+}
+
+}  // namespace
+
+// A byte: which file, in the old or new format; then edits; then places and bytes of damage.
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static const Image images[] = {weights(), inputs(), part()};
+  static void (*const readers[])(const std::string&) = {read_weights, read_inputs, read_part};
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  H5set_free_list_limits(0, 0, 0, 0, 0, 0);  // what it frees, the sanitizer sees
+  fuzz::Bytes bytes(data, size);
+  const std::uint8_t head = bytes.byte();
+  Image image = images[head % 3];
+  edit(image, bytes);
+  std::string made = make(image, (head / 3) % 2 == 1);
+  if (is_damaged) damage(made, bytes);
+  const fuzz::MemoryFile file(made);
+  fuzz::is_accepted([&] { readers[head % 3](file.path()); });
+  fuzz::must(H5Fget_obj_count(H5F_OBJ_ALL, H5F_OBJ_ALL) == 0, "no HDF5 object stays open");
+  return 0;
+}

@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Builds the fuzz targets and runs each for SECONDS from its corpus, two at a time.
+# SPDX-License-Identifier: Apache-2.0
+#
+#   bash tests/fuzz/run.sh 60                    all targets
+#   bash tests/fuzz/run.sh 1800 hdf5 options     these
+#   bash tests/fuzz/run.sh --keep                makes what was found part of the corpus, minimised
+#
+# New inputs are in build/fuzz/found/TARGET, findings in build/fuzz/findings, logs beside them.
+# Damaged HDF5 files may bring libhdf5 itself to a fault; such findings are counted apart.
+# exit  0 nothing of ours was found; 1 something was, or a target did not run; 2 usage
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
+
+all=(safetensors hf_config model_spec jsonl_record jsonl_reader options run_folder hdf5 hdf5_damage)
+out=build/fuzz
+limits=(-rss_limit_mb=512 -malloc_limit_mb=256 -timeout=10)
+corpus_bytes=200000 # of one target at most
+export UBSAN_OPTIONS=print_stacktrace=1
+
+# What an input comes to: ours, theirs (it happens inside libhdf5) or lost (it does not happen
+# again: the library had spoilt the heap before).
+owner_of() {
+  local trace known='sanitizer|__asan|__interceptor|fuzzer::|libc\.so|libc_start'
+  known+='| in (malloc|calloc|realloc|free|abort|raise|mem[a-z]+|str[a-z]+) '
+  if trace=$("$out/tests/fuzz/fuzz_hdf5_damage" "${limits[@]}" "$1" 2>&1); then
+    printf 'lost'
+  elif grep -E '^ *#[0-9]+ ' <<<"$trace" | grep -vE "$known" | head -n 1 | grep -q 'libhdf5'; then
+    printf 'theirs'
+  else
+    printf 'ours'
+  fi
+}
+
+# Runs one target; what it prints is its row of the table.
+fuzz() {
+  local target=$1 seconds=$2 dictionary=tests/fuzz/$1.dict found=$out/found/$1
+  local log=$out/findings/$1.log options=(-max_total_time="$seconds" -print_final_stats=1)
+  local input owner rc=0
+  local -A count=([ours]=0 [theirs]=0 [lost]=0)
+  mkdir -p "$found"
+  rm -f "$out/findings/$target-"{crash,leak,oom,timeout}-*
+  [[ -f $dictionary ]] && options+=(-dict="$dictionary")
+  if [[ $target == hdf5* ]]; then
+    options+=(-len_control=0 -max_len=256)
+    export ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=32 # the library leaks what it cannot read
+  fi
+  # on damaged files the library may fail of itself: the target goes on, and each failure is judged
+  [[ $target == hdf5_damage ]] &&
+    options+=(-fork=1 -ignore_crashes=1 -ignore_ooms=1 -ignore_timeouts=1)
+  "$out/tests/fuzz/fuzz_$target" "${limits[@]}" "${options[@]}" \
+    -artifact_prefix="$out/findings/$target-" "$found" "tests/fuzz/corpus/$target" \
+    >"$log" 2>&1 || rc=$?
+  if [[ $target == hdf5_damage ]]; then
+    for input in "$out/findings/$target-"{crash,leak,oom,timeout}-*; do
+      [[ -f $input ]] || continue
+      owner=$(owner_of "$input")
+      count[$owner]=$((count[$owner] + 1))
+    done
+  elif ((rc != 0)); then
+    count[ours]=1
+  fi
+  printf '%-13s %6d s %10s runs  cov %5s  findings: ours %d, inside libhdf5 %d, not again %d\n' \
+    "$target" "$seconds" "$(grep -oE '^#[0-9]+' "$log" | tail -n 1 | tr -d '#')" \
+    "$(grep -oE 'cov: [0-9]+' "$log" | tail -n 1 | tr -dc 0-9)" \
+    "${count[ours]}" "${count[theirs]}" "${count[lost]}"
+  ((count[ours] == 0)) || {
+    tail -n 40 "$log" >&2
+    return 1
+  }
+}
+
+keep() {
+  local target corpus
+  export ASAN_OPTIONS=detect_leaks=0
+  for target in "${all[@]}"; do
+    corpus=tests/fuzz/corpus/$target
+    [[ -d $out/found/$target ]] || continue
+    rm -rf "$out/kept/$target"
+    mkdir -p "$out/kept/$target" "$corpus"
+    # without counters: one input for each place reached, not for each number of times
+    "$out/tests/fuzz/fuzz_$target" "${limits[@]}" -use_counters=0 -set_cover_merge=1 \
+      "$out/kept/$target" "$corpus" "$out/found/$target" >/dev/null 2>&1 || return 1
+    rm -rf "$corpus"
+    mv "$out/kept/$target" "$corpus"
+    while (($(cat "$corpus"/* | wc -c) > corpus_bytes)); do
+      find "$corpus" -type f -printf '%s %p\n' | sort -n | tail -n 1 | cut -d' ' -f2 | xargs rm
+    done
+  done
+}
+
+if [[ ${1:-} == --keep ]]; then
+  keep
+  exit
+fi
+if [[ ! ${1:-} =~ ^[0-9]+$ ]]; then
+  printf 'usage: bash tests/fuzz/run.sh SECONDS [TARGET ...] | --keep\n' >&2
+  exit 2
+fi
+seconds=$1
+shift
+targets=("$@")
+(($# > 0)) || targets=("${all[@]}")
+
+cmake --preset fuzz >/dev/null && cmake --build --preset fuzz >/dev/null || exit 1
+mkdir -p "$out/findings"
+failed=0 running=0
+for target in "${targets[@]}"; do
+  if ((running == 2)); then
+    wait -n || failed=1
+    running=$((running - 1))
+  fi
+  fuzz "$target" "$seconds" &
+  running=$((running + 1))
+done
+while ((running > 0)); do
+  wait -n || failed=1
+  running=$((running - 1))
+done
+exit "$failed"
