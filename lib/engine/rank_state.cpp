@@ -24,13 +24,17 @@ Run first_run(std::span<const int> ranks) {
   return run.count >= 3 || run.distance == 1 ? run : Run{};
 }
 
-/// Takes a number and the character before it off the front of `text`.
+/// Takes a number and the character before it off the front of `text`, or nothing.
 bool take_number(std::string_view& text, char before, int& number) {
-  if (before != 0 && (text.empty() || text.front() != before)) return false;
-  if (before != 0) text.remove_prefix(1);
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || number < 0) return false;
-  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+  std::string_view left = text;
+  if (before != 0 && (left.empty() || left.front() != before)) return false;
+  if (before != 0) left.remove_prefix(1);
+  int found = 0;
+  const auto [end, error] = std::from_chars(left.data(), left.data() + left.size(), found);
+  if (error != std::errc() || found < 0) return false;
+  left.remove_prefix(static_cast<std::size_t>(end - left.data()));
+  text = left;
+  number = found;
   return true;
 }
 
@@ -74,7 +78,7 @@ std::vector<int> RankState::awaited() const {
 std::string RankState::text() const {
   std::string said = is_waiting() ? fmt::format("in {} on {}", operation, group)
                                   : std::string("outside all exchanges");
-  if (peer >= 0) said += fmt::format(" with rank {}", peer);
+  if (is_waiting() && peer >= 0) said += fmt::format(" with rank {}", peer);
   said += fmt::format(", phase {}", phase);
   if (layer >= 0) said += fmt::format(", layer {}", layer);
   if (microbatch >= 0) said += fmt::format(", microbatch {}", microbatch);

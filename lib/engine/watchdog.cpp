@@ -97,7 +97,7 @@ void Watchdog::look(double seconds) {
     judge_answers();
   } else if ((quiet_s_ >= limit_s_ && unasked_s_ >= hold_s_) ||
              // a roll call: by rank 0, or whoever is left when that one is stopped
-             unasked_s_ >= limit_s_ + (team_.rank == 0 ? 0 : 4 * poll_s_)) {
+             unasked_s_ >= std::max(limit_s_, 2 * grace_s_) + (team_.rank == 0 ? 0 : 4 * poll_s_)) {
     ask();
   }
 }
@@ -135,7 +135,8 @@ void Watchdog::hear(const WatchFolder::Found& found) {
   answered_ = found.question;
   folder_->answer(found.question, state());
   unasked_s_ = 0;
-  hold_s_ = quiet_s_ >= limit_s_ ? limit_s_ : 0;
+  // until the one who asked has judged
+  hold_s_ = quiet_s_ >= limit_s_ ? std::max(limit_s_, 2 * grace_s_) : 0;
 }
 
 void Watchdog::ask() {

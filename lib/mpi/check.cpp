@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "base/flight_recorder.hpp"
 
 namespace tetrarch::mpi {
 
@@ -16,8 +17,9 @@ void check(int status, const char* call, std::source_location where) {
   MPI_Error_string(status, text, &length);
   throw base::SystemError(
       base::ExitCode::communication,
-      fmt::format("{} failed: {}. A rank or the network is lost; start the same command again.",
-                  call, std::string(text, length)),
+      fmt::format("{} failed: {} (phase {}). A rank or the network is lost; start the same command "
+                  "again.",
+                  call, std::string(text, length), base::name_of(base::flight_recorder().phase())),
       where);
 }
 

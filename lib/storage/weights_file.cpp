@@ -3,16 +3,10 @@
 #include "storage/weights_file.hpp"
 
 #include <algorithm>
-#include <cerrno>
-#include <chrono>
-#include <cstring>
-#include <exception>
 #include <filesystem>
 #include <utility>
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "plan/problems.hpp"
 #include "storage/checksum.hpp"
@@ -24,37 +18,6 @@ using base::ExitCode;
 using base::UsageError;
 using plan::Problems;
 using plan::TensorSpec;
-
-using Clock = std::chrono::steady_clock;
-
-constexpr std::int64_t piece_bytes = 512 << 10;  // read and summed at a time: the cache holds it
-
-void in_this_thread(std::int64_t count, const std::function<void(std::int64_t)>& work) {
-  for (std::int64_t i = 0; i < count; ++i)
-    work(i);
-}
-
-/// All bytes, or an error that names the path.
-void read_exactly(int file, std::int64_t offset, std::span<std::byte> to, const std::string& path) {
-  while (!to.empty()) {
-    const ssize_t got = ::pread(file, to.data(), to.size(), offset);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0)
-      throw UsageError(
-          ExitCode::weights,
-          fmt::format("{}: {} bytes at byte {} cannot be read ({}). Check the disk, or "
-                      "copy the file again.",
-                      path, to.size(), offset,
-                      got == 0 ? "the file ends there" : std::strerror(errno)));
-    to = to.subspan(static_cast<std::size_t>(got));
-    offset += got;
-  }
-}
-
-double seconds_since(Clock::time_point& at) {
-  const Clock::time_point now = Clock::now();
-  return std::chrono::duration<double>(now - std::exchange(at, now)).count();
-}
 
 bool is_transposed(const base::Shape& found, const base::Shape& expected) {
   const std::size_t rank = expected.size();
@@ -86,6 +49,21 @@ void check_dataset(Problems& problems, const std::string& path, const h5::Info& 
     problems.add("{}: ends at byte {}, but the file has {}. Copy or import the file again.", path,
                  info.file_offset + bytes, file_bytes);
   }
+}
+
+/// Units that are shorter than the largest one have zeros for the blocks that they lack.
+void check_unused_sums(const TensorSpec& tensor, std::span<const std::uint64_t> sums,
+                       const std::string& path) {
+  const std::int64_t most = std::ssize(sums) / tensor.num_units();
+  for (std::int64_t unit = 0; unit < tensor.num_units(); ++unit)
+    for (std::int64_t block = base::ceil_div(tensor.unit_bytes(unit), checksum_block_bytes);
+         block < most; ++block)
+      if (const std::uint64_t sum = sums[static_cast<std::size_t>(unit * most + block)]; sum != 0)
+        throw UsageError(
+            ExitCode::weights,
+            fmt::format("{}:{}.xxh3: unit {} has no block {}, but its checksum is {}, expected 0. "
+                        "The file is damaged; copy or import it again.",
+                        path, tensor.path, unit, block, hex_text(sum)));
 }
 
 std::string required_text(const h5::File& file, const std::string& key) {
@@ -220,6 +198,7 @@ void WeightsFile::read_sums() {
     std::vector<std::uint64_t>& sums = entries_.at(tensor->path).sums;
     sums.resize(static_cast<std::size_t>(base::checked_elements(sums_shape(*tensor))));
     file_.dataset(tensor->path + ".xxh3").read_all(base::DType::u64, sums.data());
+    check_unused_sums(*tensor, sums, path_);
     identity.update(std::as_bytes(std::span(sums)));
   }
   identity_ = hex_text(identity.digest());
@@ -236,103 +215,6 @@ const WeightsFile::Entry& WeightsFile::entry_of(const TensorSpec& tensor) const 
   const auto found = entries_.find(tensor.path);
   base::expects(found != entries_.end(), "a tensor of this file");
   return found->second;
-}
-
-std::vector<WeightBlock> WeightsFile::blocks(const TensorSpec& tensor, std::int64_t first,
-                                             std::int64_t count) const {
-  std::vector<WeightBlock> found;
-  for (std::int64_t unit = first; unit < first + count; ++unit) {
-    const std::int64_t begin = entry_of(tensor).file_offset + tensor.unit_offset(unit);
-    const std::int64_t bytes = tensor.unit_bytes(unit);
-    for (std::int64_t at = 0; at < bytes; at += checksum_block_bytes)
-      found.push_back({unit, at / checksum_block_bytes, begin + at,
-                       std::min(checksum_block_bytes, bytes - at)});
-  }
-  return found;
-}
-
-void WeightsFile::check_sum(const TensorSpec& tensor, const WeightBlock& block,
-                            std::uint64_t found) const {
-  const std::vector<std::uint64_t>& sums = entry_of(tensor).sums;
-  const std::int64_t most = std::ssize(sums) / tensor.num_units();
-  const std::uint64_t expected = sums[static_cast<std::size_t>(block.unit * most + block.number)];
-  if (found == expected) return;
-  const std::string expert =
-      tensor.shape.size() == 3 ? fmt::format("expert {}, ", block.unit / tensor.num_slices) : "";
-  throw UsageError(
-      ExitCode::weights,
-      fmt::format("{}:{}: {}slice {} of {}, block {}: checksum is {}, expected {}. The file is "
-                  "damaged; copy or import it again.",
-                  path_, tensor.path, expert, block.unit % tensor.num_slices, tensor.num_slices,
-                  block.number, hex_text(found), hex_text(expected)));
-}
-
-/// `sum`: null where it is not wanted.
-ReadSeconds WeightsFile::read_block(const WeightBlock& block, std::byte* to,
-                                    std::uint64_t* sum) const {
-  ReadSeconds seconds;
-  Clock::time_point at = Clock::now();
-  Xxh3 hash;
-  const int file = file_.descriptor();
-  for (std::int64_t done = 0; done < block.bytes; done += piece_bytes) {
-    const std::span piece(to + done,
-                          static_cast<std::size_t>(std::min(piece_bytes, block.bytes - done)));
-    read_exactly(file, block.file_offset + done, piece, path_);
-    seconds.reading += seconds_since(at);
-    if (sum == nullptr) continue;
-    hash.update(piece);
-    seconds.verifying += seconds_since(at);
-  }
-  if (sum != nullptr) *sum = hash.digest();
-  return seconds;
-}
-
-ReadSeconds WeightsFile::read(const TensorSpec& tensor, std::span<const WeightBlock> blocks,
-                              std::byte* to, bool verify, const ForEach& for_each) const {
-  std::vector<ReadSeconds> seconds(blocks.size());
-  std::vector<std::exception_ptr> failed(blocks.size());
-  for_each(std::ssize(blocks), [&](std::int64_t i) {
-    const WeightBlock& block = blocks[static_cast<std::size_t>(i)];
-    try {
-      std::uint64_t sum = 0;
-      std::byte* at = to + (block.file_offset - blocks.front().file_offset);
-      seconds[i] = read_block(block, at, verify ? &sum : nullptr);
-      if (verify) check_sum(tensor, block, sum);
-    } catch (...) {
-      failed[i] = std::current_exception();
-    }
-  });
-  ReadSeconds total;
-  for (std::size_t i = 0; i < blocks.size(); ++i) {
-    if (failed[i]) std::rethrow_exception(failed[i]);
-    total.reading += seconds[i].reading;
-    total.verifying += seconds[i].verifying;
-  }
-  return total;
-}
-
-void WeightsFile::announce(std::span<const WeightBlock> blocks) const {
-  if (blocks.empty()) return;
-  const std::int64_t begin = blocks.front().file_offset;
-  ::posix_fadvise(file_.descriptor(), begin,
-                  blocks.back().file_offset + blocks.back().bytes - begin, POSIX_FADV_WILLNEED);
-}
-
-void WeightsFile::read_unit(const TensorSpec& tensor, std::int64_t unit, std::byte* to,
-                            bool verify) const {
-  read(tensor, blocks(tensor, unit, 1), to, verify, in_this_thread);
-}
-
-void WeightsFile::verify_all(const Progress& progress) const {
-  std::int64_t done = 0;
-  std::vector<std::byte> buffer(checksum_block_bytes);
-  for (const TensorSpec& tensor : tensors_)
-    for (std::int64_t unit = 0; unit < tensor.num_units(); ++unit) {
-      for (const WeightBlock& block : blocks(tensor, unit, 1))
-        read(tensor, {&block, 1}, buffer.data(), true, in_this_thread);
-      done += tensor.unit_bytes(unit);
-      if (progress) progress(done);
-    }
 }
 
 }  // namespace tetrarch::storage

@@ -2,11 +2,10 @@
 """Whether a long run stays as it is: resident memory against microbatches done.
 
     /usr/bin/python3 tests/bench/steady.py [PROGRAM] [--ranks 1,4] [--microbatches 10000]
-        [--limit BYTES] [--threads 1] [--folder FOLDER]
+        [--warm-up 2000] [--limit BYTES] [--threads 1] [--folder FOLDER]
 
 A tiny model, microbatches of a few short sequences of many lengths. /proc/PID/statm of every rank is
-read again and again; a straight line through what was read after the warm-up (the first fifth) gives
-bytes per microbatch, of the rank that grows most. The open HDF5 objects are those that the log counts
+read again and again; a straight line through what was read after the warm-up gives bytes per microbatch, of the rank that grows most. The open HDF5 objects are those that the log counts
 after the first commit and the last. With --limit a steeper line, or another number of objects, is exit code 1.
 """
 # SPDX-License-Identifier: Apache-2.0
@@ -27,7 +26,6 @@ sys.path.insert(0, str(REPO / "tests/end_to_end"))
 from support import descendants, environment, is_program, write_inputs  # noqa: E402
 
 TOKENS = 64       # of a microbatch
-WARM_UP = 0.2     # share of the microbatches whose samples do not count
 DONE = re.compile(r"([\d,]+)/[\d,]+ sequences")
 OBJECTS = re.compile(r"HDF5 objects open: (\d+) after the first commit, (\d+) after the last")
 
@@ -84,7 +82,7 @@ def measure(args, ranks, model, inputs, num_sequences, folder):
     microbatches = int(re.search(r"([\d,]+) microbatches", text).group(1).replace(",", ""))
     at = numpy.array([number for number, _ in samples]) * microbatches / num_sequences
     resident = numpy.array([bytes_ for _, bytes_ in samples])
-    late = at > WARM_UP * microbatches
+    late = at > args.warm_up
     if late.sum() < 5:
         raise SystemExit(f"only {late.sum()} samples after the warm-up: more --microbatches")
     slopes = [numpy.polyfit(at[late], column, 1)[0] for column in resident[late].T]
@@ -100,6 +98,7 @@ def main():
                         default=REPO / "build/cpu-release/app/tetrarch")
     parser.add_argument("--ranks", default="1,4")
     parser.add_argument("--microbatches", type=int, default=10000)
+    parser.add_argument("--warm-up", type=int, default=2000, help="microbatches that do not count")
     parser.add_argument("--outputs", default="logprobs,hidden")
     parser.add_argument("--limit", type=float, help="bytes per microbatch")
     parser.add_argument("--threads", type=int, default=1)

@@ -64,8 +64,10 @@ class Faults(support.Test):
         num_ranks = math.prod(grid)
         program = [self.program, *self.words, "--out", out, *support.grid_options(grid), *options]
         launch = ["bash", self.launcher, num_ranks] if num_ranks > 1 else []
-        spare = [f"OMPI_MCA_orte_tmpdir_base={self.spare}",
-                 f"OMPI_MCA_btl_vader_backing_directory={self.spare}"]
+        own = self.spare / str(self.num_commands)  # two launchers at once may fail over one
+        own.mkdir()
+        spare = [f"OMPI_MCA_orte_tmpdir_base={own}",
+                 f"OMPI_MCA_btl_vader_backing_directory={own}"]
         return self.start(["env", *spare, *prefix, *launch, "env", *preload, *settings, *program])
 
     def finish(self, out, grid, *options, seconds=120):

@@ -149,6 +149,24 @@ TEST_F(CommunicatorTest, SplitGroupsByColourAndOrdersByKey) {
   EXPECT_EQ(half.all_gather(std::span(&mine, 1)), expected);
 }
 
+TEST_F(CommunicatorTest, WhatItDoesIsRecordedWithItsNameAndItsRanksInTheWorld) {
+  const Communicator half = world.split(rank() % 2, -rank(), "half");
+  std::vector<int> expected;
+  for (int r = size() - 1; r >= 0; --r)
+    if (r % 2 == rank() % 2) expected.push_back(r);
+
+  half.barrier();
+  half.sum(1);
+  const base::OperationRecord last = base::flight_recorder().operations().back();
+
+  EXPECT_EQ(half.group().ranks, expected);
+  EXPECT_EQ(half.group().begun, 2u);
+  EXPECT_STREQ(last.name, "all_reduce");
+  EXPECT_STREQ(last.group, "half");
+  EXPECT_EQ(last.bytes, 8u);
+  EXPECT_TRUE(last.seconds);
+}
+
 TEST_F(CommunicatorTest, ASubsetKeepsTheGivenOrder) {
   std::vector<int> backwards = ranks_up_to(size());
   std::ranges::reverse(backwards);

@@ -19,6 +19,7 @@ namespace {
 class LauncherTest : public ::testing::Test {
  protected:
   static constexpr const char* names[] = {"OMPI_COMM_WORLD_SIZE",
+                                          "OMPI_COMM_WORLD_RANK",
                                           "SLURM_JOB_ID",
                                           "SLURM_RESTART_COUNT",
                                           "SLURM_STEP_NUM_TASKS",
@@ -28,6 +29,7 @@ class LauncherTest : public ::testing::Test {
                                           "OMPI_COMM_WORLD_LOCAL_RANK",
                                           "SLURM_LOCALID",
                                           "MPI_LOCALRANKID",
+                                          "PMI_RANK",
                                           "OMP_NUM_THREADS"};
   LauncherTest() {
     for (const char* name : names) {
@@ -130,6 +132,18 @@ TEST_F(LauncherTest, MpiexecOfOtherLibrariesCounts) {
 
   EXPECT_EQ(find_launcher().name, "mpiexec");
   EXPECT_EQ(find_launcher().expected_ranks, 4);
+}
+
+TEST_F(LauncherTest, TheRankIsKnownBeforeMpiStarts) {
+  set("PMI_SIZE", "4");
+  set("PMI_RANK", "1");
+  EXPECT_EQ(find_launcher().rank, 1);
+  set("SLURM_STEP_NUM_TASKS", "4");
+  set("SLURM_PROCID", "2");
+  EXPECT_EQ(find_launcher().rank, 2);
+  set("OMPI_COMM_WORLD_SIZE", "4");
+  set("OMPI_COMM_WORLD_RANK", "3");
+  EXPECT_EQ(find_launcher().rank, 3);
 }
 
 TEST_F(LauncherTest, WhatIsNoNumberSaysNothing) {
