@@ -17,25 +17,28 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Blocks = std::vector<storage::WeightBlock>;
 
-constexpr std::int64_t bytes_of_thread = storage::checksum_block_bytes;  // of a window
+constexpr std::int64_t bytes_of_thread = 2 * storage::checksum_block_bytes;  // of a window
 
 double seconds_since(Clock::time_point& at) {
   const Clock::time_point now = Clock::now();
   return std::chrono::duration<double>(now - std::exchange(at, now)).count();
 }
 
-/// Blocks that follow each other, of one expert of a tensor.
+std::size_t bytes_of(std::span<const storage::WeightBlock> blocks) {
+  std::int64_t bytes = 0;
+  for (const storage::WeightBlock& block : blocks)
+    bytes += block.bytes;
+  return static_cast<std::size_t>(bytes);
+}
+
+/// Blocks of a tensor that are read together, expert after expert.
 struct Window {
   const plan::TensorSpec* tensor = nullptr;
-  std::int64_t expert = 0;
   const mpi::Communicator* sharing = nullptr;  // the ranks that all need it; null: this one alone
   int reader = 0;                              // of them
   Blocks blocks;
 
-  std::size_t bytes() const {
-    const storage::WeightBlock &first = blocks.front(), &last = blocks.back();
-    return static_cast<std::size_t>(last.file_offset + last.bytes - first.file_offset);
-  }
+  std::size_t bytes() const { return bytes_of(blocks); }
   bool is_mine() const { return sharing == nullptr || sharing->rank() == reader; }
 };
 
@@ -51,9 +54,9 @@ class Loader {
         timeline_(timeline),
         report_(report) {}
 
-  /// The units of one expert that this rank needs, cut into windows; `sharing` ranks read them in
+  /// The units of a tensor that this rank needs, cut into windows; `sharing` ranks read them in
   /// turn, from one on that is another for each tensor.
-  void plan(const plan::TensorSpec& tensor, std::int64_t expert, plan::Range slices,
+  void plan(const plan::TensorSpec& tensor, const plan::Shard& shard,
             const mpi::Communicator* sharing);
   /// Reads, exchanges and packs all windows in order. After a problem nothing more is read.
   void run(model::ShardBuilder& builder);
@@ -63,6 +66,7 @@ class Loader {
   std::size_t end_of_round(std::size_t begin) const;
   void announce_next();
   void read(const Window& window);
+  void pack(const Window& window, std::span<const std::byte> bytes, model::ShardBuilder& builder);
 
   const storage::WeightsFile& weights_;
   bool verifies_;
@@ -76,21 +80,21 @@ class Loader {
   std::optional<Problem> problem_;
 };
 
-void Loader::plan(const plan::TensorSpec& tensor, std::int64_t expert, plan::Range slices,
+void Loader::plan(const plan::TensorSpec& tensor, const plan::Shard& shard,
                   const mpi::Communicator* sharing) {
-  const Blocks blocks =
-      weights_.blocks(tensor, expert * tensor.num_slices + slices.begin, slices.size());
   auto reader = static_cast<int>(&tensor - weights_.tensors().data());
   std::int64_t bytes = window_bytes_;
-  for (const storage::WeightBlock& block : blocks) {
-    if (bytes + block.bytes > window_bytes_) {
-      windows_.push_back({&tensor, expert, sharing, 0, {}});
-      if (sharing != nullptr) windows_.back().reader = reader++ % sharing->size();
-      bytes = 0;
+  for (std::int64_t expert = shard.experts.begin; expert < shard.experts.end; ++expert)
+    for (const storage::WeightBlock& block : weights_.blocks(
+             tensor, expert * tensor.num_slices + shard.slices.begin, shard.slices.size())) {
+      if (bytes + block.bytes > window_bytes_) {
+        windows_.push_back({&tensor, sharing, 0, {}});
+        if (sharing != nullptr) windows_.back().reader = reader++ % sharing->size();
+        bytes = 0;
+      }
+      windows_.back().blocks.push_back(block);
+      bytes += block.bytes;
     }
-    windows_.back().blocks.push_back(block);
-    bytes += block.bytes;
-  }
 }
 
 /// Windows of one tensor that different ranks read at the same time.
@@ -127,6 +131,21 @@ void Loader::read(const Window& window) {
   report_.bytes_read += static_cast<std::int64_t>(window.bytes());
 }
 
+void Loader::pack(const Window& window, std::span<const std::byte> bytes,
+                  model::ShardBuilder& builder) {
+  const std::span<const storage::WeightBlock> blocks = window.blocks;
+  const auto expert_of = [&](const storage::WeightBlock& block) {
+    return block.unit / window.tensor->num_slices;
+  };
+  for (std::size_t begin = 0, end = 0; begin < blocks.size(); begin = end) {
+    while (end < blocks.size() && expert_of(blocks[end]) == expert_of(blocks[begin]))
+      ++end;
+    const std::size_t of_expert = bytes_of(blocks.subspan(begin, end - begin));
+    builder.add(*window.tensor, expert_of(blocks[begin]), bytes.first(of_expert));
+    bytes = bytes.subspan(of_expert);
+  }
+}
+
 void Loader::run(model::ShardBuilder& builder) {
   announce_next();
   for (std::size_t begin = 0, end = 0; begin < windows_.size(); begin = end) {
@@ -143,7 +162,7 @@ void Loader::run(model::ShardBuilder& builder) {
       const std::span bytes(window.is_mine() ? own_.data() : received_.data(), window.bytes());
       if (window.sharing != nullptr) window.sharing->broadcast(bytes, window.reader);
       report_.exchange_seconds += seconds_since(at);
-      builder.add(*window.tensor, window.expert, bytes);
+      pack(window, bytes, builder);
       report_.pack_seconds += seconds_since(at);
       timeline_.add_bytes(bytes.size());
     }
@@ -184,8 +203,7 @@ model::ModelShard load_shard(const storage::WeightsFile& weights, plan::VerifyMo
   for (const plan::TensorSpec& tensor : weights.tensors()) {
     if (!plan::is_held(tensor, weights.spec(), held)) continue;
     const plan::Shard shard = plan::shard_of(tensor, topology.grid, topology.place);
-    for (std::int64_t expert = shard.experts.begin; expert < shard.experts.end; ++expert)
-      loader.plan(tensor, expert, shard.slices, sharing(tensor));
+    loader.plan(tensor, shard, sharing(tensor));
   }
   model::ShardBuilder builder(weights.spec(), local, held, backend);
   loader.run(builder);

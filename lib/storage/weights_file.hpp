@@ -59,12 +59,11 @@ class WeightsFile {
   /// equal models.
   const std::string& identity() const { return identity_; }
 
-  /// The blocks of units [first, first + count), in order. Where slices of one expert follow each
-  /// other, so do their bytes, in the file as in memory.
+  /// The blocks of units [first, first + count), in order.
   std::vector<WeightBlock> blocks(const plan::TensorSpec& tensor, std::int64_t first,
                                   std::int64_t count) const;
-  /// Reads blocks that follow each other, straight from the file, each by one thread that holds it
-  /// against its checksum (with `verify`) while its cache has it. A difference is
+  /// Reads blocks to where they follow each other, straight from the file, each by one thread that
+  /// holds it against its checksum (with `verify`) while its cache has it. A difference is
   /// UsageError(weights) that names the place.
   ReadSeconds read(const plan::TensorSpec& tensor, std::span<const WeightBlock> blocks,
                    std::byte* to, bool verify, const ForEach& for_each) const;

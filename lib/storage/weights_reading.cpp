@@ -106,14 +106,16 @@ ReadSeconds WeightsFile::read_block(const WeightBlock& block, std::byte* to,
 
 ReadSeconds WeightsFile::read(const TensorSpec& tensor, std::span<const WeightBlock> blocks,
                               std::byte* to, bool verify, const ForEach& for_each) const {
+  std::vector<std::int64_t> place(blocks.size(), 0);
+  for (std::size_t i = 1; i < blocks.size(); ++i)
+    place[i] = place[i - 1] + blocks[i - 1].bytes;
   std::vector<ReadSeconds> seconds(blocks.size());
   std::vector<std::exception_ptr> failed(blocks.size());
   for_each(std::ssize(blocks), [&](std::int64_t i) {
     const WeightBlock& block = blocks[static_cast<std::size_t>(i)];
     try {
       std::uint64_t sum = 0;
-      std::byte* at = to + (block.file_offset - blocks.front().file_offset);
-      seconds[i] = read_block(block, at, verify ? &sum : nullptr);
+      seconds[i] = read_block(block, to + place[i], verify ? &sum : nullptr);
       if (verify) check_sum(tensor, block, sum);
     } catch (...) {
       failed[i] = std::current_exception();
@@ -129,10 +131,8 @@ ReadSeconds WeightsFile::read(const TensorSpec& tensor, std::span<const WeightBl
 }
 
 void WeightsFile::announce(std::span<const WeightBlock> blocks) const {
-  if (blocks.empty()) return;
-  const std::int64_t begin = blocks.front().file_offset;
-  ::posix_fadvise(file_.descriptor(), begin,
-                  blocks.back().file_offset + blocks.back().bytes - begin, POSIX_FADV_WILLNEED);
+  for (const WeightBlock& block : blocks)
+    ::posix_fadvise(file_.descriptor(), block.file_offset, block.bytes, POSIX_FADV_WILLNEED);
 }
 
 void WeightsFile::read_unit(const TensorSpec& tensor, std::int64_t unit, std::byte* to,
