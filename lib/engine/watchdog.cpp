@@ -27,6 +27,11 @@ double seconds_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
 
+Clock::time_point after(double seconds) {
+  return Clock::now() +
+         std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+}
+
 double cpu_seconds(clockid_t clock) {
   timespec time{};
   clock_gettime(clock, &time);
@@ -180,9 +185,7 @@ void Watchdog::end_all(const Verdict& verdict) {
   dump(line);
   // the launcher ends the others as soon as this process has ended
   const auto answers = folder_->answers(answered_);
-  const Clock::time_point until =
-      Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                         std::chrono::duration<double>(2 * poll_s_ + dump_wait_s));
+  const Clock::time_point until = after(2 * poll_s_ + dump_wait_s);
   const auto is_left = [&](int rank) {
     return answers[static_cast<std::size_t>(rank)] && !folder_->has_dump(rank);
   };
@@ -199,7 +202,10 @@ void Watchdog::end_all(const Verdict& verdict) {
 
 void Watchdog::end_with_the_others() {
   dump(folder_->verdict());
-  std::this_thread::sleep_for(std::chrono::duration<double>(2 * poll_s_ + 2 * dump_wait_s));
+  // who speaks takes the question away at its end
+  const Clock::time_point until = after(2 * poll_s_ + 2 * dump_wait_s);
+  while (folder_->look().question > 0 && Clock::now() < until)
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
   end_process();
 }
 
