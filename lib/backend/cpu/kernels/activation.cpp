@@ -69,21 +69,34 @@ TETRARCH_INLINE F32<Width> gelu(F32<Width> x) {
   return x * splat<Width>(0.5f) * twice;
 }
 
-template <int Width>
-TETRARCH_INLINE F32<Width> act(F32<Width> x, ActivationKind kind) {
-  switch (kind) {
-    case ActivationKind::silu:
-      return silu(x);
-    case ActivationKind::gelu_tanh:
-      return gelu_tanh(x);
-    case ActivationKind::gelu:
-      return gelu(x);
-  }
-  return x;
+template <ActivationKind Kind, int Width>
+TETRARCH_INLINE F32<Width> act(F32<Width> x) {
+  if constexpr (Kind == ActivationKind::silu)
+    return silu(x);
+  else if constexpr (Kind == ActivationKind::gelu_tanh)
+    return gelu_tanh(x);
+  else
+    return gelu(x);
+}
+
+/// `count` values of a row; `up` may be null.
+template <ActivationKind Kind, int Width, class T>
+TETRARCH_INLINE void activate_columns(const T* gate, const T* up, std::int64_t count, T* out) {
+  const auto some = [&](std::int64_t at, std::int64_t left) {
+    auto value = act<Kind>(simd::load_some<Width>(gate + at, left));
+    if (up != nullptr)
+      value = simd::rounded_to<Width, T>(value) * simd::load_some<Width>(up + at, left);
+    simd::store_some(value, out + at, left);
+  };
+  const std::int64_t whole = count / lanes * lanes;
+#pragma GCC unroll 2
+  for (std::int64_t c = 0; c < whole; c += lanes)
+    some(c, lanes);
+  if (whole < count) some(whole, count - whole);
 }
 
 /// Columns of one slice of one row lie together in `out`.
-template <int Width, class T>
+template <ActivationKind Kind, int Width, class T>
 TETRARCH_INLINE void activate_rows(const ActivationArgs& args, std::int64_t begin,
                                    std::int64_t end) {
   const Tensor& to = args.out;
@@ -98,25 +111,32 @@ TETRARCH_INLINE void activate_rows(const ActivationArgs& args, std::int64_t begi
       const std::int64_t width = std::min(columns - from, to.columns - column);
       T* out =
           static_cast<T*>(to.data) + (slice * to.rows + args.first_row + row) * to.columns + column;
-      for (std::int64_t c = 0; c < width; c += lanes) {
-        auto value = act(simd::load_some<Width>(gate + from + c, width - c), args.kind);
-        if (up != nullptr)
-          value =
-              simd::rounded_to<Width, T>(value) * simd::load_some<Width>(up + from + c, width - c);
-        simd::store_some(value, out + c, width - c);
-      }
+      activate_columns<Kind, Width>(gate + from, up == nullptr ? up : up + from, width, out);
       from += width;
     }
   }
 }
 
+template <ActivationKind Kind, int Width>
+TETRARCH_INLINE void activate_as(const ActivationArgs& args, std::int64_t begin,
+                                 std::int64_t end) {
+  if (args.gate.dtype == base::DType::f32)
+    activate_rows<Kind, Width, float>(args, begin, end);
+  else
+    activate_rows<Kind, Width, base::bf16>(args, begin, end);
+}
+
 template <int Width>
 TETRARCH_INLINE void activate_range_body(const ActivationArgs& args, std::int64_t begin,
                                          std::int64_t end) {
-  if (args.gate.dtype == base::DType::f32)
-    activate_rows<Width, float>(args, begin, end);
-  else
-    activate_rows<Width, base::bf16>(args, begin, end);
+  switch (args.kind) {
+    case ActivationKind::silu:
+      return activate_as<ActivationKind::silu, Width>(args, begin, end);
+    case ActivationKind::gelu_tanh:
+      return activate_as<ActivationKind::gelu_tanh, Width>(args, begin, end);
+    case ActivationKind::gelu:
+      return activate_as<ActivationKind::gelu, Width>(args, begin, end);
+  }
 }
 TETRARCH_KERNEL(activate_range, ActivationArgs)
 

@@ -378,10 +378,12 @@ class Units {
   /// Calls work(unit, next or null, sums) for each, on all threads.
   template <class Work>
   void for_each(const Work& work) const {
-    for_work(work_before_, [&](std::int64_t begin, std::int64_t end) {
+    for_work(work_before_, [&](const auto& next_item) {
       alignas(line) float sums[unit_rows * block_panels * lanes];
-      for (std::int64_t i = begin; i < end; ++i)
-        work(units_[i], i + 1 < end ? &units_[i + 1] : nullptr, sums);
+      for (std::int64_t i = next_item(), next = -1; i >= 0; i = next) {
+        next = next_item();
+        work(units_[i], next >= 0 ? &units_[next] : nullptr, sums);
+      }
     });
   }
 

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <new>
 #include <span>
+#include <vector>
 
 #include <omp.h>
 
@@ -45,23 +47,69 @@ void for_items(std::int64_t count, std::int64_t cost, const Work& work) {
     work(i);
 }
 
-/// Calls work(begin, end) on parts of the items [0, n) that are equal in work; work_before has n +
-/// 1 sums of work, the last that of all.
+/// The items of one thread that nobody has begun: it takes them from the front; threads that are
+/// through with theirs, from the back.
+class alignas(64) Share {
+ public:
+  /// Items [begin, end), below 2^32.
+  void set(std::int64_t begin, std::int64_t end) { left_ = pack(begin, end); }
+  /// Each an item, or -1 when none is left.
+  std::int64_t take_first() {
+    return take([](std::int64_t& begin, std::int64_t&) { return begin++; });
+  }
+  std::int64_t take_last() {
+    return take([](std::int64_t&, std::int64_t& end) { return --end; });
+  }
+
+ private:
+  static std::uint64_t pack(std::int64_t begin, std::int64_t end) {
+    return static_cast<std::uint64_t>(begin) << 32 | static_cast<std::uint64_t>(end);
+  }
+  template <class Shrink>
+  std::int64_t take(const Shrink& shrink) {
+    std::uint64_t left = left_.load(std::memory_order_relaxed);
+    while (true) {
+      auto begin = static_cast<std::int64_t>(left >> 32);
+      auto end = static_cast<std::int64_t>(left & 0xffffffff);
+      if (begin >= end) return -1;
+      const std::int64_t item = shrink(begin, end);
+      if (left_.compare_exchange_weak(left, pack(begin, end), std::memory_order_relaxed))
+        return item;
+    }
+  }
+
+  std::atomic<std::uint64_t> left_ = 0;  // begin, end
+};
+
+/// Calls work(next) on threads that share the items [0, n): next() is an item to do, or -1. Each
+/// thread has a part of equal work first, in order. work_before has n + 1 sums of work, the last
+/// that of all.
 template <class Work>
 void for_work(std::span<const std::int64_t> work_before, const Work& work) {
   const auto count = static_cast<std::int64_t>(work_before.size()) - 1;
   const std::int64_t total = work_before.back();
   const std::int64_t parts =
       std::clamp<std::int64_t>(total / worth_waking, 1, omp_get_max_threads());
+  if (parts == 1) {
+    std::int64_t item = 0;
+    return work([&] { return item < count ? item++ : -1; });
+  }
   const auto first = [&](std::int64_t part) {
     const auto at = std::lower_bound(work_before.begin(), work_before.begin() + count,
                                      total / parts * part + total % parts * part / parts);
-    return at - work_before.begin();
+    return part == parts ? count : at - work_before.begin();
   };
-  if (parts == 1) return work(std::int64_t{0}, count);
+  std::vector<Share> shares(static_cast<std::size_t>(parts));
+  for (std::int64_t part = 0; part < parts; ++part)
+    shares[static_cast<std::size_t>(part)].set(first(part), first(part + 1));
 #pragma omp parallel for schedule(static) num_threads(static_cast <int>(parts))
   for (std::int64_t part = 0; part < parts; ++part)
-    work(first(part), part + 1 == parts ? count : first(part + 1));
+    work([&] {
+      std::int64_t item = shares[static_cast<std::size_t>(part)].take_first();
+      for (std::int64_t other = 1; item < 0 && other < parts; ++other)
+        item = shares[static_cast<std::size_t>((part + other) % parts)].take_last();
+      return item;
+    });
 }
 
 /// Memory that grows and is used again; 64-byte aligned, contents undefined.
