@@ -118,8 +118,7 @@ TETRARCH_INLINE void activate_rows(const ActivationArgs& args, std::int64_t begi
 }
 
 template <ActivationKind Kind, int Width>
-TETRARCH_INLINE void activate_as(const ActivationArgs& args, std::int64_t begin,
-                                 std::int64_t end) {
+TETRARCH_INLINE void activate_as(const ActivationArgs& args, std::int64_t begin, std::int64_t end) {
   if (args.gate.dtype == base::DType::f32)
     activate_rows<Kind, Width, float>(args, begin, end);
   else
