@@ -22,6 +22,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr double least_work = 1e-3;  // CPU seconds a second: below, a thread outside MPI is stuck
 constexpr double dump_wait_s = 5;    // for the dumps of others
+constexpr double launcher_s = 5;     // in which a launcher that saw a rank fail ends the others
+constexpr int most_turns = 12;
 
 double seconds_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
@@ -107,10 +109,11 @@ void Watchdog::look(double seconds) {
   }
 }
 
-/// Rank 0 speaks, or, should it be the one that is stopped, somebody else.
+/// Rank 0 speaks; should it be one of those that are stopped, the next after the time in which the
+/// launcher would have ended it, and so on.
 void Watchdog::look_alone(double lived_s) {
   unasked_s_ += lived_s;
-  if (unasked_s_ < limit_s_ + (team_.rank == 0 ? 0 : 4 * poll_s_)) return;
+  if (unasked_s_ < limit_s_ + launcher_s * std::min(team_.rank, most_turns)) return;
   say(
       fmt::format("[rank {} {}] MPI has not started on all ranks for {:.0f} s (one of them is "
                   "stopped, or a node is lost). Start the same command again, with a longer "

@@ -33,6 +33,7 @@ owner_of() {
 }
 
 # What bash's `times` says of programs waited for, in seconds.
+# shellcheck disable=SC2016  # awk's
 cpu_seconds='NR == 2 { split($1 "m" $2, t, /[ms]+/); printf "%d", 60 * (t[1] + t[3]) + t[2] + t[4] }'
 
 # Runs one target; what it prints is its row of the table.
