@@ -99,11 +99,18 @@ Verdict silent(Answers answers, std::span<const std::string> hosts, std::vector<
   return verdict;
 }
 
+/// The ranks of ep, tp and stage take all microbatches together, in order; those of other groups
+/// may be at different ones without a fault.
+bool is_ahead(const RankState& other, const RankState& state) {
+  if (other.microbatch == state.microbatch) return other.steps > state.steps;
+  const bool is_in_step = state.group.starts_with("ep ") || state.group.starts_with("tp ") ||
+                          state.group.starts_with("stage ");
+  return is_in_step && other.microbatch > state.microbatch;
+}
+
 /// `other` is beyond the collective that `state` waits in, and has not taken part in it.
 bool has_left_out(const RankState& other, const RankState& state) {
-  if (state.peer >= 0 || !state.is_waiting() || other.microbatch != state.microbatch ||
-      other.steps <= state.steps)
-    return false;
+  if (state.peer >= 0 || !state.is_waiting() || !is_ahead(other, state)) return false;
   const auto mine = state.begun.find(state.group), theirs = other.begun.find(state.group);
   if (mine == state.begun.end() || theirs == other.begun.end()) return false;
   return theirs->second < mine->second ||

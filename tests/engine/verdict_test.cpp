@@ -93,6 +93,17 @@ TEST(Verdict, WhoWentOnWithoutACollectiveIsOutOfStep) {
       << verdict.problem;
 }
 
+TEST(Verdict, SoIsWhoWentOnToTheNextMicrobatch) {
+  RankState beyond = waits(0, "stage 0-3", 9, 1);
+  beyond.microbatch = 1;
+  beyond.begun["ep 0,2"] = 7;
+  RankState left = waits(2, "ep 0,2", 8, 40);
+  left.begun["stage 0-3"] = 8;
+
+  EXPECT_EQ(blamed({beyond, waits(1, "ep 1,3", 8, 40), left, waits(3, "ep 1,3", 8, 40)}),
+            std::vector{0});
+}
+
 TEST(Verdict, SoIsWhoIsInAnotherCollectiveOfTheSameNumber) {
   RankState other = waits(1, "tp 0-1", 5, 12);
   other.operation = "tree_reduce_scatter_v";
