@@ -99,6 +99,7 @@ class Faults(support.Test):
         is_done = (out / "results.h5").exists()
         self.equal(result.code, 0 if is_done else 85, f"exit code of verify\n{result.text}")
         said = re.search(r"(\d+) parts with (\d+) sequences", result.text)
+        self.check(bool(said), f"verify does not say how many:\n{result.text}")
         self.equal((int(said[1]), int(said[2])), (len(set(found.values()) | empty_parts(out)),
                                                   len(found)), "parts and sequences by verify")
         return found
@@ -112,6 +113,7 @@ class Faults(support.Test):
             self.check("nothing is left to do" in text, f"a complete folder is not said so:\n{text}")
         else:
             said = re.search(r"(\d+) done already, (\d+) to do", text)
+            self.check(bool(said), f"what is left is not said:\n{text}")
             self.equal((int(said[1]), int(said[2])),
                        (len(before), self.num_sequences - len(before)), "done already, to do")
         if keep and not is_done:

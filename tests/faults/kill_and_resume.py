@@ -16,6 +16,7 @@ import random
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import faults
 import support
@@ -52,7 +53,19 @@ def name_of(pid):
         return ""
 
 
-def wait_until_gone(test, ranks, job):
+def users_of(out):
+    """Launchers and ranks that were told of a folder, orphans too."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and bytes(out) in (entry / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def wait_until_gone(test, out, job):
     """Until launcher and ranks have ended; seconds, and a remark where that took help."""
     started, remark = time.monotonic(), ""
     try:
@@ -63,9 +76,9 @@ def wait_until_gone(test, ranks, job):
         remark = " (hung in MPI_Init)"
         job.kill()
         job.process.wait()
-    while any(support.is_program(pid, test.program) for pid in ranks):
+    while users := users_of(out):
         if time.monotonic() - started > 60:
-            support.kill(ranks)
+            support.kill(users)
             raise support.Failed("ranks live on a minute after the kill")
         time.sleep(0.02)
     return f"gone in {time.monotonic() - started:.1f} s{remark}"
@@ -91,13 +104,15 @@ def kill_once(test, out, grid, duration, rng):
     """One attempt that is struck; returns (where, what, seconds when it was done before)."""
     job = test.begin(out, grid)
     wait_for_moment(job, out, duration, rng)
+    while job.process.poll() is None and not job.ranks(test.program):
+        time.sleep(0.001)  # before there are ranks, the launcher that is killed may be the wrong one
     if job.process.poll() is not None:
         seconds = test.expect(job.wait(1), 0, "a run that was done before it could be killed").seconds
         return "done before the kill", "", min(duration, seconds)
     ranks = job.ranks(test.program)
     place = faults.stage_of(out, job.text())
     what = strike(ranks, job, rng)
-    ended = wait_until_gone(test, ranks, job)
+    ended = wait_until_gone(test, out, job)
     return place, f"{what}, {ended}", duration
 
 
@@ -175,7 +190,7 @@ def fences(test):
         for pid in ranks[1:] + launchers:
             os.kill(pid, signal.SIGCONT)
         test.expect(second.wait(60), 0, "the attempt that took over")
-        wait_until_gone(test, ranks, job)
+        wait_until_gone(test, out, job)
         test.all_there(out, before)
         test.no_leftovers(out, parts=True)
         test.same_as_whole(out)

@@ -1,4 +1,5 @@
-"""A dead, silent or misled rank ends the whole job, and the same command does the rest.
+"""A dead, silent or misled rank ends the whole job; after the first two, the same command does the
+rest.
 
 silent_ranks.py PROGRAM --faulty FAULTY [--trials 100] [--kinds killed,launcher,stopped,left-out]
 
@@ -153,8 +154,11 @@ class Trial:
     def what_was_said(self, result):
         test, messages = self.test, result.messages()
         test.equal(result.code, 6, f"{self.ended}: exit code\n{result.text}")
-        test.check(len(messages) == 1, f"{self.ended}: not one line\n{result.text}")
-        if re.search(r"\] MPI_\w+ failed: .* \(phase \w+", messages[0]):
+        # messages that do not fit may be met on several ranks at once, each of which says so
+        found_by_mpi = [re.search(r"\] MPI_\w+ failed: .* \(phase \w+", line) for line in messages]
+        test.check(len(messages) == 1 or all(found_by_mpi),
+                   f"{self.ended}: not one line\n{result.text}")
+        if all(found_by_mpi):
             test.equal(self.kind, "left-out", messages[0])
             return "MPI itself found messages that do not fit"
         if NOT_STARTED in messages[0]:
@@ -190,7 +194,8 @@ def tried(test, kind, number):
         trial = Trial(test, kind, f"{number}.{attempt}")
         ended = trial.run()
         if ended:
-            if number % test.options.resume_every == 0:
+            # a rank that leaves out a collective may have made garbage of what was committed last
+            if number % test.options.resume_every == 0 and kind != "left-out":
                 trial.resume()
             test.num_compared += trial.test.num_compared
             return kind, *ended
