@@ -153,7 +153,10 @@ class Trial:
 
     def what_was_said(self, result):
         test, messages = self.test, result.messages()
-        test.equal(result.code, 6, f"{self.ended}: exit code\n{result.text}")
+        test.check(bool(messages), f"{self.ended}: nothing said\n{result.text}")
+        is_started = NOT_STARTED not in messages[0]
+        if is_started or result.code != 139:  # mpirun 4.1 may crash over ranks that were in MPI_Init
+            test.equal(result.code, 6, f"{self.ended}: exit code\n{result.text}")
         # messages that do not fit may be met on several ranks at once, each of which says so
         found_by_mpi = [re.search(r"\] MPI_\w+ failed: .* \(phase \w+", line) for line in messages]
         test.check(len(messages) == 1 or all(found_by_mpi),
@@ -161,7 +164,7 @@ class Trial:
         if all(found_by_mpi):
             test.equal(self.kind, "left-out", messages[0])
             return "MPI itself found messages that do not fit"
-        if NOT_STARTED in messages[0]:
+        if not is_started:
             test.check(self.kind == "stopped", result.text)
             return "said that MPI has not started"
         found = re.search(r"\] rank (\d+) \(host (\S+)\) (does not answer|is out of step) \(.*"
