@@ -148,6 +148,9 @@ class Trial:
         return self.what_was_said(result)
 
     def only_the_stopped_is_left(self):
+        """The others have done their part, and none has complained."""
+        if "tetrarch: " in self.job.text():
+            return False
         left = [pid for pid in self.ranks if not is_gone(pid, self.program[0])]
         return left == [self.struck]
 
