@@ -40,7 +40,7 @@ cpu_seconds='NR == 2 { split($1 "m" $2, t, /[ms]+/); printf "%d", 60 * (t[1] + t
 fuzz() {
   local target=$1 seconds=$2 dictionary=tests/fuzz/$1.dict found=$out/found/$1
   local log=$out/findings/$1.log options=(-print_final_stats=1)
-  local input owner rc=0 runs=0 cpu=0
+  local input owner last rc=0 runs=0 cpu=0
   local -A count=([ours]=0 [theirs]=0 [lost]=0)
   mkdir -p "$found"
   rm -f "$log" "$out/findings/$target-"{crash,leak,oom,timeout}-*
@@ -57,7 +57,8 @@ fuzz() {
     "$out/tests/fuzz/fuzz_$target" "${limits[@]}" "${options[@]}" -max_total_time=$((seconds - cpu)) \
       -artifact_prefix="$out/findings/$target-" "$found" "tests/fuzz/corpus/$target" \
       >"$log.piece" 2>&1 || rc=$?
-    runs=$((runs + $(grep -oE '^#[0-9]+' "$log.piece" | tail -n 1 | tr -dc 0-9)))
+    last=$(grep -oE '^#[0-9]+' "$log.piece" | tail -n 1 | tr -dc 0-9)
+    runs=$((runs + ${last:-0})) # a target that did not start has none
     cat "$log.piece" >>"$log"
     times >"$log.piece" # in $() they would be another shell's
     cpu=$(awk "$cpu_seconds" "$log.piece")
