@@ -51,7 +51,10 @@ TEST(ForWork, EachItemIsDoneOnceAndASlowThreadLeavesItsOwnToOthers) {
   for (std::int64_t i = 0; i < count; ++i)
     all.insert(i);
   EXPECT_EQ(done, all);
-  if (done_by_thread.size() == 2) EXPECT_NE(done_by_thread[0], done_by_thread[1]);
+  ASSERT_FALSE(done_by_thread.empty());
+  if (done_by_thread.size() == 2) {
+    EXPECT_NE(done_by_thread[0], done_by_thread[1]);
+  }
 }
 
 }  // namespace
