@@ -13,7 +13,7 @@
 #include "backend/cpu/kernels/bf16_target.hpp"
 #include "backend/cpu/kernels/gemm.hpp"
 #include "backend/cpu/kernels/kernels.hpp"
-#include "backend/cpu/kernels/memory.hpp"
+#include "backend/cpu/kernels/pair_matrix.hpp"
 #include "backend/cpu/kernels/parallel.hpp"
 #include "backend/cpu/kernels/simd.hpp"
 #include "base/shape.hpp"
@@ -25,116 +25,12 @@ using base::bf16;
 using base::DType;
 using simd::lanes;
 
-constexpr int block_panels = 4;             // of 16 outputs: with tile_rows, 24 accumulators of 32
-constexpr int tile_rows = 6;                // registers
+constexpr int block_panels = PairMatrix::block_panels;
+constexpr int tile_rows = 6;                // with block_panels 24 accumulators of 32 registers
 constexpr std::int64_t unit_rows = 192;     // of a work item
 constexpr std::int64_t most_pairs = 1024;   // of inputs at a time: a block of weights is 256 KiB
 constexpr std::int64_t pairs_per_ask = 16;  // a line of x
 constexpr std::int64_t line = 64;           // bytes
-
-/// [outputs / 64][inputs / 2][up to 4 panels][16][2]; what lies beyond the last is 0.
-class PairMatrix final : public Matrix {
- public:
-  PairMatrix(std::int64_t outputs, std::int64_t inputs)
-      : Matrix(outputs, inputs), memory_(bytes_of(outputs, inputs)) {}
-  static std::int64_t bytes_of(std::int64_t outputs, std::int64_t inputs) {
-    const std::int64_t pairs = base::ceil_div(inputs, 2), panels = base::ceil_div(outputs, lanes);
-    return base::checked_mul(base::checked_mul(panels, pairs), lanes * 2 * sizeof(bf16));
-  }
-  std::int64_t bytes() const override { return memory_.bytes(); }
-  std::int64_t panels() const { return base::ceil_div(outputs(), lanes); }
-  std::int64_t pairs() const { return base::ceil_div(inputs(), 2); }
-  std::int64_t blocks() const { return base::ceil_div(panels(), block_panels); }
-  int panels_of(std::int64_t block) const {
-    return static_cast<int>(std::min<std::int64_t>(block_panels, panels() - block * block_panels));
-  }
-  /// Pairs of inputs from `pair` on, of a block.
-  std::uint32_t* at(std::int64_t block, std::int64_t pair) const {
-    return static_cast<std::uint32_t*>(memory_.data()) +
-           (block * block_panels * pairs() + pair * panels_of(block)) * lanes;
-  }
-
- private:
-  HostMemory memory_;
-};
-
-std::uint32_t pair_of(bf16 low, bf16 high) {
-  return low.bits | static_cast<std::uint32_t>(high.bits) << 16;
-}
-
-/// Of a block the outputs among [first, last), whose rows begin at `host`: 64 inputs of each at a
-/// time, so that whole cache lines are read.
-void pack_outputs(const bf16* host, std::int64_t first, std::int64_t last, const PairMatrix& to,
-                  std::int64_t block) {
-  constexpr std::int64_t step = 32;
-  const std::int64_t K = to.inputs(), width = to.panels_of(block) * lanes;
-  const std::int64_t n0 = block * block_panels * lanes;
-  const std::int64_t begin = std::max(first, n0), end = std::min(last, n0 + width);
-  std::uint32_t* out = to.at(block, 0);
-  for (std::int64_t pair = 0; pair < to.pairs(); pair += step)
-    for (std::int64_t n = begin; n < end; ++n) {
-      const bf16* row = host + (n - first) * K;
-      const std::int64_t most = std::min(pair + step, to.pairs());
-      for (std::int64_t p = pair; p < most; ++p)
-        out[p * width + n - n0] = pair_of(row[2 * p], 2 * p + 1 < K ? row[2 * p + 1] : bf16{});
-    }
-}
-
-/// Of a block the inputs [first, last), whose rows begin at `host`. The two of a pair may come
-/// apart.
-void pack_inputs(const bf16* host, std::int64_t first, std::int64_t last, const PairMatrix& to,
-                 std::int64_t block) {
-  const std::int64_t N = to.outputs(), width = to.panels_of(block) * lanes;
-  const std::int64_t n0 = block * block_panels * lanes, outputs = std::min(width, N - n0);
-  for (std::int64_t k = first; k < last;) {
-    const bf16* row = host + (k - first) * N + n0;
-    std::uint32_t* out = to.at(block, k / 2);
-    const bool is_whole = k % 2 == 0 && k + 1 < last;
-    for (std::int64_t n = 0; n < outputs; ++n)
-      out[n] = is_whole     ? pair_of(row[n], row[N + n])
-               : k % 2 == 0 ? pair_of(row[n], {})
-                            : pair_of({static_cast<std::uint16_t>(out[n])}, row[n]);
-    k += is_whole ? 2 : 1;
-  }
-}
-
-/// Rows go straight to where they belong.
-class PairBuilder final : public MatrixBuilder {
- public:
-  PairBuilder(std::int64_t outputs, std::int64_t inputs, WeightOrder order)
-      : matrix_(std::make_unique<PairMatrix>(outputs, inputs)), order_(order) {}
-
-  void add(const void* rows, std::int64_t count) override {
-    constexpr std::int64_t width = block_panels * lanes;
-    const std::int64_t first = done_, last = done_ + count;
-    base::expects(last <= num_rows(), "no more rows than the weight has");
-    const auto* host = static_cast<const bf16*>(rows);
-    const bool is_nk = order_ == WeightOrder::nk;
-    const std::int64_t first_block = is_nk ? first / width : 0;
-    const std::int64_t last_block = is_nk ? base::ceil_div(last, width) : matrix_->blocks();
-    const std::int64_t cost = (is_nk ? matrix_->inputs() : count) * width;
-    for_ranges(last_block - first_block, cost, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t block = first_block + begin; block < first_block + end; ++block)
-        is_nk ? pack_outputs(host, first, last, *matrix_, block)
-              : pack_inputs(host, first, last, *matrix_, block);
-    });
-    done_ = last;
-  }
-
-  std::unique_ptr<Matrix> take() override {
-    base::expects(done_ == num_rows(), "every row of a weight, once");
-    return std::move(matrix_);
-  }
-
- private:
-  std::int64_t num_rows() const {
-    return order_ == WeightOrder::nk ? matrix_->outputs() : matrix_->inputs();
-  }
-
-  std::unique_ptr<PairMatrix> matrix_;
-  WeightOrder order_;
-  std::int64_t done_ = 0;  // rows
-};
 
 /// Weights that will be multiplied next, asked for a few lines at a time.
 class Ahead {
@@ -398,9 +294,8 @@ class Bf16Gemm final : public GemmFamily {
 
   std::unique_ptr<Matrix> pack(const void* host, DType dtype, std::int64_t outputs,
                                std::int64_t inputs, WeightOrder order) override {
-    const auto builder = build(dtype, outputs, inputs, order);
-    builder->add(host, order == WeightOrder::nk ? outputs : inputs);
-    return builder->take();
+    base::expects(dtype == DType::bf16, "a weight of bf16");
+    return PairBuilder(outputs, inputs, order).take_from(host);
   }
 
   std::unique_ptr<MatrixBuilder> build(DType dtype, std::int64_t outputs, std::int64_t inputs,

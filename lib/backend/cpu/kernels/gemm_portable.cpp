@@ -7,6 +7,7 @@
 #include "backend/cpu/kernels/gemm.hpp"
 #include "backend/cpu/kernels/memory.hpp"
 #include "backend/cpu/kernels/parallel.hpp"
+#include "backend/cpu/kernels/row_builder.hpp"
 #include "backend/cpu/kernels/tile.hpp"
 #include "base/shape.hpp"
 
@@ -65,70 +66,54 @@ void pack_panel_kn(const T* from, std::int64_t width, std::int64_t N, std::int64
     std::copy_n(from + k * N, width, to + k * lanes);
 }
 
-/// Outputs [first, first + count) from their rows.
+/// Outputs [first, last) from their rows.
 template <class T>
-void pack_outputs(const T* host, std::int64_t first, std::int64_t count, const PanelMatrix& to) {
-  const std::int64_t K = to.inputs(), last = first + count;
-  const std::int64_t first_panel = first / lanes,
-                     panels = base::ceil_div(last, lanes) - first_panel;
+void pack_outputs_of(const T* rows, std::int64_t first, std::int64_t last, const PanelMatrix& to) {
+  const std::int64_t K = to.inputs(), first_panel = first / lanes;
+  const std::int64_t panels = base::ceil_div(last, lanes) - first_panel;
   for_ranges(panels, K * lanes, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t panel = first_panel + begin; panel < first_panel + end; ++panel) {
       const std::int64_t n = std::max(first, panel * lanes);
       const std::int64_t width = std::min((panel + 1) * lanes, last) - n;
-      pack_panel_nk(host + (n - first) * K, width, K,
+      pack_panel_nk(rows + (n - first) * K, width, K,
                     static_cast<T*>(to.data()) + panel * lanes * K + n % lanes);
     }
   });
 }
 
-/// Inputs [first, first + count) from their rows.
+/// Inputs [first, last) from their rows.
 template <class T>
-void pack_inputs(const T* host, std::int64_t first, std::int64_t count, const PanelMatrix& to) {
-  const std::int64_t N = to.outputs(), K = to.inputs();
+void pack_inputs_of(const T* rows, std::int64_t first, std::int64_t last, const PanelMatrix& to) {
+  const std::int64_t N = to.outputs(), K = to.inputs(), count = last - first;
   for_ranges(to.panels(), count * lanes, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t panel = begin; panel < end; ++panel) {
       const std::int64_t n = panel * lanes;
-      pack_panel_kn(host + n, std::min<std::int64_t>(lanes, N - n), N, count,
+      pack_panel_kn(rows + n, std::min<std::int64_t>(lanes, N - n), N, count,
                     static_cast<T*>(to.data()) + (panel * K + first) * lanes);
     }
   });
 }
 
-/// Rows go straight to where they belong.
-class PanelBuilder final : public MatrixBuilder {
+class PanelBuilder final : public RowBuilder<PanelMatrix> {
  public:
   PanelBuilder(DType dtype, std::int64_t outputs, std::int64_t inputs, WeightOrder order)
-      : matrix_(std::make_unique<PanelMatrix>(dtype, outputs, inputs)), order_(order) {}
-
-  void add(const void* rows, std::int64_t count) override {
-    if (matrix_->dtype() == DType::f32)
-      pack(static_cast<const float*>(rows), count);
-    else
-      pack(static_cast<const bf16*>(rows), count);
-    done_ += count;
-  }
-
-  std::unique_ptr<Matrix> take() override {
-    base::expects(done_ == num_rows(), "every row of a weight, once");
-    return std::move(matrix_);
-  }
+      : RowBuilder(std::make_unique<PanelMatrix>(dtype, outputs, inputs), order) {}
 
  private:
-  std::int64_t num_rows() const {
-    return order_ == WeightOrder::nk ? matrix_->outputs() : matrix_->inputs();
-  }
-  template <class T>
-  void pack(const T* rows, std::int64_t count) {
-    base::expects(done_ + count <= num_rows(), "no more rows than the weight has");
-    if (order_ == WeightOrder::nk)
-      pack_outputs(rows, done_, count, *matrix_);
+  void pack_outputs(const void* rows, std::int64_t first, std::int64_t last,
+                    const PanelMatrix& to) override {
+    if (to.dtype() == DType::f32)
+      pack_outputs_of(static_cast<const float*>(rows), first, last, to);
     else
-      pack_inputs(rows, done_, count, *matrix_);
+      pack_outputs_of(static_cast<const bf16*>(rows), first, last, to);
   }
-
-  std::unique_ptr<PanelMatrix> matrix_;
-  WeightOrder order_;
-  std::int64_t done_ = 0;  // rows
+  void pack_inputs(const void* rows, std::int64_t first, std::int64_t last,
+                   const PanelMatrix& to) override {
+    if (to.dtype() == DType::f32)
+      pack_inputs_of(static_cast<const float*>(rows), first, last, to);
+    else
+      pack_inputs_of(static_cast<const bf16*>(rows), first, last, to);
+  }
 };
 
 /// Rows of one product whose packed tiles lie together.
@@ -276,9 +261,7 @@ class PortableGemm final : public GemmFamily {
 
   std::unique_ptr<Matrix> pack(const void* host, DType dtype, std::int64_t outputs,
                                std::int64_t inputs, WeightOrder order) override {
-    PanelBuilder builder(dtype, outputs, inputs, order);
-    builder.add(host, order == WeightOrder::nk ? outputs : inputs);
-    return builder.take();
+    return PanelBuilder(dtype, outputs, inputs, order).take_from(host);
   }
 
   std::unique_ptr<MatrixBuilder> build(DType dtype, std::int64_t outputs, std::int64_t inputs,
