@@ -1,7 +1,6 @@
 // A Hugging Face checkpoint folder: its config and where each tensor lies.
 // SPDX-License-Identifier: Apache-2.0
 #include <filesystem>
-#include <fstream>
 
 #include <fmt/format.h>
 
@@ -17,27 +16,11 @@ using base::ExitCode;
 using base::Json;
 using base::UsageError;
 
-constexpr std::uintmax_t largest_json = 100'000'000;  // bytes
-constexpr std::size_t longest_shown = 200;            // bytes of a name in messages
+constexpr std::int64_t largest_json = 100'000'000;  // bytes
+constexpr std::size_t longest_shown = 200;          // bytes of a name in messages
 
 Json read_json(const std::string& path) {
-  std::error_code error;
-  const auto bytes = fs::file_size(path, error);
-  if (error)
-    throw UsageError(ExitCode::weights,
-                     fmt::format("{}: cannot be read ({}). Give the folder of a Hugging Face "
-                                 "checkpoint.",
-                                 path, error.message()));
-  if (bytes > largest_json)
-    throw UsageError(ExitCode::weights,
-                     fmt::format("{}: has {}, at most {} were expected. Check the path.", path,
-                                 base::bytes_text(static_cast<std::int64_t>(bytes)),
-                                 base::bytes_text(largest_json)));
-  std::string text(bytes, '\0');
-  std::ifstream file(path, std::ios::binary);
-  if (!file.read(text.data(), static_cast<std::streamsize>(bytes)))
-    throw UsageError(ExitCode::weights,
-                     fmt::format("{}: cannot be read. Check its permissions.", path));
+  const std::string text = read_text_file(path, largest_json, ExitCode::weights);
   return base::parse_json(text, path, ExitCode::weights);
 }
 

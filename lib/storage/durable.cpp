@@ -112,18 +112,20 @@ std::vector<std::string> names_in(const std::string& folder) {
   return names;
 }
 
-std::string read_text_file(const std::string& path, std::int64_t max_bytes) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+std::string read_text_file(const std::string& path, std::int64_t max_bytes, ExitCode code) {
+  // a pipe would wait here for its writer
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status = {};
-  if (!file.has_value() || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode))
-    throw base::UsageError(ExitCode::input,
-                           fmt::format("{}: cannot be read ({}). Check the path.", path,
-                                       file.has_value() ? "no file" : std::strerror(errno)));
+  if (!file.has_value() || ::fstat(file.get(), &status) != 0)
+    throw base::UsageError(code, fmt::format("{}: cannot be read ({}). Check the path and its "
+                                             "permissions.",
+                                             path, std::strerror(errno)));
+  if (!S_ISREG(status.st_mode))
+    throw base::UsageError(code, fmt::format("{}: is no regular file. Check the path.", path));
   if (status.st_size > max_bytes)
     throw base::UsageError(
-        ExitCode::input,
-        fmt::format("{}: has {}, and at most {} were expected. Check the path.", path,
-                    base::bytes_text(status.st_size), base::bytes_text(max_bytes)));
+        code, fmt::format("{}: has {}, and at most {} were expected. Check the path.", path,
+                          base::bytes_text(status.st_size), base::bytes_text(max_bytes)));
   std::string text(static_cast<std::size_t>(status.st_size), '\0');
   text.resize(read_some(file, reinterpret_cast<std::byte*>(text.data()), text.size(), path));
   return text;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.hpp"
 #include "base/handle.hpp"
 
 namespace tetrarch::storage {
@@ -25,8 +26,9 @@ void sync_path(const std::string& path);
 void publish(const std::string& temporary, const std::string& final_path);
 /// Writes a whole text under its name, by way of a temporary file beside it.
 void write_atomically(const std::string& path, const std::string& text);
-/// All of a file of at most `max_bytes`. Throws UsageError(input).
-std::string read_text_file(const std::string& path, std::int64_t max_bytes);
+/// All of a regular file of at most `max_bytes`. Throws UsageError(code).
+std::string read_text_file(const std::string& path, std::int64_t max_bytes,
+                           base::ExitCode code = base::ExitCode::input);
 /// XXH3 of a file's bytes, 16 hex digits, read in bounded memory.
 std::string file_xxh3(const std::string& path);
 /// What is in a folder, sorted; nothing where there is none. Throws SystemError(resources) when it

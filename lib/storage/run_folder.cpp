@@ -142,6 +142,12 @@ bool is_run_json(const Json& json) {
 
 base::Json read_run_json(const std::string& run_dir) {
   const std::string path = run_dir + "/run.json";
+  std::error_code error;
+  if (fs::is_directory(run_dir, error) &&
+      fs::symlink_status(path, error).type() == fs::file_type::not_found)
+    throw UsageError(ExitCode::input, fmt::format("{}: is no run folder (it has no run.json). Give "
+                                                  "a file, or the folder that --out named.",
+                                                  run_dir));
   Json json = base::parse_json(read_text_file(path, max_run_json_bytes), path, ExitCode::input);
   if (!is_run_json(json))
     throw UsageError(ExitCode::input, fmt::format("{}: not the record of a run (format is not "

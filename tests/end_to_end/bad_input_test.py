@@ -220,7 +220,8 @@ def mixed_folder(test):
     def line(name, tokens, **more):
         return json.dumps({"id": name, "tokens": tokens, **more}).encode()
 
-    lines = [line("0", sequences[0]), b"no JSON", line(1, sequences[1], extra={"id": 5}), b"",
+    lines = [line("0", sequences[0]), b"no JSON",
+             line(1, sequences[1], extra={"id": 5, "note": "x" * 10_000_000}), b"",
              b'{"id": "bad-utf8", "text": "\xff"}', b"[1, 2]", b'{"tokens": [1]}',
              line("float", [1, 2.5]), line("negative", [-1]), line("word", ["1"]),
              line("large", [2**32]), line("score", [1, 2], score_from=3), line("nothing", []),
@@ -273,6 +274,19 @@ def json_lines(test, model):
                 test.check(word in error, f"{name}: \"{word}\" is not in \"{error}\"")
         test.tetrarch("verify", out)
     changed_lines(test, weights, test.folder / "as-hdf5", folder, arguments)
+
+
+def ten_megabytes(test, model):
+    """In one line: more tokens than the model has positions become a record, more else is read."""
+    path = test.folder / "ten-megabytes.jsonl"
+    tokens = support.random_sequences((40,), VOCAB)[0]
+    path.write_text(json.dumps({"id": 1, "tokens": [7] * 3_500_000}) + "\n" +
+                    json.dumps({"note": "x" * 10_000_000, "id": 2, "tokens": tokens}) + "\n")
+    out = test.folder / "ten-megabytes"
+    test.run(2, (model / "weights.h5", path), out, code=8, seconds=SECONDS)
+    with h5py.File(out / "results.h5") as file:
+        test.equal(file["sequences/status"][()].tolist(), [3, 0], "status of long lines")
+        test.check(b"3500000" in file["sequences/error"][0], "the length is not named")
 
 
 def changed_lines(test, weights, whole, folder, arguments):
@@ -423,8 +437,9 @@ def changed_since_the_start(test, model):
 def body(test):
     model = test.synth("model", "--preset", "tiny", "--layers", 2, "--dtype", "f32")
     support.write_inputs(model / "inputs.h5", support.random_sequences(LENGTHS, VOCAB))
-    for case in (bad_weights, bad_inputs, bad_lines, error_records, json_lines, non_finite, wrong_grids,
-                 bad_synthetic, unusable_folders, second_job, changed_since_the_start):
+    for case in (bad_weights, bad_inputs, bad_lines, error_records, json_lines, ten_megabytes,
+                 non_finite, wrong_grids, bad_synthetic, unusable_folders, second_job,
+                 changed_since_the_start):
         case(test, model)
 
 

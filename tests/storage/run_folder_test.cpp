@@ -7,6 +7,7 @@
 #include <thread>
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/text.hpp"
@@ -198,6 +199,18 @@ TEST_F(RunFolderTest, ABrokenRunJsonIsRefused) {
 
   EXPECT_EQ(lacking.code, ExitCode::input);
   EXPECT_EQ(torn.code, ExitCode::input);
+}
+
+TEST_F(RunFolderTest, AnotherFolderOrAPipeIsNoRecordOfARun) {
+  std::filesystem::create_directories(path);
+  const Refusal other = refusal_of([&] { read_run_json(path); });
+  ASSERT_EQ(::mkfifo((path + "/run.json").c_str(), 0666), 0);
+  const Refusal pipe = refusal_of([&] { read_run_json(path); });
+
+  EXPECT_EQ(other.code, ExitCode::input);
+  EXPECT_NE(other.message.find("no run folder"), std::string::npos) << other.message;
+  EXPECT_EQ(pipe.code, ExitCode::input);
+  EXPECT_NE(pipe.message.find("no regular file"), std::string::npos) << pipe.message;
 }
 
 TEST_F(RunFolderTest, ARunJsonWithAValueOfAnotherKindIsRefused) {
