@@ -1,6 +1,6 @@
 // tetrarch run: the trip of a job, from the command line to results.h5, on one page.
 // SPDX-License-Identifier: Apache-2.0
-#include <filesystem>
+#include <functional>
 #include <optional>
 #include <set>
 
@@ -18,13 +18,11 @@
 #include "engine/report.hpp"
 #include "engine/watchdog.hpp"
 #include "mpi/session.hpp"
-#include "probe.hpp"
+#include "run_files.hpp"
 #include "storage/disk_space.hpp"
 #include "storage/durable.hpp"
-#include "storage/input_paths.hpp"
 #include "storage/merge.hpp"
 #include "storage/run_folder.hpp"
-#include "storage/synthesize.hpp"
 #include "subcommands.hpp"
 
 namespace tetrarch::app {
@@ -42,105 +40,6 @@ std::string build_identity() {
   const base::BuildInfo& build = base::build_info();
   return fmt::format("tetrarch {} ({}, {}, {}, program file xxh3 {})", build.version, build.git_sha,
                      build.build_type, build.compiler, storage::file_xxh3("/proc/self/exe"));
-}
-
-constexpr std::string_view synth_prefix = "synth:";
-constexpr std::uint64_t synth_seed = 1;
-
-bool is_synthetic(const plan::RunConfig& config) {
-  return config.weights.starts_with(synth_prefix);
-}
-
-/// The weights file; where "synth:PRESET" is asked for, the one that the run folder has of it.
-std::string weights_path(const plan::RunConfig& config) {
-  if (!is_synthetic(config)) return config.weights;
-  return config.out + "/synth-" + config.weights.substr(synth_prefix.size()) + ".h5";
-}
-
-plan::ModelSpec synthetic_spec(const plan::RunConfig& config) {
-  return plan::preset(config.weights.substr(synth_prefix.size()));
-}
-
-/// A file that an earlier attempt made, or somebody else.
-void refuse_other_model(const storage::WeightsFile& weights, const plan::RunConfig& config) {
-  const plan::ModelSpec spec = synthetic_spec(config);
-  if (storage::is_synthesis(weights, spec, plan::default_reduction_shards(spec), synth_seed))
-    return;
-  throw base::UsageError(
-      ExitCode::weights,
-      fmt::format("{}: is not the model {} (its sizes or values are others). Remove it, so that it "
-                  "is made again, or give it by its path as --weights.",
-                  weights.path(), config.weights));
-}
-
-/// One rank a node has the foreign files opened by a process that may die over them. What it finds
-/// waits until all ranks can hear it.
-std::optional<engine::Problem> probe_once_a_node(const plan::RunConfig& config) {
-  if (mpi::find_launcher().local_rank != 0) return std::nullopt;
-  std::optional<engine::Problem> found;
-  const auto failure = engine::attempt([&] {
-    std::vector<ForeignFile> files = {{weights_path(config), storage::Purpose::weights}};
-    for (const std::string& path : storage::input_files(config.inputs))
-      files.push_back({path, storage::Purpose::inputs});
-    found = probe(files);
-  });
-  return failure ? failure : found;
-}
-
-/// Rank 0 proves the file, and makes it first when "synth:PRESET" asks for it; then all open it.
-storage::WeightsFile open_weights(const plan::RunConfig& config, const mpi::Communicator& world,
-                                  base::Log& log) {
-  const std::string path = weights_path(config);
-  on_root(world, [&] {
-    if (is_synthetic(config) && !std::filesystem::exists(path)) {
-      if (config.dry_run)
-        throw base::UsageError(
-            ExitCode::usage,
-            fmt::format("--dry-run writes nothing, and {} is yet to be written. Make the model "
-                        "with tetrarch synth, or leave out --dry-run.",
-                        config.weights));
-      const plan::ModelSpec spec = synthetic_spec(config);
-      storage::synthesize_weights(spec, plan::default_reduction_shards(spec), synth_seed, path,
-                                  log);
-    }
-    const storage::WeightsFile proved = storage::WeightsFile::open(path);
-    if (is_synthetic(config)) refuse_other_model(proved, config);
-    if (config.verify == plan::VerifyMode::full) proved.verify_all({});
-  });
-  std::optional<storage::WeightsFile> weights;
-  engine::agree(world, engine::attempt([&] { weights = storage::WeightsFile::open(path); }));
-  const std::vector<std::string> all = world.all_gather(weights->identity());
-  for (int rank = 1; rank < world.size(); ++rank)
-    if (all[rank] != all[0])
-      throw base::UsageError(
-          ExitCode::weights,
-          fmt::format("{}: rank 0 sees the weights {}, rank {} sees {} (the path names different "
-                      "files on different nodes). Put one file where all ranks see it.",
-                      path, all[0], rank, all[rank]));
-  return std::move(*weights);
-}
-
-/// Rank 0 reads the labels of all inputs and sends them to the others.
-storage::InputSet open_inputs(const plan::RunConfig& config, const plan::ModelSpec& spec,
-                              const mpi::Communicator& world) {
-  std::string bytes;
-  on_root(world, [&] {
-    const auto found =
-        storage::InputSet::open(config.inputs, spec.vocab_size, spec.max_position, config.tokenizer)
-            .to_bytes();
-    bytes.assign(reinterpret_cast<const char*>(found.data()), found.size());
-  });
-  bytes = world.broadcast(bytes, 0);
-  return storage::InputSet::from_bytes(std::as_bytes(std::span(bytes)));
-}
-
-/// What cannot work is refused before a model is written for it.
-void check_synthetic(const plan::RunConfig& config, const mpi::Communicator& world,
-                     std::int64_t limit) {
-  const plan::ModelSpec spec = synthetic_spec(config);
-  const storage::InputSet inputs = open_inputs(config, spec, world);
-  plan::make_plan(config, spec, plan::default_reduction_shards(spec), inputs.lengths_ok(),
-                  {.number = world.size(), .memory_limit_bytes = limit});
 }
 
 /// The kernels of all ranks: one name, or, where they may be mixed, every name once.
@@ -184,6 +83,37 @@ storage::RunSettings settings_of(const plan::RunConfig& config, const plan::Plan
   return settings;
 }
 
+/// The run folder: rank 0 holds it, all know what of it is done.
+struct HeldFolder {
+  std::optional<storage::RunFolder> held;  // on rank 0 alone, as `committed`
+  storage::Committed committed;
+  std::string run_uuid;
+  int attempt = 0;
+  bool is_complete = false;
+};
+
+/// `settings` is called on rank 0 alone.
+HeldFolder hold_folder(const plan::RunConfig& config, const mpi::Communicator& world,
+                       const std::function<storage::RunSettings()>& settings, base::Log& log) {
+  HeldFolder folder;
+  on_root(world, [&] {
+    const storage::RunFolderOptions how{
+        .allow_mixed = config.allow_mixed, .keep_parts = config.keep_parts, .parts_wait_s = 60};
+    folder.held = storage::RunFolder::open(config.out, settings(), how, log);
+    log.also_to(folder.held->log_path());
+    folder.run_uuid = folder.held->run_uuid();
+    folder.attempt = folder.held->attempt();
+    folder.is_complete = folder.held->is_complete();
+    if (!folder.is_complete) folder.committed = folder.held->committed(log);
+  });
+  std::int64_t state[2] = {folder.attempt, folder.is_complete};
+  world.broadcast(std::as_writable_bytes(std::span(state)), 0);
+  folder.attempt = static_cast<int>(state[0]);
+  folder.is_complete = state[1] != 0;
+  folder.run_uuid = world.broadcast(folder.run_uuid, 0);
+  return folder;
+}
+
 /// Parts of what is left to do, and the results.
 std::int64_t space_needed(const std::vector<storage::DatasetPlan>& layout,
                           const storage::InputSet& inputs, const storage::Committed& committed) {
@@ -199,13 +129,11 @@ std::int64_t space_needed(const std::vector<storage::DatasetPlan>& layout,
 
 /// What is left to do, the same on every rank.
 std::vector<plan::SequenceLength> left_to_do(const storage::InputSet& inputs,
-                                             const std::optional<storage::RunFolder>& folder,
-                                             const storage::Committed& committed,
+                                             const HeldFolder& folder,
                                              const mpi::Communicator& world) {
   std::string done(inputs.count(), '0');
-  if (folder)
-    for (const storage::CommittedSequence& sequence : committed.sequences)
-      done.at(static_cast<std::size_t>(sequence.entry.sequence)) = '1';
+  for (const storage::CommittedSequence& sequence : folder.committed.sequences)
+    done.at(static_cast<std::size_t>(sequence.entry.sequence)) = '1';
   done = world.broadcast(done, 0);
   std::vector<plan::SequenceLength> left = inputs.lengths_ok();
   std::erase_if(left, [&](const plan::SequenceLength& s) { return done[s.sequence] == '1'; });
@@ -229,6 +157,25 @@ storage::TimingSummary timing_of(const plan::RunConfig& config, const plan::Plan
   return timing;
 }
 
+/// The last line of the log, and with what this rank ends.
+ExitCode say_outcome(const plan::RunConfig& config, const mpi::Communicator& world,
+                     const engine::LoopReport& loop, std::int64_t num_failed, base::Log& log) {
+  ExitCode code = ExitCode::done;
+  if (loop.is_stopped) {
+    log.say(
+        "stopped  early on request; what is done is committed. The same command does the rest.");
+    code = ExitCode::stopped_early;
+  } else {
+    log.say("results  {}/results.h5", config.out);
+    if (num_failed > 0) {
+      log.say("done     with {} error records: see /sequences/status and /sequences/error.",
+              base::count_text(num_failed));
+      code = ExitCode::done_with_failures;
+    }
+  }
+  return world.rank() == 0 ? code : ExitCode::done;
+}
+
 }  // namespace
 
 int run(const plan::RunConfig& config, const Settings& options, int argc, char** argv) {
@@ -248,7 +195,7 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
 
   // Labels: what is asked, of which model, over which inputs.
   const std::int64_t limit = engine::memory_limit_bytes(world, node);
-  if (is_synthetic(config)) check_synthetic(config, world, limit);
+  check_synthetic(config, world, limit);
   const storage::WeightsFile weights = open_weights(config, world, log);
   const plan::ModelSpec& spec = weights.spec();
   const storage::InputSet inputs = open_inputs(config, spec, world);
@@ -261,7 +208,6 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
       plan::make_plan(config, spec, weights.reduction_shards(), inputs.lengths_ok(), ranks);
   const auto layout = storage::results_layout(whole.outputs, spec);
 
-  // The run folder: rank 0 holds it, all know what of it is done.
   storage::ResultsHeader header{
       .command_line = joined(argc, argv),
       .config_json = weights.config_json(),
@@ -272,29 +218,20 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
       .backend = backend->name(),
       .dtype = std::string(base::name_of(spec.dtype)),
       .reproducible = kernels == backend->identity()};
-  std::optional<storage::RunFolder> folder;
-  storage::Committed committed;
-  std::int64_t state[2] = {0, 0};  // attempt, is complete
-  std::string run_uuid;
+  HeldFolder folder;
   if (!config.dry_run)
-    on_root(world, [&] {
-      storage::RunSettings settings = settings_of(config, whole, weights, inputs, layout, kernels);
-      settings.facts.update(storage::merge_facts(inputs, layout, header, spec));
-      const storage::RunFolderOptions how{
-          .allow_mixed = config.allow_mixed, .keep_parts = config.keep_parts, .parts_wait_s = 60};
-      folder = storage::RunFolder::open(config.out, settings, how, log);
-      log.also_to(folder->log_path());
-      run_uuid = folder->run_uuid();
-      state[0] = folder->attempt();
-      state[1] = folder->is_complete();
-      if (!folder->is_complete()) committed = folder->committed(log);
-    });
-  world.broadcast(std::as_writable_bytes(std::span(state)), 0);
-  run_uuid = world.broadcast(run_uuid, 0);
+    folder = hold_folder(
+        config, world,
+        [&] {
+          auto settings = settings_of(config, whole, weights, inputs, layout, kernels);
+          settings.facts.update(storage::merge_facts(inputs, layout, header, spec));
+          return settings;
+        },
+        log);
   engine::say_program(log, machine, header.command_line, *backend);
   for (const std::string& line : options.lines())
     log.say("option   {}", line);
-  if (state[1] != 0) {
+  if (folder.is_complete) {
     log.say("complete {} is there already; nothing is left to do.", config.out + "/results.h5");
     return static_cast<int>(ExitCode::done);
   }
@@ -302,13 +239,12 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   // On the grid that was chosen for all: a remainder that needs less must not choose another.
   plan::RunConfig settled = config;
   settled.grid = {whole.grid.dp, whole.grid.pp, whole.grid.ep, whole.grid.tp};
-  plan::Plan plan =
-      plan::make_plan(settled, spec, weights.reduction_shards(),
-                      left_to_do(inputs, folder, committed, world), ranks, inputs.lengths_ok());
+  plan::Plan plan = plan::make_plan(settled, spec, weights.reduction_shards(),
+                                    left_to_do(inputs, folder, world), ranks, inputs.lengths_ok());
   plan.grid_reason = whole.grid_reason;
-  engine::say_plan(log, plan, weights, inputs,
-                   static_cast<std::int64_t>(committed.sequences.size()), limit);
-  if (folder) storage::note_scarce_space(config.out, space_needed(layout, inputs, committed), log);
+  engine::say_plan(log, plan, weights, inputs, std::ssize(folder.committed.sequences), limit);
+  if (folder.held)
+    storage::note_scarce_space(config.out, space_needed(layout, inputs, folder.committed), log);
   for (const std::string& note : backend->notes())
     log.note(note);
   if (config.dry_run) {
@@ -328,25 +264,19 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   std::optional<storage::PartWriter> writer;
   if (topology.is_writer())
     writer.emplace(storage::PartOptions{.run_dir = config.out,
-                                        .run_uuid = run_uuid,
-                                        .attempt = static_cast<int>(state[0]),
+                                        .run_uuid = folder.run_uuid,
+                                        .attempt = folder.attempt,
                                         .dp = topology.place.dp,
                                         .ep = topology.place.ep,
                                         .commit_interval_s = config.commit_interval_s},
                    layout);
 
-  const engine::Job job{config,
-                        plan,
-                        inputs,
-                        world,
-                        topology,
-                        *backend,
-                        shard,
-                        writer ? &*writer : nullptr,
-                        static_cast<int>(state[0]),
-                        [&] { return folder->stop_requested(); },
-                        timeline,
-                        log};
+  const engine::Job job{config,         plan,
+                        inputs,         world,
+                        topology,       *backend,
+                        shard,          writer ? &*writer : nullptr,
+                        folder.attempt, [&] { return folder.held->stop_requested(); },
+                        timeline,       log};
   const engine::LoopReport loop = engine::run_microbatches(job);
 
   std::int64_t num_failed = 0;
@@ -354,27 +284,17 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   if (world.rank() > 0) timeline.begin(base::Activity::waiting);
   if (!loop.is_stopped)
     on_root(world, [&] {
-      const storage::MergeReport merged =
-          storage::merge(*folder, inputs, layout, header,
-                         timing_of(config, whole, loop, static_cast<int>(state[0]), world.size()),
-                         loop.rows, storage::Missing::refused, log);
-      if (!config.keep_parts) folder->remove_parts();
-      num_failed = merged.num_failed;
+      const auto timing = timing_of(config, whole, loop, folder.attempt, world.size());
+      num_failed = storage::merge(*folder.held, inputs, layout, header, timing, loop.rows,
+                                  storage::Missing::refused, log)
+                       .num_failed;
+      if (!config.keep_parts) folder.held->remove_parts();
     });
   num_failed = world.max(num_failed);
   timeline.begin(base::Activity::work);
   timeline.enter(base::Phase::other);
   engine::say_end(job, machine, load, loop);
-  if (loop.is_stopped) {
-    log.say(
-        "stopped  early on request; what is done is committed. The same command does the rest.");
-    return world.rank() == 0 ? static_cast<int>(ExitCode::stopped_early) : 0;
-  }
-  log.say("results  {}/results.h5", config.out);
-  if (num_failed == 0) return static_cast<int>(ExitCode::done);
-  log.say("done     with {} error records: see /sequences/status and /sequences/error.",
-          base::count_text(num_failed));
-  return world.rank() == 0 ? static_cast<int>(ExitCode::done_with_failures) : 0;
+  return static_cast<int>(say_outcome(config, world, loop, num_failed, log));
 }
 
 }  // namespace tetrarch::app
