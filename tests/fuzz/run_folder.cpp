@@ -1,5 +1,6 @@
 // A run folder: run.json, the lock's holder and names of parts; nothing but a refusal comes out.
 // SPDX-License-Identifier: Apache-2.0
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -78,7 +79,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::string_view rest(reinterpret_cast<const char*>(data), size);
   folder.write("run.json", until_mark(rest));
   // one that names nobody is taken for one that is being written, and looked at for a second
-  const std::string_view holder = until_mark(rest);
+  // (of a longer one, or beyond a 0, nothing is read)
+  std::string holder(until_mark(rest).substr(0, 500));
+  holder.resize(std::strlen(holder.c_str()));
   const std::string lock = folder.write("lock", holder);
   if (base::Json::parse(holder, nullptr, /*allow_exceptions=*/false).is_object())
     check_held_lock(lock, log);
