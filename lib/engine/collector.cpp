@@ -62,7 +62,10 @@ Collector::Collector(const plan::Plan& plan, const Topology& topology, backend::
       compute_(compute),
       timeline_(timeline),
       writer_(writer),
-      gatherer_(topology, compute, timeline),
+      gatherer_(topology, compute, timeline,
+                plan::outbox_bytes(
+                    plan.model, topology.grid, topology.place,
+                    {.extents = plan.extents, .depth = plan.depth, .outputs = plan.outputs})),
       stage_layers_(plan::stage_layers(plan.depth.num_layers, topology.grid.pp, topology.place.pp)),
       kv_width_(kv_widths(plan, topology.grid)),
       vocab_width_(vocab_widths(plan, topology.grid)),

@@ -5,8 +5,6 @@
 #include <cstring>
 #include <numeric>
 
-#include "plan/memory.hpp"
-
 namespace tetrarch::engine {
 
 using backend::Tensor;
@@ -14,6 +12,7 @@ using backend::Tensor;
 namespace {
 
 constexpr int rows_tag = 1, size_tag = 2, bytes_tag = 3;
+constexpr std::int64_t most_other_bytes = 1 << 20;  // times, counts and places of NaN
 
 std::int64_t rows_of_piece(std::int64_t row_bytes) {
   return std::max<std::int64_t>(1, Gatherer::piece_bytes / row_bytes);
@@ -21,11 +20,12 @@ std::int64_t rows_of_piece(std::int64_t row_bytes) {
 
 }  // namespace
 
-Gatherer::Gatherer(const Topology& topology, backend::Compute& compute, base::Timeline& timeline)
+Gatherer::Gatherer(const Topology& topology, backend::Compute& compute, base::Timeline& timeline,
+                   std::int64_t outbox_bytes)
     : topology_(topology),
       compute_(compute),
       timeline_(timeline),
-      outbox_(topology.cart.grid(), plan::most_outbox_bytes) {}
+      outbox_(topology.cart.grid(), outbox_bytes + most_other_bytes) {}
 
 int Gatherer::rank_of(int stage, int tp_rank) const {
   return plan::rank_of(topology_.grid, {topology_.place.dp, stage, topology_.place.ep, tp_rank});

@@ -22,8 +22,9 @@ class Gatherer {
   /// Host rows in hand: `first_row` counts over the part's rows.
   using Take = std::function<void(std::int64_t first_row, const backend::Tensor& rows)>;
 
-  /// Holds references; all outlive it.
-  Gatherer(const Topology& topology, backend::Compute& compute, base::Timeline& timeline);
+  /// `outbox_bytes`: of rows that may be on their way. Holds references; all outlive it.
+  Gatherer(const Topology& topology, backend::Compute& compute, base::Timeline& timeline,
+           std::int64_t outbox_bytes);
 
   /// This rank's rows of a token-sharded tensor, or its columns of all rows.
   void post_rows(const backend::Tensor& home);

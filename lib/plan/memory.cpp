@@ -243,6 +243,32 @@ std::string to_string(const MemoryPlan& memory) {
   return text;
 }
 
+std::int64_t outbox_bytes(const ModelSpec& spec, const Grid& grid, const Place& place,
+                          const MemoryRequest& request) {
+  if (place.tp == 0 && place.pp == grid.pp - 1) return 0;
+  const Outputs& outputs = request.outputs;
+  const Extents& extents = request.extents;
+  const Held held = held_by(request.depth, grid.pp, place.pp);
+  const std::int64_t element = base::size_of(spec.dtype), num_layers = held.layers.size();
+  const std::int64_t num_hidden =
+      std::ranges::count_if(outputs.hidden_layers, [&](std::int64_t layer) {
+        return layer < 0
+                   ? held.embed
+                   : held.layers.contains(layer) || (layer == spec.num_layers && held.final_norm);
+      });
+  const std::int64_t kv_heads = base::ceil_div(spec.num_kv_heads, grid.tp);
+  const std::int64_t vocabulary = base::ceil_div(spec.vocab_size, grid.tp);
+  std::int64_t bytes = 0;
+  const auto add = [&](bool is_wanted, std::int64_t rows, std::int64_t count, std::int64_t size) {
+    if (is_wanted) bytes = base::checked_add(bytes, times(rows, count, size));
+  };
+  add(outputs.hidden, extents.max_home_tokens, num_hidden, spec.hidden_size * element);
+  add(outputs.kv, extents.max_part_tokens, num_layers, 2 * kv_heads * spec.head_size * element);
+  add(outputs.experts, extents.max_home_tokens, num_layers, spec.top_k * sizeof(std::int32_t));
+  add(outputs.last_logits && held.head, extents.max_part_sequences, vocabulary, sizeof(float));
+  return std::min(most_outbox_bytes, times(2, bytes));
+}
+
 MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, const Grid& grid,
                        const Place& place, const MemoryRequest& request) {
   const Extents& extents = request.extents;
@@ -253,8 +279,7 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
     memory.weight_bytes += held_bytes(tensor, shard_of(tensor, grid, place), spec, held, request);
   const std::int64_t positions = std::max<std::int64_t>(1, extents.max_sequence_length);
   memory.table_bytes = times(2, positions, spec.rope_dim / 2, 4);
-  const bool is_writer = place.tp == 0 && place.pp == grid.pp - 1;
-  if (request.sends_rows && !is_writer) memory.outbox_bytes = most_outbox_bytes;
+  memory.outbox_bytes = outbox_bytes(spec, grid, place, request);
 
   const LocalSizes local = local_sizes(spec, reduction_shards, grid, place);
   // the most vocabulary rows of a tp rank: so that all of them take the same head_chunk

@@ -64,7 +64,7 @@ struct BufferPlan {
   std::int64_t bytes = 0;
 };
 
-/// Host bytes that a rank may have on their way to the one that writes.
+/// Host bytes that a rank may have on their way to the one that writes, at most.
 inline constexpr std::int64_t most_outbox_bytes = 64 << 20;
 
 struct MemoryPlan {
@@ -93,9 +93,14 @@ struct MemoryRequest {
   std::int64_t top_k_logprobs = 0;  // 0: not wanted
   bool has_capacity = false;        // a capacity factor is at work
   double round_factor = 2.0;        // times the mean rows of an EP rank are held in one round
-  bool sends_rows = false;          // outputs have rows of other ranks than the one that writes
+  Outputs outputs = {};             // their rows go to the rank that writes
   PackedBytes packed_bytes = {};    // absent: dense
 };
+
+/// Host bytes of outputs that a rank has on their way to the one that writes: of two passes, and at
+/// most most_outbox_bytes. None where it writes itself.
+std::int64_t outbox_bytes(const ModelSpec& spec, const Grid& grid, const Place& place,
+                          const MemoryRequest& request);
 
 MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, const Grid& grid,
                        const Place& place, const MemoryRequest& request);

@@ -136,8 +136,7 @@ MemoryRequest memory_request(const RunConfig& config, const Plan& plan, const Ex
   request.depth = plan.depth;
   request.top_k_logprobs = plan.outputs.topk ? plan.outputs.top_k_logprobs : 0;
   request.has_capacity = config.capacity_factor > 0;
-  const Outputs& outputs = plan.outputs;
-  request.sends_rows = outputs.hidden || outputs.kv || outputs.experts || outputs.last_logits;
+  request.outputs = plan.outputs;
   request.packed_bytes = plan.packed_bytes;
   return request;
 }

@@ -108,6 +108,7 @@ void grow(std::int64_t& largest, std::int64_t value) {
 struct Load {
   std::int64_t part = 0;   // of the first pass
   std::int64_t cache = 0;  // of sequences in chunks
+  std::int64_t num_sequences = 0;
 };
 
 }  // namespace
@@ -130,6 +131,7 @@ Extents extents_of(std::span<const Microbatch> microbatches, const ModelSpec& sp
       const std::int64_t length = microbatch.sequences[index].length;
       Load& load = loads[static_cast<std::size_t>(ranks[index])];
       load.part += std::min(length, chunk_tokens);
+      ++load.num_sequences;
       tokens += std::min(length, chunk_tokens);
       grow(extents.max_sequence_length, length);
       if (length <= chunk_tokens) continue;
@@ -140,6 +142,7 @@ Extents extents_of(std::span<const Microbatch> microbatches, const ModelSpec& sp
     for (const Load& load : loads) {
       grow(extents.max_part_tokens, load.part);
       grow(extents.max_cache_tokens, load.cache);
+      grow(extents.max_part_sequences, load.num_sequences);
     }
   }
   extents.max_home_tokens = home_tokens(extents.max_part_tokens, grid);

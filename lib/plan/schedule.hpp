@@ -56,6 +56,7 @@ struct Extents {
   std::int64_t max_part_tokens = 0;        // of one pass, of one EP rank
   std::int64_t max_home_tokens = 0;        // of one pass, of one (ep, tp) rank
   std::int64_t max_cache_tokens = 0;       // sequences in chunks, of one EP rank: whole lengths
+  std::int64_t max_part_sequences = 0;     // of one EP rank
   std::int64_t max_sequence_length = 0;
   std::int64_t num_chunked = 0;  // sequences that pass in chunks, over all microbatches
 };

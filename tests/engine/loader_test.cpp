@@ -137,16 +137,19 @@ TEST_F(LoaderTest, WhatIsAllocatedIsWhatWasPlanned) {
       spec.dense_ffn = 40;
       on_every_stage([&](model::Stage& stage) {
         const plan::Depth depth = model::whole_depth(spec);
-        plan::MemoryRequest request{{300, 200, 100, 150, 170, 2},
-                                    depth,
-                                    5,
-                                    true,
-                                    2.0,
-                                    true,
-                                    [&](std::int64_t outputs, std::int64_t inputs) {
-                                      return stage.backend->compute().packed_bytes(dtype, outputs,
-                                                                                   inputs);
-                                    }};
+        plan::MemoryRequest request;
+        request.extents = {.max_microbatch_tokens = 300,
+                           .max_part_tokens = 200,
+                           .max_home_tokens = 100,
+                           .max_cache_tokens = 150,
+                           .max_sequence_length = 170,
+                           .num_chunked = 2};
+        request.depth = depth;
+        request.top_k_logprobs = 5;
+        request.has_capacity = true;
+        request.packed_bytes = [&](std::int64_t outputs, std::int64_t inputs) {
+          return stage.backend->compute().packed_bytes(dtype, outputs, inputs);
+        };
         const plan::MemoryPlan memory =
             plan::plan_memory(spec, 4, stage.grid, stage.place, request);
         const std::int64_t before = stage.backend->allocated_bytes();
