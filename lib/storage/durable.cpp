@@ -112,6 +112,18 @@ std::vector<std::string> names_in(const std::string& folder) {
   return names;
 }
 
+bool is_there(const std::string& path) {
+  struct stat status = {};
+  if (::stat(path.c_str(), &status) == 0) return true;
+  if (errno != ENOENT && errno != ENOTDIR) fail_file(path, "looked at", errno);
+  return false;
+}
+
+void prove_readable(const std::string& path) {
+  std::byte first[8];
+  read_some(open_descriptor(path, O_RDONLY, "read"), first, sizeof first, path);
+}
+
 std::string read_text_file(const std::string& path, std::int64_t max_bytes, ExitCode code) {
   // a pipe would wait here for its writer
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));

@@ -237,11 +237,13 @@ struct Found {
   Committed committed;
   Outcome outcome;
   MergeReport report;
+  std::vector<std::string> problems;  // of parts
 };
 
-Found find(RunFolder& folder, const InputSet& inputs, base::Log& log) {
+/// Changes nothing: a part that is listed late, or its companion, may be in the next look.
+Found find(RunFolder& folder, const InputSet& inputs) {
   Found found;
-  found.committed = folder.committed(log);
+  found.committed = folder.look_at_parts(found.problems);
   found.outcome = outcome_of(found.committed, inputs);
   found.report = report_of(found.outcome, inputs);
   return found;
@@ -280,14 +282,15 @@ struct Temporary {
 MergeReport merge(RunFolder& folder, const InputSet& inputs, const std::vector<DatasetPlan>& layout,
                   const ResultsHeader& header, const TimingSummary& timing,
                   std::span<const TimingRow> rows, Missing missing, base::Log& log) {
-  Found found = find(folder, inputs, log);
+  Found found = find(folder, inputs);
   MergeReport& report = found.report;
-  if (missing == Missing::refused) {
+  if (missing == Missing::refused)
     while (report.num_missing > 0 && folder.wait_for_parts(log))
-      found = find(folder, inputs, log);
-    if (report.num_missing > 0)
-      refuse_missing(folder.path(), inputs, found.outcome, report.num_missing);
-  }
+      found = find(folder, inputs);
+  for (const std::string& problem : found.problems)
+    log.note(problem);
+  if (missing == Missing::refused && report.num_missing > 0)
+    refuse_missing(folder.path(), inputs, found.outcome, report.num_missing);
   report.path = folder.results_path();
   const Temporary temporary(folder.path() + "/.tmp-results.h5");
   const std::int64_t bytes = payload_bytes(layout, inputs.count(), inputs.total_tokens());

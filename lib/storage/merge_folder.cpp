@@ -71,7 +71,11 @@ MergeReport merge_parts(RunFolder& folder, const std::string& where, base::Log& 
   const ResultsHeader header = header_from(facts.at("header"));
   const auto layout = layout_from_json(facts.at("layout"), where);
   const InputSet inputs = reopen_inputs(facts, where);
-  return merge(folder, inputs, layout, header, {}, {}, Missing::allowed, log);
+  TimingSummary timing;
+  timing.num_ranks = header.grid.dp * header.grid.pp * header.grid.ep * header.grid.tp;
+  // what can still be mended is replaced by complete results alone
+  const Missing missing = folder.has_damaged_results() ? Missing::refused : Missing::allowed;
+  return merge(folder, inputs, layout, header, timing, {}, missing, log);
 }
 
 base::UsageError lacks(const std::string& where, const Json::exception& error) {
@@ -88,8 +92,8 @@ std::vector<std::string> input_paths_of(const base::Json& facts, const std::stri
   for (const Json& item : facts.at("input_files")) {
     const std::filesystem::path path = item.get<std::string>();
     const std::filesystem::path there = facts.at("working_folder").get<std::string>() / path;
-    std::error_code error;
-    paths.push_back(std::filesystem::exists(path, error) ? path.string() : there.string());
+    std::error_code error;  // a folder that has moved as a whole may be where we are
+    paths.push_back(std::filesystem::exists(there, error) ? there.string() : path.string());
   }
   return paths;
 } catch (const Json::exception& error) {

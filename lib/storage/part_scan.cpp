@@ -1,6 +1,7 @@
 // Which parts of a run folder count, and what they hold.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
 #include <tuple>
@@ -116,9 +117,14 @@ PartRules part_rules(const base::Json& facts) {
 Committed scan_parts(const std::string& run_dir, const std::string& run_uuid,
                      const PartRules& rules, const PartFindings& findings) {
   const std::vector<Part> parts = read_all(run_dir, run_uuid, findings);
+  std::vector<Unit> units = units_of(parts, rules, findings);
+  // an attempt has done all that it saw not done: so a part that it did not see is the spare one
+  if (rules.holds_sums)
+    std::ranges::stable_sort(units, std::greater(),
+                             [](const Unit& unit) { return unit.front()->name.attempt; });
   Committed committed;
   Taken taken;
-  for (const Unit& unit : units_of(parts, rules, findings)) {
+  for (const Unit& unit : units) {
     if (rules.holds_sums && is_half_taken(unit, taken)) {
       for (const Part* part : unit)
         findings.uncounted(part->path,

@@ -160,18 +160,19 @@ RunFolder::RunFolder(std::string path, const RunFolderOptions& options, base::Lo
     : path_(made_folder(std::move(path))),
       lock_(path_ + "/lock", options.lock_wait_s, log),
       parts_wait_s_(options.parts_wait_s) {
-  if (!fs::exists(path_ + "/run.json")) return;
+  if (!is_there(path_ + "/run.json")) return;
   json_ = read_run_json(path_);
   run_uuid_ = json_["run_uuid"];
   attempt_ = json_["attempt"];
   is_mixed_ = json_.value("is_mixed", false);
+  look_at_results(log);
 }
 
 RunFolder RunFolder::open(const std::string& path, const RunSettings& settings,
                           const RunFolderOptions& options, base::Log& log) {
   RunFolder folder(path, options, log);
   if (folder.json_.is_null()) {
-    if (fs::exists(folder.results_path()))
+    if (is_there(folder.results_path()))
       throw UsageError(ExitCode::usage,
                        fmt::format("{}: holds a results.h5 but no run.json (another run's results "
                                    "would be overwritten). Use another --out.",
@@ -191,12 +192,11 @@ RunFolder RunFolder::open(const std::string& path, const RunSettings& settings,
   } else {
     folder.compare(settings, options, log);
   }
-  const bool is_complete = folder.is_complete();
-  if (!is_complete) made_folder(path + "/parts");
+  if (!folder.is_complete()) made_folder(path + "/parts");
   folder.remove_temporary();
   std::error_code error;
   fs::remove(path + "/stop", error);
-  if (is_complete) {
+  if (folder.is_complete()) {
     // an attempt that was killed after it had made the results has left its parts
     if (!options.keep_parts) folder.remove_parts();
     return folder;
@@ -246,7 +246,8 @@ RunFolder::~RunFolder() {
 }
 
 void RunFolder::save() const {
-  write_atomically(path_ + "/run.json", json_.dump(2) + "\n");
+  write_atomically(path_ + "/run.json",
+                   json_.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 std::string RunFolder::results_path() const {
@@ -256,16 +257,35 @@ std::string RunFolder::log_path() const {
   return path_ + "/log.txt";
 }
 
-bool RunFolder::is_complete() const {
-  if (!fs::exists(results_path())) return false;
-  if (::access(results_path().c_str(), R_OK) != 0) fail_file(results_path(), "read", errno);
+/// Throws SystemError(resources) where its bytes cannot be read, which says nothing about them.
+void RunFolder::look_at_results(base::Log& log) {
+  if (!is_there(results_path())) return;
+  prove_readable(results_path());
+  std::string uuid;
   try {
     const h5::File file = h5::File::open_to_read(results_path(), ExitCode::input);
-    return file.text_attribute("status") == "complete" &&
-           file.text_attribute("run_uuid") == run_uuid_;
-  } catch (const UsageError&) {
-    return false;  // damaged: made again from the parts
+    uuid = file.text_attribute("run_uuid").value_or("");
+    results_ =
+        file.text_attribute("status") == "complete" ? Results::complete : Results::unfinished;
+  } catch (const UsageError& problem) {
+    results_ = Results::damaged;
+    log.note(fmt::format("{} It stays until it can be replaced.", problem.what()));
+    return;
   }
+  if (uuid != run_uuid_)
+    throw UsageError(ExitCode::usage,
+                     fmt::format("{}: is of run {}, run.json beside it of run {}. Move one of them "
+                                 "away, or use another --out.",
+                                 results_path(), base::shown(uuid, 40), run_uuid_));
+}
+
+/// A change of its own makes an NFS client read the folder again.
+void RunFolder::list_parts() {
+  const std::string probe = path_ + "/parts/.tmp-probe";
+  std::error_code error;
+  fs::create_directory(probe, error);
+  fs::remove(probe, error);
+  listed_ = names_in(path_ + "/parts");
 }
 
 Committed RunFolder::committed(base::Log& log, int ep_set) {
@@ -294,7 +314,7 @@ Committed RunFolder::committed(base::Log& log, int ep_set) {
   findings.twice = [&](std::int64_t, const std::string&, const std::string&) { ++num_twice; };
   PartRules rules = part_rules(facts());
   if (ep_set > 0) rules.ep_set = ep_set;
-  listed_ = names_in(path_ + "/parts");
+  list_parts();
   Committed found = scan_parts(path_, run_uuid_, rules, findings);
   if (num_twice > 0)
     log.note(
@@ -302,19 +322,27 @@ Committed RunFolder::committed(base::Log& log, int ep_set) {
   return found;
 }
 
+Committed RunFolder::look_at_parts(std::vector<std::string>& problems) {
+  problems.clear();
+  PartFindings findings;
+  findings.damaged = findings.uncounted = [&](const std::string&, const std::string& problem) {
+    problems.push_back(problem);
+  };
+  findings.twice = [](std::int64_t, const std::string&, const std::string&) {};
+  list_parts();
+  return scan_parts(path_, run_uuid_, part_rules(facts()), findings);
+}
+
 bool RunFolder::wait_for_parts(base::Log& log) {
   constexpr double pause_s = 0.25;
   if (!std::exchange(has_said_wait_, true) && parts_wait_s_ > 0)
     log.say("{}/parts: lacks parts that were committed; waiting up to {:.0f} s for them", path_,
             parts_wait_s_);
-  const std::string probe = path_ + "/parts/.tmp-probe";
   for (; parts_wait_s_ > 0; parts_wait_s_ -= pause_s) {
     std::this_thread::sleep_for(std::chrono::duration<double>(pause_s));
-    // a change of its own makes an NFS client read the folder again
-    std::error_code error;
-    fs::create_directory(probe, error);
-    fs::remove(probe, error);
-    if (names_in(path_ + "/parts") != listed_) return true;
+    const std::vector<std::string> before = listed_;
+    list_parts();
+    if (listed_ != before) return true;
   }
   return false;
 }

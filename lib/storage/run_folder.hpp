@@ -76,7 +76,8 @@ class RunFolder {
   /// Creates the folder or resumes in it: waits for the lock, compares settings, removes temporary
   /// files and a stop request of earlier attempts, and counts the attempt. When is_complete() it
   /// removes what is left of the parts instead.
-  /// Throws UsageError(resources) when it is in use, read-only or not a folder.
+  /// Throws UsageError(resources) when it is in use, read-only or not a folder, and
+  /// UsageError(usage) when its results are another run's.
   static RunFolder open(const std::string& path, const RunSettings& settings,
                         const RunFolderOptions& options, base::Log& log);
   /// Opens a folder that has a run.json, for merge.
@@ -97,13 +98,18 @@ class RunFolder {
   std::string results_path() const;
   std::string log_path() const;
 
-  /// True when results.h5 of this run is there, with status "complete".
-  bool is_complete() const;
+  /// results.h5 as it was when the folder was opened: there, of this run, with status "complete".
+  bool is_complete() const { return results_ == Results::complete; }
+  /// Likewise: there, but no HDF5 file that can be read.
+  bool has_damaged_results() const { return results_ == Results::damaged; }
   /// Verifies every part. Damaged and foreign ones are moved to parts/damaged-NAME with a message,
   /// those that do not count are removed with one, and their sequences count as not done.
   /// `ep_set` as in PartRules; 0: what run.json says.
   Committed committed(base::Log& log, int ep_set = 0);
-  /// Waits until other files are in parts/ than when committed() read it; false after parts_wait_s.
+  /// The same without changing anything: `problems` become what is wrong with parts.
+  Committed look_at_parts(std::vector<std::string>& problems);
+  /// Waits until other files are in parts/ than when they were last looked at; false after
+  /// parts_wait_s.
   /// Network file systems list what other nodes have written up to a minute late.
   bool wait_for_parts(base::Log& log);
   /// True when somebody has made a file RUN_DIR/stop.
@@ -116,6 +122,8 @@ class RunFolder {
   void compare(const RunSettings& settings, const RunFolderOptions& options, base::Log& log);
   void remove_temporary();
   void save() const;
+  void look_at_results(base::Log& log);
+  void list_parts();
 
   std::string path_;
   FolderLock lock_;
@@ -125,6 +133,8 @@ class RunFolder {
   base::Json json_;
   std::string run_uuid_;
   int attempt_ = 0;
+  enum class Results { absent, unfinished, complete, damaged };
+  Results results_ = Results::absent;
   std::string attempt_folder_;  // empty where there is nothing left to do
   bool is_mixed_ = false;
 };

@@ -89,7 +89,8 @@ class WeightsFile {
   void check_datasets();
   void read_sums();
   const Entry& entry_of(const plan::TensorSpec& tensor) const;
-  ReadSeconds read_block(const WeightBlock& block, std::byte* to, std::uint64_t* sum) const;
+  ReadSeconds read_block(int file, const WeightBlock& block, std::byte* to,
+                         std::uint64_t* sum) const;
   void check_sum(const plan::TensorSpec& tensor, const WeightBlock& block,
                  std::uint64_t found) const;
 

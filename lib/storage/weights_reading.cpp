@@ -85,12 +85,11 @@ void WeightsFile::check_sum(const TensorSpec& tensor, const WeightBlock& block,
 }
 
 /// `sum`: null where it is not wanted.
-ReadSeconds WeightsFile::read_block(const WeightBlock& block, std::byte* to,
+ReadSeconds WeightsFile::read_block(int file, const WeightBlock& block, std::byte* to,
                                     std::uint64_t* sum) const {
   ReadSeconds seconds;
   Clock::time_point at = Clock::now();
   Xxh3 hash;
-  const int file = file_.descriptor();
   for (std::int64_t done = 0; done < block.bytes; done += piece_bytes) {
     const std::span piece(to + done,
                           static_cast<std::size_t>(std::min(piece_bytes, block.bytes - done)));
@@ -109,13 +108,14 @@ ReadSeconds WeightsFile::read(const TensorSpec& tensor, std::span<const WeightBl
   std::vector<std::int64_t> place(blocks.size(), 0);
   for (std::size_t i = 1; i < blocks.size(); ++i)
     place[i] = place[i - 1] + blocks[i - 1].bytes;
+  const int file = file_.descriptor();  // once: HDF5 need not bear more than one thread
   std::vector<ReadSeconds> seconds(blocks.size());
   std::vector<std::exception_ptr> failed(blocks.size());
   for_each(std::ssize(blocks), [&](std::int64_t i) {
     const WeightBlock& block = blocks[static_cast<std::size_t>(i)];
     try {
       std::uint64_t sum = 0;
-      seconds[i] = read_block(block, to + place[i], verify ? &sum : nullptr);
+      seconds[i] = read_block(file, block, to + place[i], verify ? &sum : nullptr);
       if (verify) check_sum(tensor, block, sum);
     } catch (...) {
       failed[i] = std::current_exception();

@@ -84,8 +84,7 @@ TEST(Merge, ShuffledPartsComeOutInInputOrder) {
   EXPECT_EQ(report.num_ok, 6);
   EXPECT_EQ(report.ok_tokens, 22);
   expect_results(run, report.path, {});
-  EXPECT_TRUE(opened.is_complete());
-  EXPECT_NO_THROW(verify_results(report.path, run.log));
+  EXPECT_TRUE(verify_results(report.path, run.log).is_complete);
 }
 
 TEST(Merge, FailedSequencesKeepTheirPlaceAndAreFilled) {
@@ -155,11 +154,10 @@ TEST(Merge, MissingSequencesAreAllowedOnlyWhenAskedFor) {
   EXPECT_NE(refusal.message.find("id 100 (3 tokens)"), std::string::npos) << refusal.message;
   EXPECT_EQ(report.num_missing, 1);
   expect_results(run, report.path, {0});
-  EXPECT_FALSE(opened.is_complete());
   EXPECT_FALSE(verify_results(report.path, run.log).is_complete);
   write_part(run, opened, 1, {{0}});
   EXPECT_EQ(run.merge(opened).num_missing, 0);
-  EXPECT_TRUE(opened.is_complete());
+  EXPECT_TRUE(verify_results(report.path, run.log).is_complete);
 }
 
 /// Sums of /routing cannot be taken apart, so a part counts with all its sequences or with none.
@@ -180,7 +178,7 @@ TEST(Merge, APartWhoseSequencesAreAllInOthersAddsNothingToSums) {
   EXPECT_NO_THROW(verify_results(report.path, run.log));
 }
 
-TEST(Merge, APartThatIsHalfInOthersIsRemovedWhereThereAreSums) {
+TEST(Merge, APartThatIsHalfInOthersDoesNotCountWhereThereAreSums) {
   const TemporaryFolder folder;
   SmallRun run(folder, {.lengths = {3, 5, 4}}, all_outputs(small_spec()));
   RunFolder opened = run.open();
@@ -193,8 +191,99 @@ TEST(Merge, APartThatIsHalfInOthersIsRemovedWhereThereAreSums) {
   const MergeReport report = run.merge(opened);
 
   EXPECT_EQ(refusal.code, ExitCode::resources);
-  EXPECT_EQ(num_left, 1u);
+  EXPECT_EQ(num_left, 2u);
   expect_results(run, report.path, {});
+}
+
+/// What an attempt has done again, because it did not see the part that has it, counts.
+TEST(Merge, AnEarlierPartThatIsListedLateIsSpareWhereThereAreSums) {
+  const TemporaryFolder folder;
+  SmallRun run(folder, {.lengths = {3, 5, 4}}, all_outputs(small_spec()));
+  const std::string hidden = folder / "hidden";
+  {
+    RunFolder first = run.open();
+    write_part(run, first, 0, {{0, 1}});
+  }
+  const std::string part = run.path + "/parts/" + parts_in(run.path + "/parts").at(0);
+  std::filesystem::rename(part, hidden);
+  RunFolder second = run.open();
+  write_part(run, second, 0, {{1, 2}});
+  write_part(run, second, 1, {{0}});
+  std::filesystem::rename(hidden, part);
+
+  const MergeReport report = run.merge(second);
+
+  EXPECT_EQ(report.num_missing, 0);
+  expect_results(run, report.path, {});
+  EXPECT_NO_THROW(verify_results(report.path, run.log));
+}
+
+TEST(Merge, DamagedResultsAreReplacedByCompleteOnesAlone) {
+  const TemporaryFolder folder;
+  SmallRun run(folder, {.lengths = {3, 5}});
+  {
+    RunFolder opened = run.open();
+    write_part(run, opened, 0, {{0, 1}});
+    run.merge(opened);
+  }
+  const std::string results = run.path + "/results.h5", kept = folder / "kept";
+  std::filesystem::rename(run.path + "/parts", kept);
+  std::filesystem::resize_file(results, 1000);
+
+  const Refusal refusal = refusal_of([&] { merge_run_folder(run.path, Parts::remove, run.log); });
+  const auto bytes = std::filesystem::file_size(results);
+  std::filesystem::rename(kept, run.path + "/parts");
+  const MergeReport report = merge_run_folder(run.path, Parts::remove, run.log);
+
+  EXPECT_EQ(refusal.code, ExitCode::resources);
+  EXPECT_EQ(bytes, 1000u);
+  EXPECT_EQ(report.num_missing, 0);
+  expect_results(run, results, {});
+}
+
+TEST(Merge, ResultsOfAnotherRunAreNotReplaced) {
+  const TemporaryFolder folder;
+  SmallRun run(folder, {.lengths = {3, 5}});
+  const std::string results = run.path + "/results.h5", other = folder / "other.h5";
+  {
+    RunFolder opened = run.open();
+    write_part(run, opened, 0, {{0, 1}});
+    run.merge(opened);
+  }
+  std::filesystem::rename(results, other);
+  std::filesystem::remove_all(run.path);
+  run.open();
+  std::filesystem::rename(other, results);
+
+  const Refusal merging = refusal_of([&] { merge_run_folder(run.path, Parts::remove, run.log); });
+
+  EXPECT_EQ(merging.code, ExitCode::usage);
+  EXPECT_NE(merging.message.find("is of run"), std::string::npos) << merging.message;
+  EXPECT_EQ(refusal_of([&] { run.open(); }).code, ExitCode::usage);
+}
+
+TEST(Merge, KnowsHowManyRanksTheRunHad) {
+  const TemporaryFolder folder;
+  SmallRun run(folder, {.lengths = {3, 5}});
+  {
+    RunFolder opened = run.open();
+    PartWriter writer(run.options(opened, 0), run.layout);
+    write_microbatch(writer, run.inputs, {0, 1});
+    TimingRow row;
+    row.microbatch = 0;
+    row.seconds = 0.5;
+    writer.append_timing({&row, 1});
+    writer.close();
+  }
+  const MergeReport report = merge_run_folder(run.path, Parts::keep, run.log);
+  const h5::File file = h5::File::open_to_read(report.path, ExitCode::input);
+  const int ranks =
+      run.header.grid.dp * run.header.grid.pp * run.header.grid.ep * run.header.grid.tp;
+  const double rate = file.number_attribute("tokens_per_second", "/timing").value();
+
+  EXPECT_GT(ranks, 1);
+  EXPECT_DOUBLE_EQ(file.number_attribute("tokens_per_ms_per_rank", "/timing").value(),
+                   rate / 1000 / ranks);
 }
 
 TEST(Merge, APartThatVanishedDuringTheRunIsNoInternalDefect) {

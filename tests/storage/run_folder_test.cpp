@@ -542,6 +542,21 @@ TEST_F(SetsTest, VerifyLeavesAnUnfinishedSetAndCountsItAsNotDone) {
   EXPECT_TRUE(std::filesystem::exists(part(0, 0)));
 }
 
+TEST_F(SetsTest, APartThatIsListedLateIsWaitedForWhileItsCompanionsStay) {
+  RunFolder opened = RunFolder::open(run.path, run.settings, {.parts_wait_s = 20}, run.log);
+  const std::string hidden = folder / "hidden";
+  std::filesystem::rename(part(1, 0), hidden);
+  std::thread late([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(400));
+    std::filesystem::rename(hidden, part(1, 0));
+  });
+
+  const MergeReport report = run.merge(opened);
+
+  late.join();
+  EXPECT_EQ(report.num_ok, 4);
+}
+
 TEST_F(SetsTest, MergeOfAFolderCountsWholeSetsAlone) {
   std::filesystem::remove(part(1, 0));
 
