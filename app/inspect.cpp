@@ -19,7 +19,8 @@ Subcommand inspect_subcommand() {
               "Example\n"
               "  tetrarch inspect demo/weights.h5",
           .act = [](const Settings& settings, int, char**) {
-            refuse_bad({{settings.word(), storage::Purpose::inspect}});
+            refuse_bad({{settings.word(), storage::Purpose::inspect},
+                        {settings.word() + "/results.h5", storage::Purpose::inspect}});
             base::Log log(base::Log::Sink::terminal);
             storage::inspect(settings.word(), log);
             return 0;

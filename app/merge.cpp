@@ -10,7 +10,7 @@ namespace tetrarch::app {
 namespace {
 
 int merge(const Settings& settings) {
-  refuse_bad_inputs_of(settings.word());
+  refuse_bad_run_folder(settings.word(), storage::Purpose::results);
   base::Log log(base::Log::Sink::terminal);
   const auto parts = settings.flag("keep-parts") ? storage::Parts::keep : storage::Parts::remove;
   const storage::MergeReport report = storage::merge_run_folder(settings.word(), parts, log);

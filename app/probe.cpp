@@ -9,11 +9,13 @@
 #include <cstring>
 #include <fstream>
 #include <new>
+#include <utility>
 
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -21,7 +23,6 @@
 #include <unistd.h>
 
 #include "base/text.hpp"
-#include "storage/durable.hpp"
 #include "storage/input_paths.hpp"
 
 namespace tetrarch::app {
@@ -46,39 +47,53 @@ constexpr char still_alive = '\2';
 
 bool needs_probe(const ForeignFile& file) {
   struct stat found {};
-  return storage::input_format(file.path) == storage::InputFormat::hdf5 &&
-         ::stat(file.path.c_str(), &found) == 0 && S_ISREG(found.st_mode);
+  const bool is_hdf5 = file.purpose == storage::Purpose::weights ||
+                       storage::input_format(file.path) == storage::InputFormat::hdf5;
+  return is_hdf5 && ::stat(file.path.c_str(), &found) == 0 && S_ISREG(found.st_mode);
 }
 
-struct Child {
-  pid_t pid = -1;
-  Descriptor output;
-};
+/// A file in memory that has purposes and paths, each ended by 0: they may be more than a command
+/// line holds.
+Descriptor list_of(const std::vector<ForeignFile>& files) {
+  std::string text;
+  for (const ForeignFile& file : files)
+    text.append(storage::name_of(file.purpose)).append(1, '\0').append(file.path).append(1, '\0');
+  Descriptor list(::memfd_create("files to look at", MFD_CLOEXEC));
+  if (!list.has_value()) fail("memfd_create", errno);
+  for (std::size_t done = 0; done < text.size();) {
+    const ssize_t bytes =
+        ::pwrite(list.get(), text.data() + done, text.size() - done, static_cast<off_t>(done));
+    if (bytes < 0 && errno == EINTR) continue;
+    if (bytes <= 0) fail("pwrite", errno);
+    done += static_cast<std::size_t>(bytes);
+  }
+  return list;
+}
 
-Child start_child(const std::vector<ForeignFile>& files, const ProbeLimits& limits) {
+/// Returns its process; `output` becomes what it writes.
+pid_t start_child(const std::vector<ForeignFile>& files, const ProbeLimits& limits,
+                  Descriptor& output) {
   std::vector<std::string> words = {limits.program, probe_word, std::to_string(limits.cpu_s),
                                     std::to_string(limits.memory)};
-  for (const ForeignFile& file : files) {
-    words.emplace_back(storage::name_of(file.purpose));
-    words.push_back(file.path);
-  }
   std::vector<char*> arguments;
   for (std::string& word : words)
     arguments.push_back(word.data());
   arguments.push_back(nullptr);
 
+  const Descriptor list = list_of(files);
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) fail("pipe", errno);
-  Child child{.output = Descriptor(ends[0])};
+  output = Descriptor(ends[0]);
   const Descriptor to_parent(ends[1]);
   std::signal(SIGCHLD, SIG_DFL);  // ignored by the parent's parent, the child's end would be lost
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, list.get(), 0);
   posix_spawn_file_actions_adddup2(&actions, to_parent.get(), 1);
   posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-  const int error = ::posix_spawn(&child.pid, limits.program.c_str(), &actions, nullptr,
-                                  arguments.data(), environ);
+  pid_t child = -1;
+  const int error =
+      ::posix_spawn(&child, limits.program.c_str(), &actions, nullptr, arguments.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) fail("posix_spawn", error);
   return child;
@@ -91,30 +106,34 @@ struct Outcome {
   int status = 0;  // as wait() gives it
 };
 
-/// Reads until the child closes its end or is silent for too long, which ends it.
-Outcome watch(const Child& child, double silence_s) {
+int status_of(pid_t child) {
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0)
+    if (errno != EINTR) fail("waitpid", errno);
+  return status;
+}
+
+/// Reads until the child closes its end or is silent for too long.
+Outcome listen_to(const Descriptor& output, double silence_s, const std::function<void()>& alive) {
   Outcome outcome;
   char piece[4096];
   for (;;) {
-    pollfd ready{child.output.get(), POLLIN, 0};
+    pollfd ready{output.get(), POLLIN, 0};
     const int count = ::poll(&ready, 1, static_cast<int>(1000 * silence_s));
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) {
       outcome.is_late = true;
-      break;
+      return outcome;
     }
-    const ssize_t bytes = ::read(child.output.get(), piece, sizeof piece);
+    const ssize_t bytes = ::read(output.get(), piece, sizeof piece);
     if (bytes < 0 && errno == EINTR) continue;
-    if (bytes <= 0) break;
+    if (bytes <= 0) return outcome;
     for (const char letter : std::string_view(piece, static_cast<std::size_t>(bytes))) {
       outcome.num_begun += letter == file_begun;
       if (letter != file_begun && letter != still_alive) outcome.message += letter;
     }
+    alive();
   }
-  if (outcome.is_late) ::kill(child.pid, SIGKILL);
-  while (::waitpid(child.pid, &outcome.status, 0) < 0)
-    if (errno != EINTR) fail("waitpid", errno);
-  return outcome;
 }
 
 std::string end_of(const Outcome& outcome, const ProbeLimits& limits) {
@@ -205,20 +224,52 @@ std::int64_t number_of(std::string_view word) {
   return number;
 }
 
+/// Of stdin, the words that end with a 0.
+std::vector<std::string> read_words() {
+  std::vector<std::string> words(1);
+  char piece[4096];
+  for (ssize_t bytes = 0; (bytes = ::read(0, piece, sizeof piece)) > 0;)
+    for (const char letter : std::string_view(piece, static_cast<std::size_t>(bytes)))
+      if (letter == '\0')
+        words.emplace_back();
+      else
+        words.back() += letter;
+  words.pop_back();
+  return words;
+}
+
 }  // namespace
 
+Probe::Probe(const std::vector<ForeignFile>& files, ProbeLimits limits)
+    : limits_(std::move(limits)) {
+  std::ranges::copy_if(files, std::back_inserter(files_), needs_probe);
+  if (!files_.empty()) child_ = start_child(files_, limits_, output_);
+}
+
+Probe::~Probe() {
+  if (child_ < 0) return;
+  ::kill(child_, SIGKILL);
+  ::waitpid(child_, nullptr, 0);
+}
+
+std::optional<Problem> Probe::wait(const std::function<void()>& alive) {
+  if (child_ < 0) return std::nullopt;
+  Outcome outcome = listen_to(output_, limits_.silence_s, alive);
+  if (outcome.is_late) ::kill(child_, SIGKILL);
+  outcome.status = status_of(std::exchange(child_, -1));
+  return judge(files_, outcome, limits_);
+}
+
 std::optional<Problem> probe(const std::vector<ForeignFile>& files, const ProbeLimits& limits) {
-  std::vector<ForeignFile> present;
-  std::ranges::copy_if(files, std::back_inserter(present), needs_probe);
-  if (present.empty()) return std::nullopt;
-  return judge(present, watch(start_child(present, limits), limits.silence_s), limits);
+  return Probe(files, limits).wait();
 }
 
 void refuse_bad(const std::vector<ForeignFile>& files) {
   if (const auto problem = probe(files)) throw base::UsageError(problem->code, problem->message);
 }
 
-void refuse_bad_inputs_of(const std::string& run_dir) {
+void refuse_bad_run_folder(const std::string& run_dir, storage::Purpose purpose) {
+  refuse_bad({{run_dir + "/results.h5", purpose}});
   std::vector<ForeignFile> files;
   for (const std::string& path : storage::inputs_of_run(run_dir))
     files.push_back({path, storage::Purpose::inputs});
@@ -226,15 +277,14 @@ void refuse_bad_inputs_of(const std::string& run_dir) {
 }
 
 int run_probe(int argc, char** argv) {
-  constexpr int first_file = 4;
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   std::signal(SIGXCPU, SIG_DFL);
-  const std::vector<std::string> words(argv, argv + argc);
-  if (argc < first_file || argc % 2 != 0) return static_cast<int>(ExitCode::usage);
-  const std::int64_t cpu_s = number_of(words[2]), memory = number_of(words[3]);
+  if (argc != 4) return static_cast<int>(ExitCode::usage);
+  const std::int64_t cpu_s = number_of(argv[2]), memory = number_of(argv[3]);
   limit(RLIMIT_CORE, 0);
+  const std::vector<std::string> words = read_words();
   limit(RLIMIT_AS, bytes_in_use() + memory);
-  for (std::size_t i = first_file; i < words.size(); i += 2)
+  for (std::size_t i = 0; i + 1 < words.size(); i += 2)
     if (const int code = probe_one(words[i + 1], storage::purpose_from(words[i]), cpu_s, memory))
       return code;
   return 0;

@@ -4,11 +4,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include <sys/types.h>
+
 #include "engine/agree.hpp"
+#include "storage/durable.hpp"
 #include "storage/probe.hpp"
 
 namespace tetrarch::app {
@@ -25,17 +29,38 @@ struct ProbeLimits {
   std::string program = "/proc/self/exe";
 };
 
-/// Opens the files in one child, in order; what is wrong with the first bad one. Files that are no
-/// HDF5 by their name (JSON lines), absent or no regular files are left to who opens them. Call it
-/// before MPI starts, for MPI and child processes do not go together.
+/// Opens the files in one child, in order. Inputs that are no HDF5 by their name (JSON lines), and
+/// what is absent or no regular file, are left to who opens them. It is made before MPI starts, for
+/// MPI and the start of processes do not go together; the child works while MPI starts.
+class Probe {
+ public:
+  explicit Probe(const std::vector<ForeignFile>& files, ProbeLimits limits = {});
+  /// Ends the child.
+  ~Probe();
+  Probe(const Probe&) = delete;
+  Probe& operator=(const Probe&) = delete;
+  /// Waits for the child's end: what is wrong with the first bad file. `alive` hears of each sign
+  /// of life.
+  std::optional<engine::Problem> wait(const std::function<void()>& alive = [] {});
+
+ private:
+  std::vector<ForeignFile> files_;
+  ProbeLimits limits_;
+  pid_t child_ = -1;
+  storage::Descriptor output_;
+};
+
+/// A Probe that is waited for at once.
 std::optional<engine::Problem> probe(const std::vector<ForeignFile>& files,
                                      const ProbeLimits& limits = {});
 /// probe() for a program without ranks; throws UsageError.
 void refuse_bad(const std::vector<ForeignFile>& files);
-/// Likewise of the inputs of a run folder that is merged or verified.
-void refuse_bad_inputs_of(const std::string& run_dir);
+/// Likewise of what is opened of a run folder: its results, for `purpose`, and its inputs where
+/// they are not complete.
+void refuse_bad_run_folder(const std::string& run_dir, storage::Purpose purpose);
 
-/// The hidden subcommand that the child runs: probe-file CPU_S MEMORY (PURPOSE PATH)...
+/// The hidden subcommand that the child runs: probe-file CPU_S MEMORY, with PURPOSE and PATH of
+/// each file, all ended by 0, to be read from stdin.
 inline constexpr const char* probe_word = "probe-file";
 int run_probe(int argc, char** argv);
 

@@ -181,17 +181,17 @@ ExitCode say_outcome(const plan::RunConfig& config, const mpi::Communicator& wor
 int run(const plan::RunConfig& config, const Settings& options, int argc, char** argv) {
   base::Timeline timeline;
   timeline.keep_cpu(config.timing == plan::TimingDetail::layers);
-  const std::optional<engine::Problem> bad_file = probe_once_a_node(config);
+  FirstLook first_look(config);
   std::optional<engine::Watchdog> watchdog;  // outlives the session: its begin and end may hang
   if (config.watchdog_s > 0) watchdog.emplace(config.watchdog_s);
   mpi::Session session(&argc, &argv);
   const mpi::Communicator& world = session.world();
   base::Log log(world.rank() == 0 ? base::Log::Sink::terminal : base::Log::Sink::none);
   mpi::check_start(world, mpi::find_launcher(), build_identity());
-  engine::agree(world, bad_file);
   const mpi::Communicator node = world.split_by_node();
   const engine::Machine machine = engine::describe_machine(world, node);
   if (watchdog) watchdog->meet(engine::watchdog_team(config.out, world, machine.hosts));
+  first_look.end(world);
 
   // Labels: what is asked, of which model, over which inputs.
   const std::int64_t limit = engine::memory_limit_bytes(world, node);

@@ -2,13 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "run_files.hpp"
 
-#include <filesystem>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "base/flight_recorder.hpp"
 #include "mpi/launcher.hpp"
-#include "probe.hpp"
+#include "storage/durable.hpp"
 #include "storage/input_paths.hpp"
 #include "storage/synthesize.hpp"
 
@@ -49,23 +49,27 @@ void refuse_other_model(const storage::WeightsFile& weights, const plan::RunConf
 
 }  // namespace
 
-std::optional<engine::Problem> probe_once_a_node(const plan::RunConfig& config) {
-  if (mpi::find_launcher().local_rank != 0) return std::nullopt;
-  std::optional<engine::Problem> found;
-  const auto failure = engine::attempt([&] {
+FirstLook::FirstLook(const plan::RunConfig& config) {
+  if (mpi::find_launcher().local_rank != 0) return;
+  failure_ = engine::attempt([&] {
     std::vector<ForeignFile> files = {{weights_path(config), storage::Purpose::weights}};
     for (const std::string& path : storage::input_files(config.inputs))
       files.push_back({path, storage::Purpose::inputs});
-    found = probe(files);
+    files.push_back({config.out + "/results.h5", storage::Purpose::results});
+    probe_.emplace(files);
   });
-  return failure ? failure : found;
+}
+
+void FirstLook::end(const mpi::Communicator& world) {
+  if (probe_) failure_ = probe_->wait([] { base::flight_recorder().enter(base::Phase::other); });
+  engine::agree(world, failure_);
 }
 
 storage::WeightsFile open_weights(const plan::RunConfig& config, const mpi::Communicator& world,
                                   base::Log& log) {
   const std::string path = weights_path(config);
   on_root(world, [&] {
-    if (is_synthetic(config) && !std::filesystem::exists(path)) {
+    if (is_synthetic(config) && !storage::is_there(path)) {
       if (config.dry_run)
         throw base::UsageError(
             ExitCode::usage,

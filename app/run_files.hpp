@@ -9,14 +9,24 @@
 #include "engine/agree.hpp"
 #include "mpi/communicator.hpp"
 #include "plan/plan.hpp"
+#include "probe.hpp"
 #include "storage/inputs_file.hpp"
 #include "storage/weights_file.hpp"
 
 namespace tetrarch::app {
 
-/// Before MPI: one rank a node has the foreign files opened by a process that may die over them.
-/// What it finds waits until all ranks can hear it.
-std::optional<engine::Problem> probe_once_a_node(const plan::RunConfig& config);
+/// One rank a node has the foreign files opened by a process that may die over them.
+class FirstLook {
+ public:
+  /// Before MPI starts.
+  explicit FirstLook(const plan::RunConfig& config);
+  /// Waits for what it finds, and throws it on all ranks as a UsageError.
+  void end(const mpi::Communicator& world);
+
+ private:
+  std::optional<Probe> probe_;
+  std::optional<engine::Problem> failure_;
+};
 
 /// Where the weights are a preset: what cannot work is refused before a model is written for it.
 /// `memory_limit` is in bytes, of each rank.

@@ -23,8 +23,9 @@ Subcommand verify_subcommand() {
               "Example\n"
               "  tetrarch verify demo/run",
           .act = [](const Settings& settings, int, char**) {
-            if (std::filesystem::is_directory(settings.word()))
-              refuse_bad_inputs_of(settings.word());
+            std::error_code error;
+            if (std::filesystem::is_directory(settings.word(), error))
+              refuse_bad_run_folder(settings.word(), storage::Purpose::verify);
             else
               refuse_bad({{settings.word(), storage::Purpose::verify}});
             base::Log log(base::Log::Sink::terminal);

@@ -218,7 +218,7 @@ void inspect_run_folder(const std::string& path, base::Log& log) {
   }
   log.say("  {} parts, {}; {} other files in parts/ (unfinished or damaged)", num_parts,
           base::bytes_text(bytes), num_others);
-  if (fs::exists(path + "/results.h5")) inspect(path + "/results.h5", log);
+  if (is_there(path + "/results.h5")) inspect(path + "/results.h5", log);
 }
 
 }  // namespace

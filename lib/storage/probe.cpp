@@ -10,6 +10,7 @@
 
 #include "base/json.hpp"
 #include "base/log.hpp"
+#include "storage/durable.hpp"
 #include "storage/h5.hpp"
 #include "storage/inspect.hpp"
 #include "storage/merge.hpp"
@@ -22,7 +23,8 @@ namespace {
 using base::ExitCode;
 using Progress = std::function<void()>;
 
-constexpr std::array<std::string_view, 4> words = {"weights", "inputs", "inspect", "verify"};
+constexpr std::array<std::string_view, 5> words = {"weights", "inputs", "inspect", "verify",
+                                                   "results"};
 
 void probe_texts(const h5::Dataset& dataset, std::int64_t count, const Progress& progress) {
   constexpr std::int64_t block = 1 << 16;
@@ -65,6 +67,14 @@ void probe_to_verify(const std::string& path, const Progress& progress) {
   }
 }
 
+/// What can be said of them is not wrong; what cannot even be opened may be made again.
+void probe_results(const std::string& path) try {
+  const h5::File file = h5::File::open_to_read(path, ExitCode::input);
+  file.text_attribute("status");
+  file.text_attribute("run_uuid");
+} catch (const base::UsageError&) {
+}
+
 }  // namespace
 
 std::string_view name_of(Purpose purpose) {
@@ -76,7 +86,7 @@ Purpose purpose_from(std::string_view word) {
   if (found == words.end())
     throw base::UsageError(ExitCode::usage,
                            fmt::format("\"{}\" is no purpose of a file. Use weights, inputs, "
-                                       "inspect or verify.",
+                                       "inspect, verify or results.",
                                        word));
   return static_cast<Purpose>(found - words.begin());
 }
@@ -85,14 +95,15 @@ base::ExitCode code_of(const std::string& path, Purpose purpose) {
   const std::string name = std::filesystem::path(path).filename().string();
   const bool says_weights = name.find("weights") != std::string::npos;
   const bool is_weights =
-      purpose == Purpose::weights || (purpose != Purpose::inputs && says_weights);
+      purpose == Purpose::weights ||
+      (says_weights && (purpose == Purpose::inspect || purpose == Purpose::verify));
   return is_weights ? ExitCode::weights : ExitCode::input;
 }
 
 std::vector<std::string> inputs_of_run(const std::string& run_dir) {
   const base::Json run = read_run_json(run_dir);
   const std::string results = run_dir + "/results.h5";
-  if (std::filesystem::exists(results)) try {
+  if (is_there(results)) try {
       const h5::File file = h5::File::open_to_read(results, ExitCode::input);
       if (file.text_attribute("status") == "complete") return {};
     } catch (const base::UsageError&) {  // who opens it says so
@@ -111,6 +122,8 @@ void probe_file(const std::string& path, Purpose purpose, const Progress& progre
       return probe_any(path);
     case Purpose::verify:
       return probe_to_verify(path, progress);
+    case Purpose::results:
+      return probe_results(path);
   }
 }
 

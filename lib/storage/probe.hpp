@@ -12,8 +12,9 @@
 
 namespace tetrarch::storage {
 
-/// What somebody is going to do with the file.
-enum class Purpose { weights, inputs, inspect, verify };
+/// What somebody is going to do with the file; `results`: see whether they are complete, and make
+/// them again where they cannot be read.
+enum class Purpose { weights, inputs, inspect, verify, results };
 
 std::string_view name_of(Purpose purpose);
 /// Throws UsageError(usage) for another word.

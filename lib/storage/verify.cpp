@@ -95,7 +95,7 @@ void verify_run_folder(const std::string& path, base::Log& log) {
   const Committed committed = sound_parts(path, json, log);
   log.say("{}: run {}, {} parts with {} sequences: every checksum agrees, no sequence twice", path,
           run_uuid, committed.parts.size(), base::count_text(std::ssize(committed.sequences)));
-  if (const std::string results = path + "/results.h5"; fs::exists(results)) {
+  if (const std::string results = path + "/results.h5"; is_there(results)) {
     const ResultsSummary summary = verify_results(results, log);
     if (summary.run_uuid != run_uuid)
       throw UsageError(

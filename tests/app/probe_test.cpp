@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "storage/scratch.hpp"
 
@@ -58,9 +59,9 @@ testing::AssertionResult is_found(const std::optional<engine::Problem>& problem,
   });
 }
 
-class Probe : public testing::Test {
+class ProbeTest : public testing::Test {
  protected:
-  Probe() {
+  ProbeTest() {
     limits_.program = TETRARCH_PROGRAM;
     test::python(scratch_, good_,
                  "with h5py.File(path, 'w') as f:\n"
@@ -73,16 +74,16 @@ class Probe : public testing::Test {
   ProbeLimits limits_;
 };
 
-TEST_F(Probe, FindsNothingInAGoodFile) {
+TEST_F(ProbeTest, FindsNothingInAGoodFile) {
   EXPECT_FALSE(probe({{good_, Purpose::inputs}, {good_, Purpose::inputs}}, limits_));
 }
 
-TEST_F(Probe, SaysWhatOpeningTheFileSays) {
+TEST_F(ProbeTest, SaysWhatOpeningTheFileSays) {
   EXPECT_TRUE(is_found(probe({{good_, Purpose::inputs}, {good_, Purpose::weights}}, limits_),
                        ExitCode::weights, {good_, "tetrarch-inputs", "tetrarch-weights"}));
 }
 
-TEST_F(Probe, LeavesJsonLinesAndAbsentFilesToTheirReaders) {
+TEST_F(ProbeTest, LeavesJsonLinesAndAbsentFilesToTheirReaders) {
   test::write_file(scratch_ / "lines.jsonl", "no HDF5");
 
   EXPECT_FALSE(probe({{scratch_ / "lines.jsonl", Purpose::inputs},
@@ -91,7 +92,7 @@ TEST_F(Probe, LeavesJsonLinesAndAbsentFilesToTheirReaders) {
                      limits_));
 }
 
-TEST_F(Probe, SurvivesAFileThatCrashesTheLibrary) {
+TEST_F(ProbeTest, SurvivesAFileThatCrashesTheLibrary) {
   const std::string path = scratch_ / "crash.h5";
   write_bad_heap(scratch_, path, 1, 0xff00000000000005);
 
@@ -99,7 +100,7 @@ TEST_F(Probe, SurvivesAFileThatCrashesTheLibrary) {
                        ExitCode::input, {path, "HDF5"}));
 }
 
-TEST_F(Probe, EndsAFileThatTheLibraryNeverEnds) {
+TEST_F(ProbeTest, EndsAFileThatTheLibraryNeverEnds) {
   const std::string path = scratch_ / "hang.h5";
   write_bad_heap(scratch_, path, 0, 0);
   limits_.cpu_s = 1;
@@ -107,14 +108,47 @@ TEST_F(Probe, EndsAFileThatTheLibraryNeverEnds) {
   EXPECT_TRUE(is_found(probe({{path, Purpose::inputs}}, limits_), ExitCode::input, {path, "HDF5"}));
 }
 
-TEST_F(Probe, NamesTheSignalAndTheFileAtHand) {
+TEST_F(ProbeTest, TakesMoreFilesThanACommandLineHolds) {
+  limits_.program = write_program(scratch_, "exit $(($(tr -cd '\\0' | wc -c) != 80000))");
+  const std::vector<ForeignFile> files(40000, {good_, Purpose::inputs});
+
+  EXPECT_FALSE(probe(files, limits_));
+}
+
+TEST_F(ProbeTest, LeavesDamagedResultsUnlessTheyCrashTheLibrary) {
+  const std::string damaged = scratch_ / "damaged.h5", crash = scratch_ / "crash.h5";
+  test::write_file(damaged, "no HDF5");
+  write_bad_heap(scratch_, crash, 1, 0xff00000000000005);
+
+  EXPECT_FALSE(probe({{damaged, Purpose::results}}, limits_));
+  EXPECT_TRUE(is_found(probe({{damaged, Purpose::inspect}}, limits_), ExitCode::input, {damaged}));
+  EXPECT_TRUE(is_found(probe({{crash, Purpose::inspect}}, limits_), ExitCode::input, {crash}));
+}
+
+TEST_F(ProbeTest, LooksAtWeightsOfAnyName) {
+  const std::string path = scratch_ / "weights.json";
+  write_bad_heap(scratch_, path, 1, 0xff00000000000005);
+
+  EXPECT_TRUE(is_found(probe({{path, Purpose::weights}}, limits_), ExitCode::weights, {path}));
+}
+
+TEST_F(ProbeTest, EndsTheChildWhereNobodyWaits) {
+  limits_.program = write_program(scratch_, "exec sleep 100");
+  const auto started = std::chrono::steady_clock::now();
+  { const Probe given_up({{good_, Purpose::inputs}}, limits_); }
+
+  EXPECT_LT(std::chrono::steady_clock::now() - started, std::chrono::seconds(50));
+  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1);
+}
+
+TEST_F(ProbeTest, NamesTheSignalAndTheFileAtHand) {
   limits_.program = write_program(scratch_, "printf '\\1\\1'; kill -SEGV $$");
 
   EXPECT_TRUE(is_found(probe({{good_, Purpose::inputs}, {good_, Purpose::weights}}, limits_),
                        ExitCode::weights, {good_, "is not a readable HDF5 file", "signal 11"}));
 }
 
-TEST_F(Probe, WaitsAsLongAsThereAreSignsOfLife) {
+TEST_F(ProbeTest, WaitsAsLongAsThereAreSignsOfLife) {
   limits_.silence_s = 3;
   limits_.program =
       write_program(scratch_, "for i in 1 2 3 4 5 6 7 8; do printf '\\2'; sleep 0.5; done");
@@ -126,20 +160,20 @@ TEST_F(Probe, WaitsAsLongAsThereAreSignsOfLife) {
                        {good_, "did not come back"}));
 }
 
-TEST_F(Probe, NamesAnEndWithoutAWord) {
+TEST_F(ProbeTest, NamesAnEndWithoutAWord) {
   limits_.program = write_program(scratch_, "exit 1");
 
   EXPECT_TRUE(is_found(probe({{good_, Purpose::inputs}}, limits_), ExitCode::input,
                        {good_, "ended with code 1"}));
 }
 
-TEST_F(Probe, SaysThatNoProcessCanBeStarted) {
+TEST_F(ProbeTest, SaysThatNoProcessCanBeStarted) {
   limits_.program = scratch_ / "absent";
 
   EXPECT_THROW(probe({{good_, Purpose::inputs}}, limits_), base::SystemError);
 }
 
-TEST_F(Probe, EndsAFileThatAsksForTooMuchMemory) {
+TEST_F(ProbeTest, EndsAFileThatAsksForTooMuchMemory) {
   limits_.memory = 1 << 20;  // the texts of a block take more
 
   const auto problem = probe({{good_, Purpose::inputs}}, limits_);
