@@ -260,7 +260,10 @@ void Loop::run(LoopReport& report) {
     for (const std::int64_t dropped : collector_.dropped())
       report.dropped.push_back(job_.world.sum(dropped));
   report.failed = collector_.failed().gather(job_.world);
-  gather_rest(job_, timeline_.cut(-1), report);
+  std::vector<base::PhaseRecord> rest = std::move(before_);  // of a rank that drew nothing
+  const std::vector<base::PhaseRecord> after = timeline_.cut(-1);
+  rest.insert(rest.end(), after.begin(), after.end());
+  gather_rest(job_, rest, report);
 }
 
 }  // namespace

@@ -48,6 +48,12 @@ struct Info {
   bool is_contiguous = false;
   std::int64_t stored_bytes = 0;  // what the file says it holds
   std::int64_t file_offset = -1;  // contiguous: of the first byte; -1: no bytes stored
+
+  /// Whether what is stored can be `bytes` of data: deflate packs at most about 1032 to 1.
+  bool can_hold(std::int64_t bytes) const {
+    constexpr std::int64_t max_packing = 1100;
+    return bytes / max_packing <= stored_bytes && (bytes == 0 || stored_bytes > 0);
+  }
 };
 
 class Dataset {

@@ -23,8 +23,6 @@ using base::ExitCode;
 
 constexpr std::int64_t block_tokens = 1 << 20;
 constexpr std::int64_t num_bytes = 256;
-// deflate packs at most about 1032 to 1; a file that promises more than that holds no such data
-constexpr std::int64_t max_packing = 1100;
 
 [[noreturn]] void refuse(const std::string& path, const std::string& object,
                          const std::string& found, const std::string& expected) {
@@ -48,7 +46,7 @@ std::int64_t check_vector(const h5::Dataset& dataset, const std::string& file,
   if (info.shape.size() != 1)
     refuse(file, path, fmt::format("of shape {}", base::to_string(info.shape)), "one axis");
   const std::int64_t bytes = base::checked_mul(info.shape[0], element_bytes);
-  if (bytes / max_packing > info.stored_bytes || (bytes > 0 && info.stored_bytes == 0))
+  if (!info.can_hold(bytes))
     refuse(file, path,
            fmt::format("of {} elements with {} bytes of data", info.shape[0], info.stored_bytes),
            fmt::format("{} bytes", bytes));

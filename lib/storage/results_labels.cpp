@@ -180,6 +180,9 @@ void ResultsLabels::check_timing() const {
   const h5::Dataset phases = file_.dataset("/timing/phases");
   const h5::Info info = phases.info();
   if (info.shape.size() != 1) refuse("/timing/phases", "not a list of records");
+  if (!info.can_hold(base::checked_mul(info.shape[0], sizeof(TimingRow))))
+    refuse("/timing/phases",
+           fmt::format("{} bytes of data for {} records", info.stored_bytes, info.shape[0]));
   constexpr std::int64_t block = 1 << 16;
   std::vector<TimingRow> rows;
   Xxh3 hash;

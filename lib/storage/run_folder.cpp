@@ -273,10 +273,11 @@ void RunFolder::look_at_results(base::Log& log) {
     return;
   }
   if (uuid != run_uuid_)
-    throw UsageError(ExitCode::usage,
-                     fmt::format("{}: is of run {}, run.json beside it of run {}. Move one of them "
-                                 "away, or use another --out.",
-                                 results_path(), base::shown(uuid, 40), run_uuid_));
+    throw UsageError(
+        ExitCode::usage,
+        fmt::format("{}: is not of run {}, which run.json beside it describes (its "
+                    "run_uuid is \"{}\"). Move one of them away, or use another --out.",
+                    results_path(), run_uuid_, base::shown(uuid, 40)));
 }
 
 /// A change of its own makes an NFS client read the folder again.

@@ -85,6 +85,9 @@ void RowsVerifier::check_dataset(const DatasetPlan& plan) {
                    fmt::format("shape {} of {}, expected {} of {}", base::to_string(info.shape),
                                info.dtype ? base::name_of(*info.dtype) : "another type",
                                base::to_string(plan.shape(total)), base::name_of(plan.dtype)));
+  if (!info.can_hold(base::checked_mul(total, plan.row_bytes())))
+    labels_.refuse(plan.path, fmt::format("{} bytes of data for a shape of {}", info.stored_bytes,
+                                          base::to_string(info.shape)));
   const std::int64_t step = std::max<std::int64_t>(1, window_bytes / plan.row_bytes());
   window_.resize(static_cast<std::size_t>(std::min(step, total) * plan.row_bytes()));
   fill_.resize(static_cast<std::size_t>(plan.row_bytes()));

@@ -382,6 +382,29 @@ def unusable_folders(test, model):
     refused(test, "a file in the way", 5, 4, model, out=in_the_way, words=("in-the-way",))
 
 
+def odd_places(test, model):
+    """A working folder whose name is no UTF-8; files that may not be looked at."""
+    odd = os.fsencode(test.folder) + b"/odd-\xe9"
+    os.mkdir(odd)
+    out = test.folder / "from-odd"
+    test.run(2, model, out, prefix=("env", "-C", os.fsdecode(odd)))
+    test.tetrarch("verify", out)
+    name = test.folder / ("x" * 300)
+    refused(test, "a name that is too long", 5, 1, ("synth:tiny", model / "inputs.h5"), out=name,
+            words=("xxx", "too long"))
+
+
+def idle_rank(test, model):
+    """Also a rank that draws no microbatch tells how long it loaded."""
+    one = support.write_inputs(test.folder / "one.h5", support.random_sequences((5,), VOCAB))
+    out = test.folder / "idle"
+    test.run(2, (model / "weights.h5", one), out, "--dp", 2)
+    with h5py.File(out / "results.h5") as file:
+        rows = file["timing/phases"][()]
+    ranks = {int(row["rank"]) for row in rows if row["phase"].rstrip(b"\0") == b"load"}
+    test.equal(ranks, {0, 1}, "ranks that tell when they loaded")
+
+
 def bad_synthetic(test, model):
     """A preset as weights: refused before it is written, and only taken where it is that preset."""
     out = test.folder / "synthetic"
@@ -438,8 +461,8 @@ def body(test):
     model = test.synth("model", "--preset", "tiny", "--layers", 2, "--dtype", "f32")
     support.write_inputs(model / "inputs.h5", support.random_sequences(LENGTHS, VOCAB))
     for case in (bad_weights, bad_inputs, bad_lines, error_records, json_lines, ten_megabytes,
-                 non_finite, wrong_grids, bad_synthetic, unusable_folders, second_job,
-                 changed_since_the_start):
+                 non_finite, wrong_grids, bad_synthetic, unusable_folders, odd_places,
+                 idle_rank, second_job, changed_since_the_start):
         case(test, model)
 
 

@@ -7,6 +7,7 @@ look at what it points to: that is a pipe that nobody writes, so that opening it
 
 import multiprocessing
 import os
+import shutil
 import struct
 import sys
 
@@ -171,6 +172,40 @@ def crashes(test, model):
         refused(test, f"{command} of a run of such inputs", 3, (command, out), (path,))
 
 
+def results(test, model, target):
+    """A results.h5 in a run folder is as foreign as any other file."""
+    good = support.random_sequences((5, 40, 9), VOCAB)
+    inputs = support.write_inputs(test.folder / "for-results.h5", good)
+    whole = test.folder / "whole"
+    test.run(1, (model / "weights.h5", inputs), whole, "--keep-parts")
+
+    def check(what, words, edit):
+        out = test.folder / f"results {what}"
+        shutil.copytree(whole, out)
+        edit(out / "results.h5")
+        refused(test, f"verify of a folder with results, {what}", 3, ("verify", out),
+                (out / "results.h5", *words))
+        return out
+
+    def claim(path):
+        with h5py.File(path, "r+") as file:
+            dtype, attributes = file["timing/phases"].dtype, dict(file["timing/phases"].attrs)
+            del file["timing/phases"]
+            file.create_dataset("timing/phases", (1 << 50,), dtype, chunks=(1 << 10,))
+            file["timing/phases"].attrs.update(attributes)
+
+    check("times without end", ("/timing/phases", "0 bytes"), claim)
+    check("external link", ("external link",), lambda path: spoil(
+        path, "logprobs/token", instead("logprobs/token", target)["external link"][0]))
+    out = check("crash", ("HDF5",), lambda path: shutil.copy(test.folder / "crash.h5", path))
+    # merge and run ask only whose results they are
+    for command, code in (("inspect", 3), ("merge", 2)):
+        refused(test, f"{command} of a folder with results that crash", code, (command, out),
+                (out / "results.h5",))
+    result = test.run(2, (model / "weights.h5", inputs), out, code=2, seconds=SECONDS)
+    test.check("run_uuid" in result.text, result.text)
+
+
 def body(test):
     target = test.folder / "pipe"
     os.mkfifo(target)
@@ -178,6 +213,7 @@ def body(test):
     crashes(test, model)
     weights(test, model, target)
     inputs(test, model, target)
+    results(test, model, target)
 
 
 if __name__ == "__main__":

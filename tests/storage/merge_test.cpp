@@ -258,8 +258,26 @@ TEST(Merge, ResultsOfAnotherRunAreNotReplaced) {
   const Refusal merging = refusal_of([&] { merge_run_folder(run.path, Parts::remove, run.log); });
 
   EXPECT_EQ(merging.code, ExitCode::usage);
-  EXPECT_NE(merging.message.find("is of run"), std::string::npos) << merging.message;
+  EXPECT_NE(merging.message.find("is not of run"), std::string::npos) << merging.message;
   EXPECT_EQ(refusal_of([&] { run.open(); }).code, ExitCode::usage);
+}
+
+/// A file of that name where merge is called is another one.
+TEST(Merge, LooksForInputsWhereTheRunWasFirst) {
+  const TemporaryFolder then, now;
+  const auto paths = [&] {
+    return input_paths_of({{"working_folder", then.path()}, {"input_files", {"inputs.h5"}}}, "");
+  };
+  std::ofstream(now / "inputs.h5") << "another";
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(now.path());
+  const std::vector<std::string> absent = paths();
+  std::ofstream(then / "inputs.h5") << "the one";
+  const std::vector<std::string> there = paths();
+  std::filesystem::current_path(before);
+
+  EXPECT_EQ(absent, std::vector<std::string>{"inputs.h5"});
+  EXPECT_EQ(there, std::vector<std::string>{then / "inputs.h5"});
 }
 
 TEST(Merge, KnowsHowManyRanksTheRunHad) {
