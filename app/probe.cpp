@@ -117,14 +117,19 @@ int status_of(pid_t child) {
 Outcome listen_to(const Descriptor& output, double silence_s, const std::function<void()>& alive) {
   Outcome outcome;
   char piece[4096];
-  for (;;) {
+  constexpr double slice_s = 0.5;
+  for (double silent_s = 0;;) {
     pollfd ready{output.get(), POLLIN, 0};
-    const int count = ::poll(&ready, 1, static_cast<int>(1000 * silence_s));
+    const int count = ::poll(&ready, 1, static_cast<int>(1000 * std::min(slice_s, silence_s)));
     if (count < 0 && errno == EINTR) continue;
+    alive();
     if (count <= 0) {
-      outcome.is_late = true;
-      return outcome;
+      silent_s += slice_s;
+      outcome.is_late = silent_s >= silence_s;
+      if (outcome.is_late) return outcome;
+      continue;
     }
+    silent_s = 0;
     const ssize_t bytes = ::read(output.get(), piece, sizeof piece);
     if (bytes < 0 && errno == EINTR) continue;
     if (bytes <= 0) return outcome;
@@ -132,7 +137,6 @@ Outcome listen_to(const Descriptor& output, double silence_s, const std::functio
       outcome.num_begun += letter == file_begun;
       if (letter != file_begun && letter != still_alive) outcome.message += letter;
     }
-    alive();
   }
 }
 
@@ -157,11 +161,12 @@ std::optional<Problem> judge(const std::vector<ForeignFile>& files, const Outcom
   if (code > 0 && !outcome.message.empty())
     return Problem{static_cast<ExitCode>(code), outcome.message};
   const ForeignFile& file = files[std::clamp<std::size_t>(outcome.num_begun, 1, files.size()) - 1];
+  const bool is_ours = file.purpose == storage::Purpose::results;
   return Problem{
       storage::code_of(file.path, file.purpose),
-      fmt::format("{}: is not a readable HDF5 file ({}). Copy the file again, or make it "
-                  "again.",
-                  file.path, end_of(outcome, limits))};
+      fmt::format("{}: is not a readable HDF5 file ({}). {}", file.path, end_of(outcome, limits),
+                  is_ours ? "Move it away; the command of the run makes it again."
+                          : "Copy the file again, or make it again.")};
 }
 
 void limit(__rlimit_resource resource, std::int64_t most) {

@@ -39,8 +39,8 @@ class Probe {
   ~Probe();
   Probe(const Probe&) = delete;
   Probe& operator=(const Probe&) = delete;
-  /// Waits for the child's end: what is wrong with the first bad file. `alive` hears of each sign
-  /// of life.
+  /// Waits for the child's end: what is wrong with the first bad file. `alive` is called
+  /// twice a second meanwhile.
   std::optional<engine::Problem> wait(const std::function<void()>& alive = [] {});
 
  private:

@@ -266,7 +266,8 @@ std::int64_t outbox_bytes(const ModelSpec& spec, const Grid& grid, const Place& 
   add(outputs.kv, extents.max_part_tokens, num_layers, 2 * kv_heads * spec.head_size * element);
   add(outputs.experts, extents.max_home_tokens, num_layers, spec.top_k * sizeof(std::int32_t));
   add(outputs.last_logits && held.head, extents.max_part_sequences, vocabulary, sizeof(float));
-  return std::min(most_outbox_bytes, times(2, bytes));
+  // the writer takes rows of a pass when it comes to it: of each stage ahead one is under way
+  return std::min(most_outbox_bytes, times(grid.pp - place.pp + 1, bytes));
 }
 
 MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, const Grid& grid,

@@ -97,8 +97,9 @@ struct MemoryRequest {
   PackedBytes packed_bytes = {};    // absent: dense
 };
 
-/// Host bytes of outputs that a rank has on their way to the one that writes: of two passes, and at
-/// most most_outbox_bytes. None where it writes itself.
+/// Host bytes of outputs that a rank has on their way to the one that writes: of two passes, one
+/// more for each later stage but the last, and at most most_outbox_bytes. None where it writes
+/// itself.
 std::int64_t outbox_bytes(const ModelSpec& spec, const Grid& grid, const Place& place,
                           const MemoryRequest& request);
 

@@ -120,8 +120,11 @@ bool is_there(const std::string& path) {
 }
 
 void prove_readable(const std::string& path) {
+  const Descriptor file = open_descriptor(path, O_RDONLY | O_NONBLOCK, "read");
+  struct stat status = {};
+  if (::fstat(file.get(), &status) != 0) fail_file(path, "read", errno);
   std::byte first[8];
-  read_some(open_descriptor(path, O_RDONLY, "read"), first, sizeof first, path);
+  if (S_ISREG(status.st_mode)) read_some(file, first, sizeof first, path);
 }
 
 std::string read_text_file(const std::string& path, std::int64_t max_bytes, ExitCode code) {

@@ -28,7 +28,7 @@ void publish(const std::string& temporary, const std::string& final_path);
 void write_atomically(const std::string& path, const std::string& text);
 /// Whether the path leads to something. Throws SystemError(resources) where that cannot be seen.
 bool is_there(const std::string& path);
-/// Throws SystemError(resources) where not even the first bytes of a file can be read.
+/// Throws SystemError(resources) where not even the first bytes of a regular file can be read.
 void prove_readable(const std::string& path);
 /// All of a regular file of at most `max_bytes`. Throws UsageError(code).
 std::string read_text_file(const std::string& path, std::int64_t max_bytes,

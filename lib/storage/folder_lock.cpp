@@ -91,11 +91,13 @@ void FolderLock::open_file() {
 
 /// One try; false when another holds it.
 bool FolderLock::take(double left_s, base::Log& log) {
-  do {
+  constexpr int most_removals = 100;  // at once; some file systems never say the same twice
+  for (int i = 0;; ++i) {
     open_file();  // again, when the last holder has removed it since
     if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0) break;
     if (is_at(file_, path_)) return true;
-  } while (true);
+    if (i == most_removals) return false;
+  }
   if (errno == EINTR || errno == ESTALE) return false;
   if (errno != EWOULDBLOCK) {
     log.note(

@@ -186,12 +186,6 @@ Dataset File::create_records(const std::string& path, const std::vector<Field>& 
   return dataset;
 }
 
-void File::create_group(const std::string& path) {
-  const Owned links = link_plist(named(path));
-  made(H5Gcreate2(id_.get(), path.c_str(), links.get(), H5P_DEFAULT, H5P_DEFAULT), named(path),
-       "H5Gcreate");
-}
-
 std::optional<std::string> File::text_attribute(const std::string& key,
                                                 const std::string& at) const {
   const Owned id = open_at(id_.get(), at, named(at), code_);

@@ -70,8 +70,6 @@ class Dataset {
   void write(const Hyperslab& slab, base::DType dtype, const void* from);
   void read_all(base::DType dtype, void* to) const;
   void write_all(base::DType dtype, const void* from);
-  /// Grows the first axis by `rows` and writes them (chunked datasets).
-  void append(std::int64_t rows, base::DType dtype, const void* from);
   /// Grows the first axis by `rows` that are written later (chunked datasets).
   void extend(std::int64_t rows);
   /// Texts of a one-dimensional dataset, fixed or variable length, elements [begin, begin + count).
@@ -130,7 +128,6 @@ class File {
                        const std::string& description, bool extendible = false);
   Dataset create_records(const std::string& path, const std::vector<Field>& fields,
                          std::int64_t record_bytes, const std::string& description);
-  void create_group(const std::string& path);
 
   /// Attributes of the root, or of a group or dataset given by path. Texts are written with fixed
   /// length (bytes to h5py), so that the header's checksum guards them, and read with any.

@@ -184,17 +184,6 @@ void Dataset::extend(std::int64_t rows) {
   grow(id_.get(), rows, name_);
 }
 
-void Dataset::append(std::int64_t rows, base::DType dtype, const void* from) {
-  if (rows == 0) return;
-  Hyperslab slab;
-  const std::int64_t begin = grow(id_.get(), rows, name_);
-  slab.count = shape_of_dataset(id_.get());
-  slab.offset.assign(slab.count.size(), 0);
-  slab.offset[0] = begin;
-  slab.count[0] = rows;
-  write(slab, dtype, from);
-}
-
 std::vector<std::string> Dataset::read_texts(std::int64_t begin, std::int64_t count) const {
   const Owned type(H5Dget_type(id_.get()));
   if (H5Tget_class(type.get()) != H5T_STRING || shape_of_dataset(id_.get()).size() != 1)

@@ -52,10 +52,10 @@ struct MergeReport {
 };
 
 /// Writes results.h5 (temporary name, closed with checks, synced, renamed) in input order, in at
-/// most 64 MiB of buffers. Status is "complete" when no sequence is missing, else "incomplete",
-/// which Missing::refused turns into a UsageError(resources) that names them: a part has vanished
-/// or been damaged since it was committed, and the run has to be resumed. `rows` follow those of
-/// the parts in /timing/phases.
+/// most 64 MiB of buffers, beside the ids and errors of all sequences. Status is "complete" when no
+/// sequence is missing, else "incomplete", which Missing::refused turns into a
+/// UsageError(resources) that names them: a part has vanished or been damaged since it was
+/// committed, and the run has to be resumed. `rows` follow those of the parts in /timing/phases.
 MergeReport merge(RunFolder& folder, const InputSet& inputs, const std::vector<DatasetPlan>& layout,
                   const ResultsHeader& header, const TimingSummary& timing,
                   std::span<const TimingRow> rows, Missing missing, base::Log& log);

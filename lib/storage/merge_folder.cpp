@@ -54,7 +54,13 @@ ResultsHeader header_from(const Json& json) {
 MergeReport report_of_file(const std::string& path) {
   const h5::File file = h5::File::open_to_read(path, ExitCode::input);
   const h5::Dataset states = file.dataset("/sequences/status");
-  std::vector<std::uint8_t> status(static_cast<std::size_t>(states.info().shape.at(0)));
+  const h5::Info info = states.info();
+  if (info.shape.size() != 1 || info.dtype != DType::u8 || !info.can_hold(info.shape[0]))
+    throw base::UsageError(
+        ExitCode::input, fmt::format("{}:/sequences/status: shape {} with {} bytes of data. Remove "
+                                     "the file; the command of the run makes it again.",
+                                     path, base::to_string(info.shape), info.stored_bytes));
+  std::vector<std::uint8_t> status(static_cast<std::size_t>(info.shape[0]));
   states.read_all(DType::u8, status.data());
   MergeReport report;
   report.path = path;
@@ -93,7 +99,9 @@ std::vector<std::string> input_paths_of(const base::Json& facts, const std::stri
     const std::filesystem::path path = item.get<std::string>();
     const std::filesystem::path there = facts.at("working_folder").get<std::string>() / path;
     std::error_code error;  // a folder that has moved as a whole may be where we are
-    paths.push_back(std::filesystem::exists(there, error) ? there.string() : path.string());
+    const bool is_here =
+        !std::filesystem::exists(there, error) || std::filesystem::equivalent(there, path, error);
+    paths.push_back(is_here ? path.string() : there.string());
   }
   return paths;
 } catch (const Json::exception& error) {

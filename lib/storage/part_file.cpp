@@ -135,7 +135,6 @@ void PartWriter::write(int dataset, std::int64_t first_row, std::int64_t num_row
   if (num_rows == 0) return;
   const std::int64_t bytes = num_rows * layout_[static_cast<std::size_t>(dataset)].row_bytes();
   pending_bytes_ += bytes;
-  bytes_written_ += bytes;
   guarded([&] { to.write(first_row, num_rows, static_cast<const std::byte*>(data)); });
 }
 

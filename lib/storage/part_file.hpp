@@ -105,11 +105,6 @@ class PartWriter {
   /// Commits what is pending.
   void close() { commit(); }
 
-  /// Payload written so far, in committed parts and the one at hand.
-  std::int64_t bytes_written() const { return bytes_written_; }
-  /// Committed files so far.
-  int num_parts() const { return number_; }
-
  private:
   void open_file();
   void guarded(const std::function<void()>& write);
@@ -138,7 +133,7 @@ class PartWriter {
   std::size_t microbatch_begin_ = 0;           // index into sequences_
   /// Of the microbatch's sequences in sequences_; made by its first set_status().
   std::unordered_map<std::int64_t, std::size_t> places_;
-  std::int64_t pending_bytes_ = 0, bytes_written_ = 0;
+  std::int64_t pending_bytes_ = 0;
   std::chrono::steady_clock::time_point pending_since_;
 };
 

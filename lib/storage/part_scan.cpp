@@ -30,7 +30,8 @@ std::vector<Part> read_all(const std::string& run_dir, const std::string& run_uu
                            const PartFindings& findings) {
   std::vector<Part> parts;
   for (const std::string& name : names_in(run_dir + "/parts")) {
-    if (name.starts_with(".tmp-") || name.starts_with("damaged-")) continue;
+    // hidden ones are in the making, or a file system's own (.nfs...)
+    if (name.starts_with('.') || name.starts_with("damaged-")) continue;
     const std::string path = run_dir + "/parts/" + name;
     try {
       Part part;
@@ -97,41 +98,19 @@ bool is_half_taken(const Unit& unit, const Taken& taken) {
   return num_taken > 0 && num_taken < count;
 }
 
-}  // namespace
-
-const CommittedSequence* Committed::find(std::int64_t sequence) const {
-  const auto found = std::ranges::lower_bound(
-      sequences, sequence, {}, [](const CommittedSequence& each) { return each.entry.sequence; });
-  return found != sequences.end() && found->entry.sequence == sequence ? &*found : nullptr;
-}
-
-PartRules part_rules(const base::Json& facts) {
-  PartRules rules;
-  if (const auto found = facts.find("ep_set"); found != facts.end() && found->is_number_integer())
-    rules.ep_set = *found;
-  for (const base::Json& dataset : facts.value("layout", base::Json::array()))
-    if (dataset.is_object() && dataset.value("per", base::Json()) == "run") rules.holds_sums = true;
-  return rules;
-}
-
-Committed scan_parts(const std::string& run_dir, const std::string& run_uuid,
-                     const PartRules& rules, const PartFindings& findings) {
-  const std::vector<Part> parts = read_all(run_dir, run_uuid, findings);
-  std::vector<Unit> units = units_of(parts, rules, findings);
-  // an attempt has done all that it saw not done: so a part that it did not see is the spare one
-  if (rules.holds_sums)
-    std::ranges::stable_sort(units, std::greater(),
-                             [](const Unit& unit) { return unit.front()->name.attempt; });
+/// What counts where units are taken in this order.
+Committed take(const std::vector<Unit>& units, const PartRules& rules,
+               const PartFindings& findings) {
   Committed committed;
   Taken taken;
   for (const Unit& unit : units) {
     if (rules.holds_sums && is_half_taken(unit, taken)) {
       for (const Part* part : unit)
-        findings.uncounted(part->path,
-                           fmt::format("{}: some of its sequences are also in other parts, and its "
-                                       "sums are over all of them. Its other sequences have to be "
-                                       "done again.",
-                                       part->path));
+        findings.spare(
+            part->path,
+            fmt::format("{}: some of its sequences are also in other parts, and its sums "
+                        "are over all of them. It does not count.",
+                        part->path));
       continue;
     }
     for (const Part* part : unit) {
@@ -153,6 +132,46 @@ Committed scan_parts(const std::string& run_dir, const std::string& run_uuid,
   std::ranges::sort(committed.sequences, {},
                     [](const CommittedSequence& each) { return each.entry.sequence; });
   return committed;
+}
+
+PartFindings silent() {
+  const auto tell = [](const std::string&, const std::string&) {};
+  return {tell, tell, tell, [](std::int64_t, const std::string&, const std::string&) {}};
+}
+
+}  // namespace
+
+const CommittedSequence* Committed::find(std::int64_t sequence) const {
+  const auto found = std::ranges::lower_bound(
+      sequences, sequence, {}, [](const CommittedSequence& each) { return each.entry.sequence; });
+  return found != sequences.end() && found->entry.sequence == sequence ? &*found : nullptr;
+}
+
+PartRules part_rules(const base::Json& facts) {
+  PartRules rules;
+  if (const auto found = facts.find("ep_set"); found != facts.end() && found->is_number_integer())
+    rules.ep_set = *found;
+  for (const base::Json& dataset : facts.value("layout", base::Json::array()))
+    if (dataset.is_object() && dataset.value("per", base::Json()) == "run") rules.holds_sums = true;
+  return rules;
+}
+
+Committed scan_parts(const std::string& run_dir, const std::string& run_uuid,
+                     const PartRules& rules, const PartFindings& findings) {
+  const std::vector<Part> parts = read_all(run_dir, run_uuid, findings);
+  std::vector<Unit> units = units_of(parts, rules, findings);
+  if (rules.holds_sums) {
+    // A part that a later attempt did not see may share sequences with the later one's: what the
+    // later ones have done counts, unless they did not come as far.
+    std::vector<Unit> latest_first = units;
+    std::ranges::stable_sort(latest_first, std::greater(),
+                             [](const Unit& unit) { return unit.front()->name.attempt; });
+    const auto num_taken = [&](const std::vector<Unit>& order) {
+      return take(order, rules, silent()).sequences.size();
+    };
+    if (num_taken(latest_first) >= num_taken(units)) units = std::move(latest_first);
+  }
+  return take(units, rules, findings);
 }
 
 }  // namespace tetrarch::storage

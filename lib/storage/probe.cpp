@@ -72,6 +72,8 @@ void probe_results(const std::string& path) try {
   const h5::File file = h5::File::open_to_read(path, ExitCode::input);
   file.text_attribute("status");
   file.text_attribute("run_uuid");
+  if (file.has("/sequences/status")) file.dataset("/sequences/status").info();
+  if (file.has("/timing")) file.number_attribute("tokens", "/timing");
 } catch (const base::UsageError&) {
 }
 

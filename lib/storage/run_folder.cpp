@@ -289,7 +289,7 @@ void RunFolder::list_parts() {
   listed_ = names_in(path_ + "/parts");
 }
 
-Committed RunFolder::committed(base::Log& log, int ep_set) {
+Committed RunFolder::committed(base::Log& log) {
   const auto done = [](const std::string& path, const std::error_code& error) {
     if (error)
       throw base::SystemError(
@@ -311,12 +311,11 @@ Committed RunFolder::committed(base::Log& log, int ep_set) {
     done(path, error);
     log.note(fmt::format("{} It is removed.", problem));
   };
+  findings.spare = [&](const std::string&, const std::string& problem) { log.note(problem); };
   std::int64_t num_twice = 0;
   findings.twice = [&](std::int64_t, const std::string&, const std::string&) { ++num_twice; };
-  PartRules rules = part_rules(facts());
-  if (ep_set > 0) rules.ep_set = ep_set;
   list_parts();
-  Committed found = scan_parts(path_, run_uuid_, rules, findings);
+  Committed found = scan_parts(path_, run_uuid_, part_rules(facts()), findings);
   if (num_twice > 0)
     log.note(
         fmt::format("{}: {} sequences are in two parts; the first is taken", path_, num_twice));
@@ -326,9 +325,8 @@ Committed RunFolder::committed(base::Log& log, int ep_set) {
 Committed RunFolder::look_at_parts(std::vector<std::string>& problems) {
   problems.clear();
   PartFindings findings;
-  findings.damaged = findings.uncounted = [&](const std::string&, const std::string& problem) {
-    problems.push_back(problem);
-  };
+  findings.damaged = findings.uncounted = findings.spare =
+      [&](const std::string&, const std::string& problem) { problems.push_back(problem); };
   findings.twice = [](std::int64_t, const std::string&, const std::string&) {};
   list_parts();
   return scan_parts(path_, run_uuid_, part_rules(facts()), findings);

@@ -60,7 +60,8 @@ PartRules part_rules(const base::Json& facts);
 struct PartFindings {
   using Tell = std::function<void(const std::string& path, const std::string& problem)>;
   Tell damaged;    // or foreign
-  Tell uncounted;  // sound, but by the rules it does not count
+  Tell uncounted;  // sound, but its companions are missing
+  Tell spare;      // sound, but some of its sequences count in other parts
   /// A sequence in two parts, of which the first counts.
   std::function<void(std::int64_t sequence, const std::string& kept, const std::string& other)>
       twice;
@@ -90,7 +91,6 @@ class RunFolder {
   const std::string& path() const { return path_; }
   const std::string& run_uuid() const { return run_uuid_; }
   int attempt() const { return attempt_; }  // 1 for the first
-  bool is_resumed() const { return attempt_ > 1; }
   /// True when an attempt ran with other mixable settings; reproducible is 0 then.
   bool is_mixed() const { return is_mixed_; }
   const base::Json& frozen() const { return json_["frozen"]; }
@@ -103,9 +103,8 @@ class RunFolder {
   /// Likewise: there, but no HDF5 file that can be read.
   bool has_damaged_results() const { return results_ == Results::damaged; }
   /// Verifies every part. Damaged and foreign ones are moved to parts/damaged-NAME with a message,
-  /// those that do not count are removed with one, and their sequences count as not done.
-  /// `ep_set` as in PartRules; 0: what run.json says.
-  Committed committed(base::Log& log, int ep_set = 0);
+  /// those that lack companions are removed with one, and their sequences count as not done.
+  Committed committed(base::Log& log);
   /// The same without changing anything: `problems` become what is wrong with parts.
   Committed look_at_parts(std::vector<std::string>& problems);
   /// Waits until other files are in parts/ than when they were last looked at; false after

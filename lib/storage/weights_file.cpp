@@ -93,15 +93,6 @@ void check_format(const h5::File& file) {
 
 }  // namespace
 
-bool is_weights_file(const std::string& path) {
-  try {
-    const h5::File file = h5::File::open_to_read(path, ExitCode::weights);
-    return file.text_attribute("format") == "tetrarch-weights";
-  } catch (const std::exception&) {
-    return false;
-  }
-}
-
 base::Shape sums_shape(const TensorSpec& tensor) {
   std::int64_t largest = 0;
   for (std::int64_t slice = 0; slice < tensor.num_slices; ++slice)

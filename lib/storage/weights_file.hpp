@@ -17,9 +17,6 @@
 
 namespace tetrarch::storage {
 
-/// Whether the file opens as HDF5 and says that it holds weights; never throws.
-bool is_weights_file(const std::string& path);
-
 /// Of NAME.xxh3: [units, blocks of the largest unit].
 base::Shape sums_shape(const plan::TensorSpec& tensor);
 /// Rows [first_row, first_row + rows) of a unit, within its dataset; a vector is one row.

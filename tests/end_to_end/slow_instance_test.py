@@ -7,8 +7,8 @@ import numpy
 import support
 
 NUM_MICROBATCHES = 24
-MODEL = ("--preset", "tiny", "--layers", 2, "--sequences", NUM_MICROBATCHES, "--tokens", 16)
-# A fast instance takes milliseconds for each, the slow one half a second longer.
+MODEL = ("--preset", "tiny", "--layers", 2, "--sequences", NUM_MICROBATCHES, "--tokens", 256)
+# A fast instance takes some 10 ms for each, the slow one half a second longer.
 MOST_OF_THE_SLOW = NUM_MICROBATCHES // 4
 
 
@@ -29,7 +29,7 @@ def body(test):
     for grid in ((2, 1, 1, 1), (2, 2, 1, 2)):
         out = model / f"slow {grid}"
         test.run(numpy.prod(grid), model, out, *support.grid_options(grid),
-                 "--tokens-per-microbatch", 16, *support.EVERYTHING,
+                 "--tokens-per-microbatch", 256, *support.EVERYTHING,
                  program=[test.options.faulty, "slow-instance"])
         test.same(whole, out, f"a slow instance, {grid}")
         fast, slow = map(len, microbatches_of(test, out))

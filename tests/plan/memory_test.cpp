@@ -298,14 +298,14 @@ TEST(Memory, OnlyRanksThatSendRowsHaveThemOnTheirWay) {
   request.outputs.hidden_layers = {-1, 0, 1, 2, 3, 4};
 
   EXPECT_EQ(outbox(1, 0), 0);                    // writes
-  EXPECT_EQ(outbox(0, 0), 2 * 3 * 64 * 64 * 2);  // two passes: embed, 0 and 1 of 64 rows home
-  EXPECT_EQ(outbox(1, 1), 2 * 3 * 64 * 64 * 2);  // 2, 3 and final
+  EXPECT_EQ(outbox(0, 0), 3 * 3 * 64 * 64 * 2);  // three passes: embed, 0 and 1 of 64 rows home
+  EXPECT_EQ(outbox(1, 1), 2 * 3 * 64 * 64 * 2);  // two: 2, 3 and final
   request.outputs.last_logits = true;
   request.extents.max_part_sequences = 3;
-  EXPECT_EQ(outbox(0, 0), 2 * 3 * 64 * 64 * 2);
+  EXPECT_EQ(outbox(0, 0), 3 * 3 * 64 * 64 * 2);
   EXPECT_EQ(outbox(1, 1), 2 * (3 * 64 * 64 * 2 + 3 * 256 * 4));
   request.outputs.kv = request.outputs.experts = true;
-  EXPECT_EQ(outbox(0, 0), 2 * (3 * 64 * 64 * 2 + 2 * 64 * (2 * 2 * 8 * 2 + 2 * 4)));
+  EXPECT_EQ(outbox(0, 0), 3 * (3 * 64 * 64 * 2 + 2 * 64 * (2 * 2 * 8 * 2 + 2 * 4)));
   request.extents.max_home_tokens = 1 << 20;
   EXPECT_EQ(outbox(0, 0), most_outbox_bytes);
 }

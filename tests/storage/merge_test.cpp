@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <optional>
 
+#include <sys/stat.h>
+
 #include "run_fixture.hpp"
 #include "storage/verify_results.hpp"
 
@@ -218,6 +220,46 @@ TEST(Merge, AnEarlierPartThatIsListedLateIsSpareWhereThereAreSums) {
   EXPECT_NO_THROW(verify_results(report.path, run.log));
 }
 
+/// Unless the later attempt did not come as far.
+TEST(Merge, ALaterPartIsSpareWhereTheEarlierOneHasMore) {
+  const TemporaryFolder folder;
+  SmallRun run(folder, {.lengths = {3, 5, 4}}, all_outputs(small_spec()));
+  const std::string hidden = folder / "hidden";
+  {
+    RunFolder first = run.open();
+    write_part(run, first, 0, {{0, 1, 2}});
+  }
+  const std::string part = run.path + "/parts/" + parts_in(run.path + "/parts").at(0);
+  std::filesystem::rename(part, hidden);
+  {
+    RunFolder second = run.open();
+    write_part(run, second, 0, {{1}});
+  }
+  std::filesystem::rename(hidden, part);
+  {
+    RunFolder third = run.open();
+    EXPECT_EQ(third.committed(run.log).sequences.size(), 3u);
+  }
+  EXPECT_EQ(parts_in(run.path + "/parts").size(), 2u);
+
+  const MergeReport report = merge_run_folder(run.path, Parts::keep, run.log);
+
+  EXPECT_EQ(report.num_missing, 0);
+  expect_results(run, report.path, {});
+}
+
+TEST(Merge, APipeInThePlaceOfResultsIsNotWaitedFor) {
+  const TemporaryFolder folder;
+  SmallRun run(folder, {.lengths = {3, 5}});
+  {
+    RunFolder opened = run.open();
+    write_part(run, opened, 0, {{0, 1}});
+  }
+  ASSERT_EQ(::mkfifo((run.path + "/results.h5").c_str(), 0666), 0);
+
+  EXPECT_EQ(merge_run_folder(run.path, Parts::keep, run.log).num_missing, 0);
+}
+
 TEST(Merge, DamagedResultsAreReplacedByCompleteOnesAlone) {
   const TemporaryFolder folder;
   SmallRun run(folder, {.lengths = {3, 5}});
@@ -276,7 +318,12 @@ TEST(Merge, LooksForInputsWhereTheRunWasFirst) {
   const std::vector<std::string> there = paths();
   std::filesystem::current_path(before);
 
+  std::filesystem::current_path(then.path());
+  const std::vector<std::string> here = paths();  // by the name that it has in /inputs/files
+  std::filesystem::current_path(before);
+
   EXPECT_EQ(absent, std::vector<std::string>{"inputs.h5"});
+  EXPECT_EQ(here, std::vector<std::string>{"inputs.h5"});
   EXPECT_EQ(there, std::vector<std::string>{then / "inputs.h5"});
 }
 

@@ -65,7 +65,7 @@ TEST_F(PartTest, TheNameTellsWriterAttemptNumberAndChecksum) {
   EXPECT_EQ(name->attempt, 2);
   EXPECT_EQ(name->number, 1);
   EXPECT_EQ(to_string(*name), parts().at(1));
-  EXPECT_EQ(writer.num_parts(), 2);
+  EXPECT_EQ(parts().size(), 2u);
   for (const char* other :
        {"", "d001-e003-a002-000001.h5",
         "x"
@@ -170,12 +170,11 @@ void write_backwards(PartWriter& writer, const InputSet& inputs,
 TEST_F(PartTest, RowsThatComeInAnyOrderStandInOrder) {
   const std::string path = write_inputs(folder / "long.h5", {.lengths = {900, 1, 7000, 3, 2500}});
   const InputSet longer = InputSet::open({path}, 512, 1 << 20);
-  const auto of_part = [&](const PartWriter& writer, const DatasetPlan& plan, int part) {
+  const auto of_part = [&](const DatasetPlan& plan, int part) {
     const h5::File file = h5::File::open_to_read(
         folder / ("parts/" + parts().at(static_cast<std::size_t>(part))), ExitCode::input);
     std::vector<std::byte> rows(
         static_cast<std::size_t>(plan.total_rows(5, 10404) * plan.row_bytes()));
-    EXPECT_EQ(writer.num_parts(), 1);
     EXPECT_EQ(file.dataset(plan.path).info().shape, plan.shape(plan.total_rows(5, 10404)));
     file.dataset(plan.path).read_all(plan.dtype, rows.data());
     return rows;
@@ -201,9 +200,9 @@ TEST_F(PartTest, RowsThatComeInAnyOrderStandInOrder) {
   ASSERT_EQ(parts().size(), 3u);
   for (const DatasetPlan& plan : layout) {
     if (plan.per == DatasetPlan::Per::run) continue;
-    const std::vector<std::byte> expected = of_part(in_order, plan, 0);
-    EXPECT_EQ(of_part(backwards, plan, 1), expected) << plan.path;
-    EXPECT_EQ(of_part(one_by_one, plan, 2), expected) << plan.path;
+    const std::vector<std::byte> expected = of_part(plan, 0);
+    EXPECT_EQ(of_part(plan, 1), expected) << plan.path;
+    EXPECT_EQ(of_part(plan, 2), expected) << plan.path;
   }
 }
 

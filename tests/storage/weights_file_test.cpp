@@ -381,17 +381,5 @@ TEST_F(ForgedWeights, AnotherFormatVersionOrDtype) {
   EXPECT_TRUE(refused_after("f.attrs['format'] = 'something'", {"something", "tetrarch-weights"}));
 }
 
-TEST(WeightsFile, IsToldFromOtherFiles) {
-  const Scratch scratch;
-  write_model(scratch / "w.h5", small_spec());
-  test::write_file(scratch / "text", "hello");
-  python(scratch, scratch / "other.h5", "h5py.File(path, 'w').close()\n");
-
-  EXPECT_TRUE(is_weights_file(scratch / "w.h5"));
-  EXPECT_FALSE(is_weights_file(scratch / "text"));
-  EXPECT_FALSE(is_weights_file(scratch / "other.h5"));
-  EXPECT_FALSE(is_weights_file(scratch / "absent"));
-}
-
 }  // namespace
 }  // namespace tetrarch::storage
