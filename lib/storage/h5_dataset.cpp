@@ -16,6 +16,7 @@ using raw::Owned;
 
 constexpr std::int64_t largest_transfer = std::int64_t{1} << 30;  // bytes in one H5Dread or write
 constexpr std::size_t largest_text = 1 << 16;                     // bytes of one of fixed length
+constexpr std::int64_t text_window_bytes = 1 << 22;               // of texts packed at once
 
 std::vector<hsize_t> extents(const base::Shape& shape) {
   return {shape.begin(), shape.end()};
@@ -219,16 +220,21 @@ std::vector<std::string> Dataset::read_texts(std::int64_t begin, std::int64_t co
 
 void Dataset::write_texts(const std::vector<std::string>& texts, std::int64_t text_bytes) {
   if (texts.empty()) return;
-  const auto bytes = static_cast<std::size_t>(text_bytes);
-  std::vector<char> packed(texts.size() * bytes, '\0');
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    base::expects(texts[i].size() <= bytes, "texts that fit their fixed length");
-    texts[i].copy(packed.data() + i * bytes, bytes);
+  const std::int64_t total = std::ssize(texts);
+  const std::int64_t first = is_extendible(id_.get()) ? grow(id_.get(), total, name_) : 0;
+  const Owned type = raw::text_type(static_cast<std::size_t>(text_bytes), name_);
+  const std::int64_t at_once = std::clamp<std::int64_t>(text_window_bytes / text_bytes, 1, total);
+  std::vector<char> packed;
+  for (std::int64_t begin = 0; begin < total; begin += at_once) {
+    const std::int64_t count = std::min(at_once, total - begin);
+    packed.assign(static_cast<std::size_t>(count * text_bytes), '\0');
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::string& text = texts[static_cast<std::size_t>(begin + i)];
+      base::expects(std::ssize(text) <= text_bytes, "texts that fit their fixed length");
+      text.copy(packed.data() + i * text_bytes, text.size());
+    }
+    write_as(id_.get(), {{first + begin}, {count}}, type.get(), packed.data(), name_);
   }
-  const auto count = static_cast<std::int64_t>(texts.size());
-  const std::int64_t begin = is_extendible(id_.get()) ? grow(id_.get(), count, name_) : 0;
-  const Owned type = raw::text_type(bytes, name_);
-  write_as(id_.get(), {{begin}, {count}}, type.get(), packed.data(), name_);
 }
 
 void Dataset::append_records(std::int64_t count, const std::vector<Field>& fields,

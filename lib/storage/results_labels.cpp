@@ -18,6 +18,10 @@ namespace tetrarch::storage {
 using base::DType;
 using base::ExitCode;
 
+namespace {
+constexpr std::int64_t text_window_bytes = 16 << 20;  // of texts read at once
+}
+
 ResultsLabels::ResultsLabels(const std::string& path)
     : path_(path), file_(h5::File::open_to_read(path, ExitCode::input)) {
   check_attributes();
@@ -84,14 +88,15 @@ void ResultsLabels::check_texts(const std::string& path, std::int64_t count,
       info.stored_bytes != base::checked_mul(info.shape[0], info.text_bytes))
     refuse(path, fmt::format("shape {}, expected {} texts of fixed length",
                              base::to_string(info.shape), count));
-  std::vector<std::string> found = dataset.read_texts(0, info.shape[0]);
+  const std::int64_t step = std::max<std::int64_t>(1, text_window_bytes / info.text_bytes);
   Xxh3 hash;
-  for (std::string padded : found) {
-    padded.resize(static_cast<std::size_t>(info.text_bytes), '\0');
-    hash.update(padded);
-  }
+  for (std::int64_t begin = 0; begin < info.shape[0]; begin += step)
+    for (std::string& text : dataset.read_texts(begin, std::min(step, info.shape[0] - begin))) {
+      if (texts) texts->push_back(text);
+      text.resize(static_cast<std::size_t>(info.text_bytes), '\0');
+      hash.update(text);
+    }
   check_hash(dataset, path, hash.digest());
-  if (texts) *texts = std::move(found);
 }
 
 void ResultsLabels::check_sequences() {

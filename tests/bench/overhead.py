@@ -4,13 +4,14 @@
     /usr/bin/python3 tests/bench/overhead.py [--build build/cpu-release] [--grids 2x1,2x2,4x4,16x4]
         [--preset tetrarch-64-mini] [--sequences 64] [--tokens 128] [--folder FOLDER]
 
-Needs the target tetrarch. Grids are ep x tp, beside the one rank, 1x1. One rank has a thread for each core, N ranks have cores / N of them, at
-least one. Each run ends with a table of phases whose CPU seconds, of all ranks, and the rest of
-cores x wall ("idle": cores that nobody used, and other programs) are what the run took of the
-machine. Shown is the difference of each from the run on one rank; the rows add up to the difference
-of cores x wall, and a run whose own table does not add up is an error. With --timing layers ranks
-meet before each exchange, so that waiting for the last one is told from moving bytes; a waiting
-rank asks again and again, and yields its core in between, which is CPU time all the same.
+Needs the target tetrarch. Grids are ep x tp, beside the one rank, 1x1. One rank has a thread for
+each core, N ranks have cores / N of them, at least one. Each run ends with a table of phases whose
+CPU seconds, of all ranks, and the rest of cores x wall ("idle": cores that nobody used, and other
+programs) are what the run took of the machine. Shown is the difference of each from the run on one
+rank; the rows add up to the difference of cores x wall, and a run whose own table does not add up
+is an error. With --timing layers ranks meet before each exchange, so that waiting for the last one
+is told from moving bytes; a waiting rank asks again and again, and yields its core in between,
+which is CPU time all the same.
 """
 # SPDX-License-Identifier: Apache-2.0
 

@@ -377,6 +377,10 @@ def unusable_folders(test, model):
         path.chmod(mode)
         refused(test, f"unreadable {path.name}", 3, 0, (model / "weights.h5", closed),
                 out=writable / "run", **how)
+        result = test.start([*prefix, program, "verify", path]).wait(SECONDS)
+        test.expect(result, 3, f"verify of unreadable {path.name}")
+        test.equal(len(result.messages()), 1, f"messages\n{result.text}\n")
+        test.check(str(path) in result.text and "Permission denied" in result.text, result.text)
     in_the_way = test.folder / "in-the-way"
     in_the_way.write_text("a file")
     refused(test, "a file in the way", 5, 4, model, out=in_the_way, words=("in-the-way",))

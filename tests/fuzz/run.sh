@@ -17,6 +17,8 @@ out=build/fuzz
 limits=(-rss_limit_mb=512 -malloc_limit_mb=256 -timeout=10)
 corpus_bytes=200000 # of one target at most
 export UBSAN_OPTIONS=print_stacktrace=1
+# with the usual 256 MB of freed memory set aside, a large corpus alone comes to the limit
+export ASAN_OPTIONS=quarantine_size_mb=32
 
 # What an input comes to: ours, theirs (it happens inside libhdf5) or lost (it does not happen
 # again: the library had spoilt the heap before).
@@ -47,7 +49,7 @@ fuzz() {
   [[ -f $dictionary ]] && options+=(-dict="$dictionary")
   if [[ $target == hdf5* ]]; then
     options+=(-len_control=0 -max_len=256)
-    export ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=32 # the library leaks what it cannot read
+    export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 # the library leaks what it cannot read
   fi
   # on damaged files the library may fail of itself: the target goes on, and each failure is judged
   [[ $target == hdf5_damage ]] &&

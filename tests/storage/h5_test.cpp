@@ -402,6 +402,28 @@ TEST(H5, HoldsEmptyDatasets) {
   EXPECT_TRUE(file.dataset("/t").read_texts(0, 0).empty());
 }
 
+TEST(H5, WritesMoreTextsThanItPacksAtOnce) {
+  const Scratch scratch;
+  constexpr std::int64_t text_bytes = 1000, count = 10'000;  // windows have 4 MiB
+  std::vector<std::string> texts;
+  for (std::int64_t i = 0; i < count; ++i)
+    texts.push_back(std::to_string(i) + std::string(static_cast<std::size_t>(i % 900), 'x'));
+  {
+    File file = File::create(scratch / "a.h5");
+    file.create_texts("/fixed", count, text_bytes, "").write_texts(texts, text_bytes);
+    Dataset growing = file.create_texts("/growing", 0, text_bytes, "", true);
+    growing.write_texts({"before"}, text_bytes);
+    growing.write_texts(texts, text_bytes);
+    file.close();
+  }
+
+  const File file = open(scratch / "a.h5");
+
+  EXPECT_EQ(file.dataset("/fixed").read_texts(0, count), texts);
+  EXPECT_EQ(file.dataset("/growing").read_texts(0, 1).at(0), "before");
+  EXPECT_EQ(file.dataset("/growing").read_texts(1, count), texts);
+}
+
 TEST(H5, RefusesSlabsOutsideTheDataset) {
   const Scratch scratch;
   {
