@@ -140,8 +140,9 @@ std::vector<plan::SequenceLength> left_to_do(const storage::InputSet& inputs,
   return left;
 }
 
-storage::TimingSummary timing_of(const plan::RunConfig& config, const plan::Plan& whole,
-                                 const engine::LoopReport& loop, int attempt, int num_ranks) {
+storage::TimingSummary timing_of(const plan::RunConfig& config, const plan::Plan& plan,
+                                 const storage::InputSet& inputs, const engine::LoopReport& loop,
+                                 int attempt, int num_ranks) {
   storage::TimingSummary timing;
   timing.attempt = attempt;
   timing.ttft_seconds = loop.ttft_seconds;
@@ -150,10 +151,9 @@ storage::TimingSummary timing_of(const plan::RunConfig& config, const plan::Plan
   timing.num_ranks = num_ranks;
   if (config.peak_tflops > 0) timing.peak_tflops = config.peak_tflops;
   timing.model_flops = 0;
-  for (const plan::Microbatch& microbatch : whole.microbatches)
-    for (const plan::SequenceLength& sequence : microbatch.sequences)
-      timing.model_flops +=
-          plan::sequence_flops(whole.model, whole.outputs, whole.depth, sequence.length);
+  for (const plan::SequenceLength& sequence : inputs.lengths_ok())
+    timing.model_flops +=
+        plan::sequence_flops(plan.model, plan.outputs, plan.depth, sequence.length);
   return timing;
 }
 
@@ -203,10 +203,12 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   backend->prepare(spec.dtype, engine::whole_weights(spec, weights.reduction_shards()));
   const std::string kernels = kernels_of(world, *backend, config.allow_mixed);
   // Refuses what cannot work before a folder is made.
-  const plan::Ranks ranks{world.size(), limit, engine::packed_bytes_of(*backend, spec.dtype)};
-  const plan::Plan whole =
+  const plan::Ranks ranks{world.size(), limit, engine::packed_bytes_of(*backend, spec.dtype),
+                          inputs.label_bytes()};
+  plan::Plan whole =
       plan::make_plan(config, spec, weights.reduction_shards(), inputs.lengths_ok(), ranks);
   const auto layout = storage::results_layout(whole.outputs, spec);
+  whole.microbatches = {};  // what is left to do gets a list of its own
 
   storage::ResultsHeader header{
       .command_line = joined(argc, argv),
@@ -245,6 +247,7 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   engine::say_plan(log, plan, weights, inputs, std::ssize(folder.committed.sequences), limit);
   if (folder.held)
     storage::note_scarce_space(config.out, space_needed(layout, inputs, folder.committed), log);
+  folder.committed = {};
   for (const std::string& note : backend->notes())
     log.note(note);
   if (config.dry_run) {
@@ -284,7 +287,7 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   if (world.rank() > 0) timeline.begin(base::Activity::waiting);
   if (!loop.is_stopped)
     on_root(world, [&] {
-      const auto timing = timing_of(config, whole, loop, folder.attempt, world.size());
+      const auto timing = timing_of(config, plan, inputs, loop, folder.attempt, world.size());
       num_failed = storage::merge(*folder.held, inputs, layout, header, timing, loop.rows,
                                   storage::Missing::refused, log)
                        .num_failed;

@@ -116,7 +116,10 @@ void check_synthetic(const plan::RunConfig& config, const mpi::Communicator& wor
   const plan::ModelSpec spec = synthetic_spec(config);
   const storage::InputSet inputs = open_inputs(config, spec, world);
   plan::make_plan(config, spec, plan::default_reduction_shards(spec), inputs.lengths_ok(),
-                  {.number = world.size(), .memory_limit_bytes = memory_limit});
+                  {.number = world.size(),
+                   .memory_limit_bytes = memory_limit,
+                   .packed_bytes = {},
+                   .label_bytes = inputs.label_bytes()});
 }
 
 }  // namespace tetrarch::app

@@ -240,6 +240,7 @@ std::string to_string(const MemoryPlan& memory) {
   add("workspace", memory.workspace_bytes());
   add("tables", memory.table_bytes);
   add("rows to send", memory.outbox_bytes);
+  add("labels", memory.label_bytes);
   return text;
 }
 
@@ -281,6 +282,7 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
   const std::int64_t positions = std::max<std::int64_t>(1, extents.max_sequence_length);
   memory.table_bytes = times(2, positions, spec.rope_dim / 2, 4);
   memory.outbox_bytes = outbox_bytes(spec, grid, place, request);
+  memory.label_bytes = request.label_bytes;
 
   const LocalSizes local = local_sizes(spec, reduction_shards, grid, place);
   // the most vocabulary rows of a tp rank: so that all of them take the same head_chunk
@@ -299,8 +301,8 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
                     times(num_cached_layers(spec, held, request.depth), extents.max_cache_tokens)};
   try {
     memory.workspace = workspace_of(spec, reduction_shards, grid, local, sizes, request);
-    base::checked_add(memory.workspace_bytes(),
-                      memory.weight_bytes + memory.table_bytes + memory.outbox_bytes);
+    base::checked_add(memory.workspace_bytes(), memory.weight_bytes + memory.table_bytes +
+                                                    memory.outbox_bytes + memory.label_bytes);
   } catch (const base::UsageError&) {
     throw base::UsageError(
         ExitCode::resources,

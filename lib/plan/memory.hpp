@@ -74,10 +74,11 @@ struct MemoryPlan {
   std::int64_t head_chunk = 0;    // rows of logits at once: at most 256 MiB with its companions
   std::vector<BufferPlan> workspace;
   std::int64_t outbox_bytes = 0;
+  std::int64_t label_bytes = 0;  // ids, places and lengths of all sequences
   std::int64_t workspace_bytes() const;
   /// All that the backend allocates.
   std::int64_t tensor_bytes() const { return weight_bytes + table_bytes + workspace_bytes(); }
-  std::int64_t total_bytes() const { return tensor_bytes() + outbox_bytes; }
+  std::int64_t total_bytes() const { return tensor_bytes() + outbox_bytes + label_bytes; }
 };
 
 /// "weights 1.2 GiB, workspace 300 MiB": what has bytes.
@@ -95,6 +96,7 @@ struct MemoryRequest {
   double round_factor = 2.0;        // times the mean rows of an EP rank are held in one round
   Outputs outputs = {};             // their rows go to the rank that writes
   PackedBytes packed_bytes = {};    // absent: dense
+  std::int64_t label_bytes = 0;     // of the inputs' labels and the plan's lists
 };
 
 /// Host bytes of outputs that a rank has on their way to the one that writes: of two passes, one

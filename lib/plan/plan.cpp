@@ -138,6 +138,7 @@ MemoryRequest memory_request(const RunConfig& config, const Plan& plan, const Ex
   request.has_capacity = config.capacity_factor > 0;
   request.outputs = plan.outputs;
   request.packed_bytes = plan.packed_bytes;
+  request.label_bytes = plan.label_bytes;
   return request;
 }
 
@@ -155,6 +156,8 @@ Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t redu
   plan.model = spec;
   plan.reduction_shards = reduction_shards;
   plan.packed_bytes = ranks.packed_bytes;
+  plan.label_bytes = ranks.label_bytes + std::ssize(all.empty() ? lengths : all) *
+                                             static_cast<std::int64_t>(sizeof(SequenceLength));
   plan.outputs = resolve_outputs(config, spec);
   plan.depth = depth_of(plan.outputs, spec.num_layers, config.capacity_factor);
   if (config.capacity_factor > 0) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -77,6 +78,9 @@ class Dataset {
   /// Fixed-length texts, `text_bytes` each, zero padded: all of them, or, where the dataset is
   /// extendible, appended.
   void write_texts(const std::vector<std::string>& texts, std::int64_t text_bytes);
+  /// The same of `count` texts that are made one by one.
+  using TextOf = std::function<std::string(std::int64_t)>;
+  void write_texts(std::int64_t count, std::int64_t text_bytes, const TextOf& text_of);
   void append_records(std::int64_t count, const std::vector<Field>& fields,
                       std::int64_t record_bytes, const void* records);
   void read_records(std::int64_t begin, std::int64_t count, const std::vector<Field>& fields,

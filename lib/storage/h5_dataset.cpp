@@ -219,21 +219,25 @@ std::vector<std::string> Dataset::read_texts(std::int64_t begin, std::int64_t co
 }
 
 void Dataset::write_texts(const std::vector<std::string>& texts, std::int64_t text_bytes) {
-  if (texts.empty()) return;
-  const std::int64_t total = std::ssize(texts);
-  const std::int64_t first = is_extendible(id_.get()) ? grow(id_.get(), total, name_) : 0;
+  write_texts(std::ssize(texts), text_bytes,
+              [&](std::int64_t i) { return texts[static_cast<std::size_t>(i)]; });
+}
+
+void Dataset::write_texts(std::int64_t count, std::int64_t text_bytes, const TextOf& text_of) {
+  if (count == 0) return;
+  const std::int64_t first = is_extendible(id_.get()) ? grow(id_.get(), count, name_) : 0;
   const Owned type = raw::text_type(static_cast<std::size_t>(text_bytes), name_);
-  const std::int64_t at_once = std::clamp<std::int64_t>(text_window_bytes / text_bytes, 1, total);
+  const std::int64_t most = std::clamp<std::int64_t>(text_window_bytes / text_bytes, 1, count);
   std::vector<char> packed;
-  for (std::int64_t begin = 0; begin < total; begin += at_once) {
-    const std::int64_t count = std::min(at_once, total - begin);
-    packed.assign(static_cast<std::size_t>(count * text_bytes), '\0');
-    for (std::int64_t i = 0; i < count; ++i) {
-      const std::string& text = texts[static_cast<std::size_t>(begin + i)];
+  for (std::int64_t begin = 0; begin < count; begin += most) {
+    const std::int64_t at_once = std::min(most, count - begin);
+    packed.assign(static_cast<std::size_t>(at_once * text_bytes), '\0');
+    for (std::int64_t i = 0; i < at_once; ++i) {
+      const std::string text = text_of(begin + i);
       base::expects(std::ssize(text) <= text_bytes, "texts that fit their fixed length");
       text.copy(packed.data() + i * text_bytes, text.size());
     }
-    write_as(id_.get(), {{first + begin}, {count}}, type.get(), packed.data(), name_);
+    write_as(id_.get(), {{first + begin}, {at_once}}, type.get(), packed.data(), name_);
   }
 }
 

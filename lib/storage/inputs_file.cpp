@@ -173,6 +173,21 @@ std::vector<plan::SequenceLength> InputSet::lengths_ok() const {
   return lengths;
 }
 
+std::int64_t InputSet::label_bytes() const {
+  const auto of = [](const auto& values) {
+    return std::ssize(values) * static_cast<std::int64_t>(sizeof values[0]);
+  };
+  constexpr std::int64_t short_text = 15;  // held in the string itself
+  constexpr std::int64_t node_bytes = 64;  // of a map, besides its text
+  std::int64_t bytes = of(file_begin_) + of(line_begin_) + of(lines_) + of(offsets_) +
+                       of(score_from_) + of(status_) + of(numeric_ids_) + of(text_ids_);
+  for (const std::string& id : text_ids_)
+    if (std::ssize(id) > short_text) bytes += std::ssize(id);
+  for (const auto& [sequence, text] : errors_)
+    bytes += node_bytes + std::ssize(text);
+  return bytes;
+}
+
 const JsonlLine* InputSet::line(std::int64_t sequence) const {
   const std::uint32_t index = file(sequence);
   if (line_begin_[index] == no_lines) return nullptr;

@@ -65,6 +65,8 @@ class InputSet {
   /// with lines of JSONL; 16 hex digits.
   const std::string& identity() const { return identity_; }
   plan::Tokenizer tokenizer() const { return tokenizer_; }
+  /// Of memory that all this takes.
+  std::int64_t label_bytes() const;
 
   /// The sequences that can be computed (status ok), in input order.
   std::vector<plan::SequenceLength> lengths_ok() const;

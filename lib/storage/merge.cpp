@@ -26,23 +26,27 @@ using base::ExitCode;
 
 /// What becomes of each sequence, and where its rows are.
 struct Outcome {
-  Sources sources;                   // only of sequences that are ok
-  std::vector<std::uint8_t> status;  // SequenceStatus
-  std::vector<std::string> errors;
+  Sources sources;                             // only of sequences that are ok
+  std::vector<std::uint8_t> status;            // SequenceStatus
+  std::map<std::int64_t, std::string> errors;  // of those that failed
+
+  std::string error(std::int64_t sequence) const {
+    if (const auto found = errors.find(sequence); found != errors.end()) return found->second;
+    const auto not_done = static_cast<std::uint8_t>(SequenceStatus::not_done);
+    return status[static_cast<std::size_t>(sequence)] == not_done ? "not done yet" : "";
+  }
 };
 
 Outcome outcome_of(const Committed& committed, const InputSet& inputs) {
   const auto count = static_cast<std::size_t>(inputs.count());
-  Outcome outcome{Sources(count, nullptr), std::vector<std::uint8_t>(count),
-                  std::vector<std::string>(count)};
-  const auto set = [&](std::int64_t sequence, SequenceStatus status, std::string error) {
+  Outcome outcome{Sources(count, nullptr), std::vector<std::uint8_t>(count), committed.errors};
+  const auto set = [&](std::int64_t sequence, SequenceStatus status) {
     outcome.status[static_cast<std::size_t>(sequence)] = static_cast<std::uint8_t>(status);
-    outcome.errors[static_cast<std::size_t>(sequence)] = std::move(error);
   };
   for (std::int64_t i = 0; i < inputs.count(); ++i) {
-    const bool is_good = inputs.status(i) == SequenceStatus::ok;
-    set(i, is_good ? SequenceStatus::not_done : inputs.status(i),
-        is_good ? "not done yet" : inputs.error(i));
+    const SequenceStatus status = inputs.status(i);
+    set(i, status == SequenceStatus::ok ? SequenceStatus::not_done : status);
+    if (status != SequenceStatus::ok) outcome.errors[i] = inputs.error(i);
   }
   for (const CommittedSequence& each : committed.sequences) {
     const PartEntry& entry = each.entry;
@@ -56,7 +60,7 @@ Outcome outcome_of(const Committed& committed, const InputSet& inputs) {
                       "again in another folder.",
                       committed.parts[static_cast<std::size_t>(each.part)], entry.sequence,
                       entry.length));
-    set(entry.sequence, entry.status, entry.error);
+    set(entry.sequence, entry.status);
     if (entry.status == SequenceStatus::ok)
       outcome.sources[static_cast<std::size_t>(entry.sequence)] = &each;
   }
@@ -77,19 +81,19 @@ void write_vector(h5::File& file, const std::string& path, DType dtype,
   dataset.set_attribute("xxh3", hex_text(xxh3(std::as_bytes(std::span(values)))));
 }
 
-void write_texts(h5::File& file, const std::string& path, const std::vector<std::string>& texts,
-                 const std::string& description) {
-  std::size_t bytes = 1;
-  for (const std::string& text : texts)
-    bytes = std::max(bytes, text.size());
+void write_texts(h5::File& file, const std::string& path, std::int64_t count,
+                 const h5::Dataset::TextOf& text_of, const std::string& description) {
+  std::int64_t bytes = 1;
+  for (std::int64_t i = 0; i < count; ++i)
+    bytes = std::max(bytes, std::ssize(text_of(i)));
   Xxh3 hash;
-  for (std::string padded : texts) {
-    padded.resize(bytes, '\0');
+  h5::Dataset dataset = file.create_texts(path, count, bytes, description);
+  dataset.write_texts(count, bytes, [&](std::int64_t i) {
+    std::string padded = text_of(i);
+    padded.resize(static_cast<std::size_t>(bytes), '\0');
     hash.update(padded);
-  }
-  h5::Dataset dataset = file.create_texts(path, static_cast<std::int64_t>(texts.size()),
-                                          static_cast<std::int64_t>(bytes), description);
-  dataset.write_texts(texts, static_cast<std::int64_t>(bytes));
+    return padded;
+  });
   dataset.set_attribute("xxh3", hex_text(hash.digest()));
 }
 
@@ -97,10 +101,9 @@ void write_sequences(h5::File& file, const InputSet& inputs, const Outcome& outc
   if (inputs.is_numeric()) {
     write_vector(file, "/sequences/id", DType::u64, inputs.numeric_ids(), "the inputs' ids");
   } else {
-    std::vector<std::string> ids;
-    for (std::int64_t i = 0; i < inputs.count(); ++i)
-      ids.push_back(inputs.id(i));
-    write_texts(file, "/sequences/id", ids, "the inputs' ids");
+    write_texts(
+        file, "/sequences/id", inputs.count(), [&](std::int64_t i) { return inputs.id(i); },
+        "the inputs' ids");
   }
   write_vector(file, "/sequences/offsets", DType::u64, inputs.offsets(),
                "sequence i has rows offsets[i] .. offsets[i + 1] - 1 of datasets per token",
@@ -108,12 +111,17 @@ void write_sequences(h5::File& file, const InputSet& inputs, const Outcome& outc
   write_vector(file, "/sequences/status", DType::u8, outcome.status,
                "0 ok, 1 empty, 2 token id, 3 longer than max_position, 4 non-finite, 5 bad record, "
                "255 not done yet");
-  write_texts(file, "/sequences/error", outcome.errors, "what is wrong with the sequence");
+  write_texts(
+      file, "/sequences/error", inputs.count(), [&](std::int64_t i) { return outcome.error(i); },
+      "what is wrong with the sequence");
   std::vector<std::uint32_t> files;
   for (std::int64_t i = 0; i < inputs.count(); ++i)
     files.push_back(inputs.file(i));
   write_vector(file, "/sequences/file", DType::u32, files, "index into /inputs/files");
-  write_texts(file, "/inputs/files", inputs.files(), "paths of the input files");
+  write_texts(
+      file, "/inputs/files", std::ssize(inputs.files()),
+      [&](std::int64_t i) { return inputs.files()[static_cast<std::size_t>(i)]; },
+      "paths of the input files");
 }
 
 void write_root(h5::File& file, const RunFolder& folder, const ResultsHeader& header,

@@ -220,27 +220,29 @@ void PartWriter::write_sequences(h5::File& file) {
   std::size_t text_bytes = 1;
   for (const auto& [at, error] : errors_)
     text_bytes = std::max(text_bytes, error.size());
-  std::vector<std::string> texts(sequences_.size());
-  for (const auto& [at, error] : errors_)
-    texts[at] = error;
-  file.create_texts("/sequences/error", std::ssize(texts), static_cast<std::int64_t>(text_bytes),
+  const auto text_of = [this](std::int64_t i) {
+    const auto error = errors_.find(static_cast<std::size_t>(i));
+    return error == errors_.end() ? "" : error->second;
+  };
+  const auto count = std::ssize(sequences_);
+  file.create_texts("/sequences/error", count, static_cast<std::int64_t>(text_bytes),
                     "what is wrong with the sequence")
-      .write_texts(texts, static_cast<std::int64_t>(text_bytes));
+      .write_texts(count, static_cast<std::int64_t>(text_bytes), text_of);
   flush_timing();
   phases_.reset();
 }
 
 /// A small dataset waits in a buffer of HDF5, which reports no error when it cannot be written.
 void PartWriter::check_sequences(const h5::File& file) const {
-  const std::vector<PartEntry> found = read_entries(file);
-  bool is_same = found.size() == sequences_.size();
-  for (std::size_t i = 0; is_same && i < found.size(); ++i) {
-    const auto error = errors_.find(i);
-    is_same = found[i].sequence == sequences_[i].sequence &&
-              found[i].length == sequences_[i].length &&
-              static_cast<std::uint8_t>(found[i].status) == status_[i] &&
-              found[i].error == (error == errors_.end() ? "" : error->second);
-  }
+  const PartList found = read_list(file);
+  std::map<std::int64_t, std::string> errors;
+  for (const auto& [at, error] : errors_)
+    if (!error.empty()) errors[sequences_[at].sequence] = error;
+  bool is_same = found.entries.size() == sequences_.size() && found.errors == errors;
+  for (std::size_t i = 0; is_same && i < sequences_.size(); ++i)
+    is_same = found.entries[i].sequence == sequences_[i].sequence &&
+              found.entries[i].length == sequences_[i].length &&
+              static_cast<std::uint8_t>(found.entries[i].status) == status_[i];
   if (is_same && has_timing(file)) return;
   throw base::SystemError(
       base::ExitCode::resources,

@@ -152,13 +152,17 @@ struct PartEntry {
   std::int64_t row = 0;        // its place among the part's sequences
   std::int64_t token_row = 0;  // its first row in datasets per token
   SequenceStatus status = SequenceStatus::ok;
-  std::string error;
+};
+/// The sequences of a part, in the order of its rows.
+struct PartList {
+  std::vector<PartEntry> entries;
+  std::map<std::int64_t, std::string> errors;  // of the few that failed, by sequence
 };
 
 /// The list of a part's sequences, of whose lengths it makes sure that they agree.
-std::vector<PartEntry> read_entries(const h5::File& part);
+PartList read_list(const h5::File& part);
 /// The list of a part's sequences. Checks the file's XXH3 against its name, its format and its run;
 /// throws UsageError(input) naming what is wrong.
-std::vector<PartEntry> read_part(const std::string& path, const std::string& run_uuid);
+PartList read_part(const std::string& path, const std::string& run_uuid);
 
 }  // namespace tetrarch::storage

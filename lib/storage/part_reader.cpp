@@ -1,5 +1,6 @@
 // Parts of results: their names, and what they hold.
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <limits>
@@ -15,6 +16,7 @@ namespace tetrarch::storage {
 namespace {
 
 constexpr std::int64_t largest_text_bytes = 1 << 16;
+constexpr std::int64_t texts_at_once = 1 << 14;
 
 }  // namespace
 
@@ -46,7 +48,7 @@ std::optional<PartName> parse_part_name(std::string_view file_name) {
   return name;
 }
 
-std::vector<PartEntry> read_entries(const h5::File& part) {
+PartList read_list(const h5::File& part) {
   const auto refuse = [&](const std::string& problem) {
     return base::UsageError(
         base::ExitCode::input,
@@ -71,24 +73,31 @@ std::vector<PartEntry> read_entries(const h5::File& part) {
   if (texts.shape != info.shape || texts.text_bytes > largest_text_bytes ||
       texts.stored_bytes != base::checked_mul(info.shape[0], texts.text_bytes))
     throw refuse("its list of errors has a wrong shape");
-  const std::vector<std::string> errors = error_texts.read_texts(0, info.shape[0]);
 
   constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max();
-  std::vector<PartEntry> entries(count);
+  PartList list;
+  list.entries.resize(count);
   std::int64_t token_row = 0;
   for (std::size_t i = 0; i < count; ++i) {
     if (sequence[i] > most || length[i] > most ||
         status[i] > static_cast<std::uint8_t>(SequenceStatus::bad_record))
       throw refuse(fmt::format("its sequence {} cannot be true", i));
-    entries[i] = {static_cast<std::int64_t>(sequence[i]), static_cast<std::int64_t>(length[i]),
-                  static_cast<std::int64_t>(i),           token_row,
-                  static_cast<SequenceStatus>(status[i]), errors[i]};
-    token_row = base::checked_add(token_row, entries[i].length);
+    list.entries[i] = {static_cast<std::int64_t>(sequence[i]), static_cast<std::int64_t>(length[i]),
+                       static_cast<std::int64_t>(i), token_row,
+                       static_cast<SequenceStatus>(status[i])};
+    token_row = base::checked_add(token_row, list.entries[i].length);
   }
-  return entries;
+  for (std::int64_t begin = 0; begin < info.shape[0]; begin += texts_at_once) {
+    const std::int64_t num_texts = std::min(texts_at_once, info.shape[0] - begin);
+    const std::vector<std::string> window = error_texts.read_texts(begin, num_texts);
+    for (std::int64_t i = 0; i < num_texts; ++i)
+      if (std::string text = window[static_cast<std::size_t>(i)]; !text.empty())
+        list.errors[list.entries[static_cast<std::size_t>(begin + i)].sequence] = std::move(text);
+  }
+  return list;
 }
 
-std::vector<PartEntry> read_part(const std::string& path, const std::string& run_uuid) {
+PartList read_part(const std::string& path, const std::string& run_uuid) {
   const auto refuse = [&](const std::string& problem) {
     return base::UsageError(
         base::ExitCode::input,
@@ -102,7 +111,7 @@ std::vector<PartEntry> read_part(const std::string& path, const std::string& run
   if (file.text_attribute("format") != "tetrarch-part") throw refuse("not a tetrarch-part");
   if (const auto found = file.text_attribute("run_uuid"); found != run_uuid)
     throw refuse(fmt::format("it belongs to run {}, not {}", found.value_or("?"), run_uuid));
-  return read_entries(file);
+  return read_list(file);
 }
 
 }  // namespace tetrarch::storage

@@ -5,7 +5,7 @@
 #include <map>
 #include <set>
 #include <tuple>
-#include <unordered_map>
+#include <unordered_set>
 
 #include <fmt/format.h>
 
@@ -20,7 +20,7 @@ namespace {
 struct Part {
   std::string path;
   PartName name;
-  std::vector<PartEntry> entries;
+  PartList list;
 };
 
 /// Parts that count together: one, or with PartRules::ep_set those of all ep ranks.
@@ -36,7 +36,7 @@ std::vector<Part> read_all(const std::string& run_dir, const std::string& run_uu
     try {
       Part part;
       part.path = path;
-      part.entries = read_part(path, run_uuid);
+      part.list = read_part(path, run_uuid);
       part.name = *parse_part_name(name);  // read_part() has refused other names
       parts.push_back(std::move(part));
     } catch (const base::UsageError& problem) {  // one that cannot be read now may be sound
@@ -84,27 +84,22 @@ std::vector<Unit> units_of(const std::vector<Part>& parts, const PartRules& rule
   return units;
 }
 
-/// Where each sequence has been found first.
-using Taken = std::unordered_map<std::int64_t, const Part*>;
-
-/// Some, but not all, of the unit's sequences are taken.
-bool is_half_taken(const Unit& unit, const Taken& taken) {
-  std::size_t num_taken = 0, count = 0;
-  for (const Part* part : unit) {
-    count += part->entries.size();
-    num_taken += static_cast<std::size_t>(std::ranges::count_if(
-        part->entries, [&](const PartEntry& entry) { return taken.contains(entry.sequence); }));
-  }
-  return num_taken > 0 && num_taken < count;
-}
-
-/// What counts where units are taken in this order.
-Committed take(const std::vector<Unit>& units, const PartRules& rules,
-               const PartFindings& findings) {
-  Committed committed;
-  Taken taken;
+/// The units that count, in this order: all, or, where parts hold sums, those that share either
+/// all or none of their sequences with earlier ones.
+std::vector<Unit> counting(const std::vector<Unit>& units, const PartRules& rules,
+                           const PartFindings& findings) {
+  if (!rules.holds_sums) return units;
+  std::vector<Unit> kept;
+  std::unordered_set<std::int64_t> taken;
   for (const Unit& unit : units) {
-    if (rules.holds_sums && is_half_taken(unit, taken)) {
+    std::size_t num_taken = 0, count = 0;
+    for (const Part* part : unit) {
+      count += part->list.entries.size();
+      num_taken += static_cast<std::size_t>(std::ranges::count_if(
+          part->list.entries,
+          [&](const PartEntry& entry) { return taken.contains(entry.sequence); }));
+    }
+    if (num_taken > 0 && num_taken < count) {
       for (const Part* part : unit)
         findings.spare(
             part->path,
@@ -113,24 +108,49 @@ Committed take(const std::vector<Unit>& units, const PartRules& rules,
                         part->path));
       continue;
     }
+    for (const Part* part : unit)
+      for (const PartEntry& entry : part->list.entries)
+        taken.insert(entry.sequence);
+    kept.push_back(unit);
+  }
+  return kept;
+}
+
+/// What counts where units are taken in this order: of a sequence in two parts the first.
+Committed take(const std::vector<Unit>& units, const PartFindings& findings) {
+  Committed committed;
+  std::vector<CommittedSequence>& sequences = committed.sequences;
+  std::vector<const Part*> parts;
+  std::size_t count = 0;
+  for (const Unit& unit : units)
     for (const Part* part : unit) {
-      const auto index = static_cast<int>(committed.parts.size());
+      parts.push_back(part);
       committed.parts.push_back(part->path);
-      std::size_t num_new = 0;
-      for (const PartEntry& entry : part->entries) {
-        const auto [at, is_new] = taken.try_emplace(entry.sequence, part);
-        if (is_new) {
-          committed.sequences.push_back({entry, index});
-          ++num_new;
-        } else {
-          findings.twice(entry.sequence, at->second->path, part->path);
-        }
-      }
-      committed.is_whole.push_back(num_new == part->entries.size());
+      count += part->list.entries.size();
+    }
+  committed.is_whole.assign(parts.size(), true);
+  sequences.reserve(count);
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    for (const PartEntry& entry : parts[i]->list.entries)
+      sequences.push_back({entry, static_cast<int>(i)});
+  std::ranges::sort(sequences, {}, [](const CommittedSequence& each) {
+    return std::tuple(each.entry.sequence, each.part, each.entry.row);
+  });
+  std::size_t num_kept = 0;
+  for (const CommittedSequence& each : sequences) {
+    const auto other = static_cast<std::size_t>(each.part);
+    if (num_kept > 0 && sequences[num_kept - 1].entry.sequence == each.entry.sequence) {
+      const auto kept = static_cast<std::size_t>(sequences[num_kept - 1].part);
+      findings.twice(each.entry.sequence, parts[kept]->path, parts[other]->path);
+      committed.is_whole[other] = false;
+    } else {
+      sequences[num_kept++] = each;
     }
   }
-  std::ranges::sort(committed.sequences, {},
-                    [](const CommittedSequence& each) { return each.entry.sequence; });
+  sequences.resize(num_kept);
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    for (const auto& [sequence, error] : parts[i]->list.errors)
+      if (committed.find(sequence)->part == static_cast<int>(i)) committed.errors[sequence] = error;
   return committed;
 }
 
@@ -167,11 +187,11 @@ Committed scan_parts(const std::string& run_dir, const std::string& run_uuid,
     std::ranges::stable_sort(latest_first, std::greater(),
                              [](const Unit& unit) { return unit.front()->name.attempt; });
     const auto num_taken = [&](const std::vector<Unit>& order) {
-      return take(order, rules, silent()).sequences.size();
+      return take(counting(order, rules, silent()), silent()).sequences.size();
     };
     if (num_taken(latest_first) >= num_taken(units)) units = std::move(latest_first);
   }
-  return take(units, rules, findings);
+  return take(counting(units, rules, findings), findings);
 }
 
 }  // namespace tetrarch::storage

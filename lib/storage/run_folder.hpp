@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -39,9 +40,10 @@ struct CommittedSequence {
 };
 /// What parts hold, each sequence once.
 struct Committed {
-  std::vector<std::string> parts;            // paths, those that count together in a row
-  std::vector<bool> is_whole;                // of each part: all its sequences are taken from it
-  std::vector<CommittedSequence> sequences;  // by rising sequence
+  std::vector<std::string> parts;              // paths, those that count together in a row
+  std::vector<bool> is_whole;                  // of each part: all its sequences are taken from it
+  std::vector<CommittedSequence> sequences;    // by rising sequence
+  std::map<std::int64_t, std::string> errors;  // of those that failed, by sequence
   bool has(std::int64_t sequence) const { return find(sequence) != nullptr; }
   const CommittedSequence* find(std::int64_t sequence) const;
 };

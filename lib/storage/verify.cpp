@@ -53,9 +53,9 @@ void verify_inputs(const std::string& path, base::Log& log) {
 }
 
 void verify_part(const std::string& path, const std::string& run_uuid, base::Log& log) {
-  const auto entries = read_part(path, run_uuid);
+  const PartList list = read_part(path, run_uuid);
   log.say("{}: a part of run {} with {} sequences: its checksum agrees", path, run_uuid,
-          entries.size());
+          list.entries.size());
 }
 
 [[noreturn]] void not_complete(const std::string& path, std::int64_t num_missing,

@@ -253,7 +253,7 @@ TEST_F(CollectorTest, EverySequenceIsListedWithItsStatus) {
   collect();
 
   if (!topology.is_writer()) return;
-  const std::vector<storage::PartEntry> entries = storage::read_part(part(), uuid);
+  const auto [entries, errors] = storage::read_part(part(), uuid);
   ASSERT_EQ(entries.size(), 3u);
   EXPECT_EQ(entries[0].sequence, 0);
   EXPECT_EQ(entries[0].length, 3);
@@ -272,11 +272,11 @@ TEST_F(CollectorTest, ARowThatIsNotFiniteMarksItsSequenceAlone) {
   collect();
 
   if (!topology.is_writer()) return;
-  const std::vector<storage::PartEntry> entries = storage::read_part(part(), uuid);
+  const auto [entries, errors] = storage::read_part(part(), uuid);
   ASSERT_EQ(entries.size(), 3u);
   EXPECT_EQ(entries[0].status, storage::SequenceStatus::ok);
   EXPECT_EQ(entries[1].status, storage::SequenceStatus::not_finite);
-  EXPECT_EQ(entries[1].error,
+  EXPECT_EQ(errors.at(entries[1].sequence),
             "non-finite values first at layer 0, expert 5, position 1 (a broken weight, or values "
             "beyond f32). Look at /layers/00/gate, up, down [5] of the weights.");
   EXPECT_EQ(entries[2].status, storage::SequenceStatus::ok);
@@ -289,7 +289,7 @@ TEST_F(CollectorTest, AScoreThatIsNotFiniteMarksItsSequenceAlone) {
   collect();
 
   if (!topology.is_writer()) return;
-  const std::vector<storage::PartEntry> entries = storage::read_part(part(), uuid);
+  const auto [entries, errors] = storage::read_part(part(), uuid);
   ASSERT_EQ(entries.size(), 3u);
   EXPECT_EQ(entries[0].status, storage::SequenceStatus::ok);
   EXPECT_EQ(entries[1].status, storage::SequenceStatus::not_finite);
@@ -301,13 +301,14 @@ TEST_F(CollectorTest, AKeyThatIsNotFiniteMarksItsSequenceAlone) {
   collect();
 
   if (!topology.is_writer()) return;
-  const std::vector<storage::PartEntry> entries = storage::read_part(part(), uuid);
+  const auto [entries, errors] = storage::read_part(part(), uuid);
   ASSERT_EQ(entries.size(), 3u);
   EXPECT_EQ(entries[1].status, storage::SequenceStatus::ok);
   EXPECT_EQ(entries[2].status, storage::SequenceStatus::not_finite);
-  EXPECT_TRUE(entries[2].error.starts_with(
-      "non-finite values first at layer 0, attention, position 0 (a broken weight"))
-      << entries[2].error;
+  EXPECT_TRUE(errors.at(entries[2].sequence)
+                  .starts_with(
+                      "non-finite values first at layer 0, attention, position 0 (a broken weight"))
+      << errors.at(entries[2].sequence);
 }
 
 TEST_F(CollectorTest, PooledRowsAreOneForEachSequence) {

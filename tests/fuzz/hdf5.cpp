@@ -123,7 +123,8 @@ void read_part(const std::string& path) {
   const std::string link = folder + "/" + to_string(name);
   std::filesystem::create_symlink(path, link);
   fuzz::is_accepted([&] {
-    for (const storage::PartEntry& entry : storage::read_part(link, uuid)) {
+    const storage::PartList list = storage::read_part(link, uuid);
+    for (const storage::PartEntry& entry : list.entries) {
       fuzz::must(entry.sequence >= 0 && entry.length >= 0 && entry.token_row >= 0,
                  "entries of a part count from 0");
       fuzz::must(entry.status <= storage::SequenceStatus::bad_record, "a status has a meaning");

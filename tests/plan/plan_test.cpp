@@ -96,6 +96,25 @@ TEST(Plan, TooLittleMemoryIsRefusedByHowManyBytes) {
   expect_says(message, "--tokens-per-microbatch 3200");
 }
 
+TEST(Plan, LabelsOfAllSequencesCountAgainstTheLimit) {
+  const auto lengths = equal_lengths(64, 100);
+  const auto plan_with = [&](std::int64_t limit, std::int64_t label_bytes) {
+    return make_plan(with_tokens(6400), preset("tiny"), 4, lengths, {1, limit, {}, label_bytes});
+  };
+  const MemoryPlan without = plan_with(0, 0).memory;
+
+  const MemoryPlan with = plan_with(0, 1 << 20).memory;
+  const std::string message = refusal(
+      ExitCode::resources, [&] { plan_with(without.total_bytes() + (1 << 20) - 123, 1 << 20); });
+
+  EXPECT_EQ(without.label_bytes, 64 * 16);  // the list of microbatches
+  EXPECT_EQ(with.label_bytes, 64 * 16 + (1 << 20));
+  EXPECT_EQ(with.tensor_bytes(), without.tensor_bytes());
+  EXPECT_EQ(with.total_bytes(), without.total_bytes() + (1 << 20));
+  expect_says(message, "123 bytes more");
+  expect_says(message, "labels 1.00 MiB");
+}
+
 TEST(Plan, WhatTheRefusalAdvisesFits) {
   const auto lengths = equal_lengths(64, 100);
   const std::int64_t needed =

@@ -3,6 +3,9 @@
 #include "storage/inputs_file.hpp"
 
 #include <cstdlib>
+#include <fstream>
+#include <iomanip>
+#include <numeric>
 
 #include "run_fixture.hpp"
 
@@ -146,6 +149,27 @@ TEST(InputSet, BytesRebuildTheSameSet) {
   EXPECT_EQ(copy.score_from(2), 1);
   EXPECT_EQ(copy.identity(), inputs.identity());
   EXPECT_EQ(tokens_of(copy, 2), (std::vector<std::uint32_t>{0, 1, 2}));
+}
+
+TEST(InputSet, SaysWhatItsLabelsTake) {
+  const TemporaryFolder folder;
+  const std::vector<std::uint64_t> lengths(1000, 1);
+  std::vector<std::uint64_t> ids(1000);
+  std::iota(ids.begin(), ids.end(), 0);
+  const std::string path =
+      write_inputs(folder / "a.h5",
+                   {.lengths = lengths, .ids = ids, .tokens = std::vector<std::uint32_t>(1000, 1)});
+  std::ofstream lines(folder / "b.jsonl");
+  for (int i = 0; i < 1000; ++i)
+    lines << R"({"id": "an id of thirty-two letters )" << std::setw(4) << i
+          << R"(", "tokens": [1]})" << '\n';
+  lines.close();
+
+  const std::int64_t of_numbers = open({path}).label_bytes();
+  const std::int64_t of_texts = open({folder / "b.jsonl"}).label_bytes();
+
+  EXPECT_NEAR(of_numbers, 1000 * (8 + 8 + 1), 100);                            // offset, id, status
+  EXPECT_NEAR(of_texts, 1000 * (8 + 1 + 16 + sizeof(std::string) + 32), 100);  // and the line
 }
 
 TEST(InputSet, TheIdentityFollowsEveryPartOfTheInputs) {

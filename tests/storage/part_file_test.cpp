@@ -35,7 +35,7 @@ TEST_F(PartTest, CommittedMicrobatchesAreReadBackWithTheirRows) {
   write_microbatch(writer, inputs, {1});
   writer.commit();
 
-  const std::vector<PartEntry> entries = read_part(only_part(), uuid);
+  const std::vector<PartEntry> entries = read_part(only_part(), uuid).entries;
   ASSERT_EQ(entries.size(), 3u);
   EXPECT_EQ(entries[1].sequence, 0);
   EXPECT_EQ(entries[1].length, 3);
@@ -101,7 +101,7 @@ TEST_F(PartTest, AnEmptyMicrobatchMakesAPartWithoutSequences) {
   write_microbatch(writer, inputs, {});
   writer.commit();
 
-  EXPECT_TRUE(read_part(only_part(), uuid).empty());
+  EXPECT_TRUE(read_part(only_part(), uuid).entries.empty());
 }
 
 TEST_F(PartTest, ManyTimingRowsAreAllThereAndNothingStaysOpen) {
@@ -145,7 +145,7 @@ TEST_F(PartTest, DatasetsThatOutgrowTheBufferKeepEveryRow) {
         std::equal(expected.begin(), expected.end(), rows.begin() + 9001 * plan.row_bytes()))
         << plan.path;
   }
-  EXPECT_EQ(read_part(only_part(), uuid).size(), 3u);
+  EXPECT_EQ(read_part(only_part(), uuid).entries.size(), 3u);
 }
 
 /// As write_rows(), in pieces of `step` rows, the last one first, and the datasets last to first.
@@ -315,10 +315,10 @@ TEST_F(PartTest, AStatusAndTimingRowsTravelWithThePart) {
   writer.end();
   writer.commit();
 
-  const auto entries = read_part(only_part(), uuid);
-  EXPECT_EQ(entries.at(0).status, SequenceStatus::ok);
-  EXPECT_EQ(entries.at(1).status, SequenceStatus::not_finite);
-  EXPECT_EQ(entries.at(1).error, "NaN in the residual stream");
+  const PartList list = read_part(only_part(), uuid);
+  EXPECT_EQ(list.entries.at(0).status, SequenceStatus::ok);
+  EXPECT_EQ(list.entries.at(1).status, SequenceStatus::not_finite);
+  EXPECT_EQ(list.errors, (std::map<std::int64_t, std::string>{{2, "NaN in the residual stream"}}));
   TimingRow found;
   h5::File::open_to_read(only_part(), ExitCode::input)
       .dataset("/timing/phases")
@@ -368,7 +368,7 @@ std::string forged_part(const TemporaryFolder& folder, const std::vector<std::ui
 
 TEST_F(PartTest, SequencesThatCannotBeTrueAreRefused) {
   constexpr std::uint64_t huge = std::uint64_t{1} << 62;
-  EXPECT_EQ(read_part(forged_part(folder, {0, 1}, {3, 5}, {0, 4}, 200), uuid).size(), 2u);
+  EXPECT_EQ(read_part(forged_part(folder, {0, 1}, {3, 5}, {0, 4}, 200), uuid).entries.size(), 2u);
   for (const std::string& path : {forged_part(folder, {0, 2 * huge}, {3, 5}, {0, 0}, 200),
                                   forged_part(folder, {0, 1}, {3, 2 * huge}, {0, 0}, 200),
                                   forged_part(folder, {0, 1, 2}, {huge, huge, 1}, {0, 0, 0}, 200),
