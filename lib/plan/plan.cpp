@@ -54,6 +54,10 @@ std::string remedy(const Plan& plan, const RunConfig& config,
                    std::span<const SequenceLength> lengths, std::int64_t limit_bytes) {
   if (plan.memory.weight_bytes >= limit_bytes)
     return "The weights alone do not fit: start more ranks";
+  if (plan.memory.weight_bytes + plan.memory.label_bytes >= limit_bytes)
+    return "Every rank holds the labels of all sequences: give the inputs to several runs, or "
+           "start "
+           "fewer ranks on a node";
   const bool has_capacity = config.capacity_factor > 0;
   const std::int64_t longest = plan.extents.max_sequence_length;
   std::vector<std::int64_t> whole, chunked;
@@ -138,7 +142,7 @@ MemoryRequest memory_request(const RunConfig& config, const Plan& plan, const Ex
   request.has_capacity = config.capacity_factor > 0;
   request.outputs = plan.outputs;
   request.packed_bytes = plan.packed_bytes;
-  request.label_bytes = plan.label_bytes;
+  request.label_bytes = plan.label_bytes + extents.list_bytes;
   return request;
 }
 
@@ -156,8 +160,7 @@ Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t redu
   plan.model = spec;
   plan.reduction_shards = reduction_shards;
   plan.packed_bytes = ranks.packed_bytes;
-  plan.label_bytes = ranks.label_bytes + std::ssize(all.empty() ? lengths : all) *
-                                             static_cast<std::int64_t>(sizeof(SequenceLength));
+  plan.label_bytes = ranks.label_bytes;
   plan.outputs = resolve_outputs(config, spec);
   plan.depth = depth_of(plan.outputs, spec.num_layers, config.capacity_factor);
   if (config.capacity_factor > 0) {

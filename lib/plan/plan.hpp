@@ -26,7 +26,7 @@ struct Plan {
   std::vector<Microbatch> microbatches;
   Extents extents;
   PackedBytes packed_bytes;
-  std::int64_t label_bytes = 0;  // of the inputs' labels and the list of microbatches
+  std::int64_t label_bytes = 0;  // of the inputs
   MemoryPlan memory;             // of the rank that needs most
 };
 

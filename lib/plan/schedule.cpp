@@ -25,10 +25,13 @@ std::vector<Microbatch> make_microbatches(std::span<const SequenceLength> sequen
     microbatches.back().sequences.push_back(sequence);
     microbatches.back().num_tokens += sequence.length;
   }
+  microbatches.shrink_to_fit();
   return microbatches;
 }
 
 namespace {
+
+constexpr std::int64_t microbatch_bytes = sizeof(Microbatch) + 16;  // and of the heap's block
 
 /// For each sequence its EP rank. Keeps its memory from call to call.
 class Assignment {
@@ -141,6 +144,8 @@ Extents extents_of(std::span<const Microbatch> microbatches, const ModelSpec& sp
       ++extents.num_chunked;
     }
     grow(extents.max_microbatch_tokens, tokens);
+    extents.list_bytes += microbatch_bytes + std::ssize(microbatch.sequences) *
+                                                 static_cast<std::int64_t>(sizeof(SequenceLength));
     for (const Load& load : loads) {
       grow(extents.max_part_tokens, load.part);
       grow(extents.max_cache_tokens, load.cache);

@@ -59,6 +59,7 @@ struct Extents {
   std::int64_t max_part_sequences = 0;     // of one EP rank
   std::int64_t max_sequence_length = 0;
   std::int64_t num_chunked = 0;  // sequences that pass in chunks, over all microbatches
+  std::int64_t list_bytes = 0;   // of the list of microbatches itself
 };
 Extents extents_of(std::span<const Microbatch> microbatches, const ModelSpec& spec,
                    const Grid& grid, std::int64_t chunk_tokens);

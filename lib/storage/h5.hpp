@@ -75,6 +75,8 @@ class Dataset {
   void extend(std::int64_t rows);
   /// Texts of a one-dimensional dataset, fixed or variable length, elements [begin, begin + count).
   std::vector<std::string> read_texts(std::int64_t begin, std::int64_t count) const;
+  /// Hands out all texts in order, of which few are in memory at once.
+  void visit_texts(const std::function<void(std::int64_t, std::string&)>& visit) const;
   /// Fixed-length texts, `text_bytes` each, zero padded: all of them, or, where the dataset is
   /// extendible, appended.
   void write_texts(const std::vector<std::string>& texts, std::int64_t text_bytes);

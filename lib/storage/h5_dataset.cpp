@@ -16,7 +16,8 @@ using raw::Owned;
 
 constexpr std::int64_t largest_transfer = std::int64_t{1} << 30;  // bytes in one H5Dread or write
 constexpr std::size_t largest_text = 1 << 16;                     // bytes of one of fixed length
-constexpr std::int64_t text_window_bytes = 1 << 22;               // of texts packed at once
+constexpr std::int64_t text_window_bytes = 1 << 22;               // of texts in one transfer
+constexpr std::int64_t texts_at_once = 1 << 14;                   // read, at most
 
 std::vector<hsize_t> extents(const base::Shape& shape) {
   return {shape.begin(), shape.end()};
@@ -216,6 +217,19 @@ std::vector<std::string> Dataset::read_texts(std::int64_t begin, std::int64_t co
   for (std::int64_t i = 0; i < count; ++i)
     texts.push_back(raw::text_in(found.data() + i * bytes, bytes, type.get()));
   return texts;
+}
+
+void Dataset::visit_texts(const std::function<void(std::int64_t, std::string&)>& visit) const {
+  read_texts(0, 0);  // refuses what is no list of texts
+  const std::int64_t total = shape_of_dataset(id_.get()).front();
+  const std::int64_t text_bytes = std::max<std::int64_t>(1, info().text_bytes);
+  const std::int64_t most =
+      std::clamp<std::int64_t>(text_window_bytes / text_bytes, 1, texts_at_once);
+  for (std::int64_t begin = 0; begin < total; begin += most) {
+    std::vector<std::string> window = read_texts(begin, std::min(most, total - begin));
+    for (std::size_t i = 0; i < window.size(); ++i)
+      visit(begin + static_cast<std::int64_t>(i), window[i]);
+  }
 }
 
 void Dataset::write_texts(const std::vector<std::string>& texts, std::int64_t text_bytes) {

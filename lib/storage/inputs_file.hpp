@@ -65,7 +65,7 @@ class InputSet {
   /// with lines of JSONL; 16 hex digits.
   const std::string& identity() const { return identity_; }
   plan::Tokenizer tokenizer() const { return tokenizer_; }
-  /// Of memory that all this takes.
+  /// Of memory that what is held of each sequence takes, nearly.
   std::int64_t label_bytes() const;
 
   /// The sequences that can be computed (status ok), in input order.

@@ -36,12 +36,10 @@ std::uint64_t stored_xxh3(const h5::Dataset& dataset) {
   const std::int64_t num_rows = info.shape.at(0);
   Xxh3 hash;
   if (info.text_bytes > 0) {
-    const std::int64_t step = std::max<std::int64_t>(1, window_bytes / info.text_bytes);
-    for (std::int64_t begin = 0; begin < num_rows; begin += step)
-      for (std::string text : dataset.read_texts(begin, std::min(step, num_rows - begin))) {
-        text.resize(static_cast<std::size_t>(info.text_bytes), '\0');
-        hash.update(text);
-      }
+    dataset.visit_texts([&](std::int64_t, std::string& text) {
+      text.resize(static_cast<std::size_t>(info.text_bytes), '\0');
+      hash.update(text);
+    });
   } else if (info.dtype) {
     base::Shape offset(info.shape.size()), count = info.shape;
     std::int64_t row_bytes = base::size_of(*info.dtype);

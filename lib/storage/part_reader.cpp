@@ -1,6 +1,5 @@
 // Parts of results: their names, and what they hold.
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <limits>
@@ -16,7 +15,6 @@ namespace tetrarch::storage {
 namespace {
 
 constexpr std::int64_t largest_text_bytes = 1 << 16;
-constexpr std::int64_t texts_at_once = 1 << 14;
 
 }  // namespace
 
@@ -87,13 +85,10 @@ PartList read_list(const h5::File& part) {
                        static_cast<SequenceStatus>(status[i])};
     token_row = base::checked_add(token_row, list.entries[i].length);
   }
-  for (std::int64_t begin = 0; begin < info.shape[0]; begin += texts_at_once) {
-    const std::int64_t num_texts = std::min(texts_at_once, info.shape[0] - begin);
-    const std::vector<std::string> window = error_texts.read_texts(begin, num_texts);
-    for (std::int64_t i = 0; i < num_texts; ++i)
-      if (std::string text = window[static_cast<std::size_t>(i)]; !text.empty())
-        list.errors[list.entries[static_cast<std::size_t>(begin + i)].sequence] = std::move(text);
-  }
+  error_texts.visit_texts([&](std::int64_t i, std::string& error) {
+    const std::int64_t failed = list.entries[static_cast<std::size_t>(i)].sequence;
+    if (!error.empty()) list.errors.try_emplace(failed, std::move(error));
+  });
   return list;
 }
 

@@ -149,8 +149,11 @@ Committed take(const std::vector<Unit>& units, const PartFindings& findings) {
   }
   sequences.resize(num_kept);
   for (std::size_t i = 0; i < parts.size(); ++i)
-    for (const auto& [sequence, error] : parts[i]->list.errors)
-      if (committed.find(sequence)->part == static_cast<int>(i)) committed.errors[sequence] = error;
+    for (const auto& [sequence, error] : parts[i]->list.errors) {
+      const CommittedSequence& kept = *committed.find(sequence);
+      if (kept.part == static_cast<int>(i) && kept.entry.status != SequenceStatus::ok)
+        committed.errors[sequence] = error;
+    }
   return committed;
 }
 

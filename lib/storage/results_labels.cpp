@@ -18,10 +18,6 @@ namespace tetrarch::storage {
 using base::DType;
 using base::ExitCode;
 
-namespace {
-constexpr std::int64_t text_window_bytes = 16 << 20;  // of texts read at once
-}
-
 ResultsLabels::ResultsLabels(const std::string& path)
     : path_(path), file_(h5::File::open_to_read(path, ExitCode::input)) {
   check_attributes();
@@ -81,21 +77,19 @@ std::vector<std::uint8_t> ResultsLabels::read_bytes(const std::string& path, DTy
 }
 
 void ResultsLabels::check_texts(const std::string& path, std::int64_t count,
-                                std::vector<std::string>* texts) const {
+                                const VisitText& visit) const {
   const h5::Dataset dataset = file_.dataset(path);
   const h5::Info info = dataset.info();
   if (info.text_bytes <= 0 || info.shape.size() != 1 || (count >= 0 && info.shape[0] != count) ||
       info.stored_bytes != base::checked_mul(info.shape[0], info.text_bytes))
     refuse(path, fmt::format("shape {}, expected {} texts of fixed length",
                              base::to_string(info.shape), count));
-  const std::int64_t step = std::max<std::int64_t>(1, text_window_bytes / info.text_bytes);
   Xxh3 hash;
-  for (std::int64_t begin = 0; begin < info.shape[0]; begin += step)
-    for (std::string& text : dataset.read_texts(begin, std::min(step, info.shape[0] - begin))) {
-      if (texts) texts->push_back(text);
-      text.resize(static_cast<std::size_t>(info.text_bytes), '\0');
-      hash.update(text);
-    }
+  dataset.visit_texts([&](std::int64_t i, std::string& text) {
+    if (visit) visit(i, text);
+    text.resize(static_cast<std::size_t>(info.text_bytes), '\0');
+    hash.update(text);
+  });
   check_hash(dataset, path, hash.digest());
 }
 
@@ -114,9 +108,14 @@ void ResultsLabels::check_sequences() {
   } else {
     check_texts("/sequences/id", count_);
   }
-  std::vector<std::string> errors, files;
-  check_texts("/sequences/error", count_, &errors);
-  check_texts("/inputs/files", -1, &files);
+  std::pair<std::int64_t, std::string> contradiction{-1, ""};  // the first
+  check_texts("/sequences/error", count_, [&](std::int64_t i, const std::string& error) {
+    const auto status = static_cast<SequenceStatus>(status_[static_cast<std::size_t>(i)]);
+    if (contradiction.first < 0 && (status == SequenceStatus::ok) != error.empty())
+      contradiction = {i, error};
+  });
+  std::size_t num_files = 0;
+  check_texts("/inputs/files", -1, [&](std::int64_t, const std::string&) { ++num_files; });
   const auto file = read<std::uint32_t>("/sequences/file", DType::u32, count_);
   for (std::int64_t i = 0; i < count_; ++i) {
     const auto index = static_cast<std::size_t>(i);
@@ -125,9 +124,10 @@ void ResultsLabels::check_sequences() {
       refuse("/sequences", fmt::format("sequence {} {}", i, problem));
     };
     if (name_of(status) == "unknown") refuse_it(fmt::format("has status {}", status_[index]));
-    if (file[index] >= files.size()) refuse_it(fmt::format("is of file {}", file[index]));
-    if ((status == SequenceStatus::ok) != errors[index].empty())
-      refuse_it(fmt::format("has status {} and error \"{}\"", status_[index], errors[index]));
+    if (file[index] >= num_files) refuse_it(fmt::format("is of file {}", file[index]));
+    if (i == contradiction.first)
+      refuse_it(
+          fmt::format("has status {} and error \"{}\"", status_[index], contradiction.second));
     if (status == SequenceStatus::ok) {
       ++summary_.num_ok;
     } else if (status == SequenceStatus::not_done) {

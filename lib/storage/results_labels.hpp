@@ -57,8 +57,8 @@ class ResultsLabels {
   void check_sequences();
   std::vector<std::uint8_t> read_bytes(const std::string& path, base::DType dtype,
                                        std::int64_t count) const;
-  void check_texts(const std::string& path, std::int64_t count,
-                   std::vector<std::string>* texts = nullptr) const;
+  using VisitText = std::function<void(std::int64_t, const std::string&)>;
+  void check_texts(const std::string& path, std::int64_t count, const VisitText& visit = {}) const;
 
   std::string path_;
   h5::File file_;

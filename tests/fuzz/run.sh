@@ -86,7 +86,7 @@ fuzz() {
 
 keep() {
   local target corpus
-  export ASAN_OPTIONS=detect_leaks=0
+  export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0
   for target in "${all[@]}"; do
     corpus=tests/fuzz/corpus/$target
     [[ -d $out/found/$target ]] || continue

@@ -107,12 +107,30 @@ TEST(Plan, LabelsOfAllSequencesCountAgainstTheLimit) {
   const std::string message = refusal(
       ExitCode::resources, [&] { plan_with(without.total_bytes() + (1 << 20) - 123, 1 << 20); });
 
-  EXPECT_EQ(without.label_bytes, 64 * 16);  // the list of microbatches
-  EXPECT_EQ(with.label_bytes, 64 * 16 + (1 << 20));
+  EXPECT_EQ(without.label_bytes, 64 * 16 + 48);  // the list of one microbatch
+  EXPECT_EQ(with.label_bytes, without.label_bytes + (1 << 20));
   EXPECT_EQ(with.tensor_bytes(), without.tensor_bytes());
   EXPECT_EQ(with.total_bytes(), without.total_bytes() + (1 << 20));
   expect_says(message, "123 bytes more");
   expect_says(message, "labels 1.00 MiB");
+}
+
+TEST(Plan, LabelsThatDoNotFitNeedFewerRanksOnANode) {
+  const auto lengths = equal_lengths(64, 100);
+
+  const std::string message = refusal(ExitCode::resources, [&] {
+    make_plan(with_tokens(100), preset("tiny"), 4, lengths, {1, 32 << 20, {}, 32 << 20});
+  });
+
+  expect_says(message, "labels of all sequences");
+  expect_says(message, "fewer ranks on a node");
+}
+
+TEST(Plan, TheListOfMicrobatchesCounts) {
+  const auto lengths = equal_lengths(64, 100);
+
+  EXPECT_EQ(make_plan(with_tokens(100), preset("tiny"), 4, lengths, {1}).memory.label_bytes,
+            64 * (16 + 48));
 }
 
 TEST(Plan, WhatTheRefusalAdvisesFits) {

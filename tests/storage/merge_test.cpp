@@ -122,6 +122,35 @@ TEST(Merge, FailedSequencesKeepTheirPlaceAndAreFilled) {
   EXPECT_NO_THROW(verify_results(report.path, run.log));
 }
 
+TEST(Merge, ListsLongerThanAWindowStayInOrder) {
+  const TemporaryFolder folder;
+  constexpr std::int64_t count = 25'000, failed = count - 7;  // 200 bytes each are beyond 4 MiB
+  const std::string error = "not finite" + std::string(190, '.');
+  std::vector<std::int64_t> all(count);
+  std::iota(all.begin(), all.end(), 0);
+  std::vector<PartSequence> sequences;
+  for (const std::int64_t i : all)
+    sequences.push_back({i, 1});
+  SmallRun run(folder, {.lengths = std::vector<std::uint64_t>(count, 1)});
+  RunFolder opened = run.open();
+  {
+    PartWriter writer(run.options(opened, 0), run.layout);
+    writer.begin(sequences);
+    write_rows(writer, run.inputs, all);
+    writer.set_status(failed, SequenceStatus::not_finite, error);
+    writer.end();
+    writer.close();
+  }
+
+  const MergeReport report = run.merge(opened);
+
+  EXPECT_EQ(report.num_failed, 1);
+  const h5::File file = h5::File::open_to_read(report.path, ExitCode::input);
+  EXPECT_EQ(file.dataset("/sequences/error").read_texts(failed - 1, 3),
+            (std::vector<std::string>{"", error, ""}));
+  EXPECT_NO_THROW(verify_results(report.path, run.log));
+}
+
 TEST(Merge, RowsThatSpanSeveralWindowsAreCopiedWhole) {
   const TemporaryFolder folder;
   plan::ModelSpec spec = small_spec();

@@ -355,6 +355,28 @@ TEST_F(PartsTest, OfASequenceInTwoPartsTheFirstCounts) {
   EXPECT_EQ(committed.find(3)->part, 1);
 }
 
+TEST_F(PartsTest, AnErrorCountsWithItsSequence) {
+  RunFolder again = run.open();
+  const auto write = [&](int ep, std::int64_t good, std::int64_t failed, const char* error) {
+    PartWriter writer(run.options(again, ep), run.layout);
+    const PartSequence sequences[2] = {{good, run.inputs.length(good)},
+                                       {failed, run.inputs.length(failed)}};
+    writer.begin(sequences);
+    write_rows(writer, run.inputs, {good, failed});
+    writer.set_status(failed, SequenceStatus::not_finite, error);
+    writer.end();
+    writer.close();
+  };
+  write(0, 0, 3, "counts");
+  write(2, 3, 2, "does not");  // both are in earlier parts
+
+  const Committed committed = again.committed(run.log);
+
+  EXPECT_EQ(committed.find(2)->entry.status, SequenceStatus::ok);
+  EXPECT_EQ(committed.find(3)->entry.status, SequenceStatus::not_finite);
+  EXPECT_EQ(committed.errors, (std::map<std::int64_t, std::string>{{3, "counts"}}));
+}
+
 TEST_F(PartsTest, AnUnfinishedPartDoesNotCount) {
   RunFolder again = run.open();
   PartWriter writer(run.options(again, 0), run.layout);
