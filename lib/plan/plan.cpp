@@ -56,8 +56,7 @@ std::string remedy(const Plan& plan, const RunConfig& config,
     return "The weights alone do not fit: start more ranks";
   if (plan.memory.weight_bytes + plan.memory.label_bytes >= limit_bytes)
     return "Every rank holds the labels of all sequences: give the inputs to several runs, or "
-           "start "
-           "fewer ranks on a node";
+           "start fewer ranks on a node";
   const bool has_capacity = config.capacity_factor > 0;
   const std::int64_t longest = plan.extents.max_sequence_length;
   std::vector<std::int64_t> whole, chunked;

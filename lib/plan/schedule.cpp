@@ -18,13 +18,13 @@ std::vector<Microbatch> make_microbatches(std::span<const SequenceLength> sequen
   for (const SequenceLength& sequence : sequences) {
     base::expects(sequence.length > 0, "sequences with tokens");
     if (microbatches.empty() ||
-        sequence.length > tokens_per_microbatch - microbatches.back().num_tokens) {
-      if (!microbatches.empty()) microbatches.back().sequences.shrink_to_fit();
+        sequence.length > tokens_per_microbatch - microbatches.back().num_tokens)
       microbatches.emplace_back();
-    }
     microbatches.back().sequences.push_back(sequence);
     microbatches.back().num_tokens += sequence.length;
   }
+  for (Microbatch& microbatch : microbatches)
+    microbatch.sequences.shrink_to_fit();
   microbatches.shrink_to_fit();
   return microbatches;
 }

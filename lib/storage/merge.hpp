@@ -52,7 +52,7 @@ struct MergeReport {
 };
 
 /// Writes results.h5 (temporary name, closed with checks, synced, renamed) in input order, in at
-/// most 64 MiB of buffers, beside the ids and errors of all sequences. Status is "complete" when no
+/// most 64 MiB of buffers, beside the list of what parts hold. Status is "complete" when no
 /// sequence is missing, else "incomplete", which Missing::refused turns into a
 /// UsageError(resources) that names them: a part has vanished or been damaged since it was
 /// committed, and the run has to be resumed. `rows` follow those of the parts in /timing/phases.

@@ -117,7 +117,7 @@ std::vector<Unit> counting(const std::vector<Unit>& units, const PartRules& rule
 }
 
 /// What counts where units are taken in this order: of a sequence in two parts the first.
-Committed take(const std::vector<Unit>& units, const PartFindings& findings) {
+Committed take(const std::vector<Unit>& units) {
   Committed committed;
   std::vector<CommittedSequence>& sequences = committed.sequences;
   std::vector<const Part*> parts;
@@ -138,11 +138,9 @@ Committed take(const std::vector<Unit>& units, const PartFindings& findings) {
   });
   std::size_t num_kept = 0;
   for (const CommittedSequence& each : sequences) {
-    const auto other = static_cast<std::size_t>(each.part);
     if (num_kept > 0 && sequences[num_kept - 1].entry.sequence == each.entry.sequence) {
-      const auto kept = static_cast<std::size_t>(sequences[num_kept - 1].part);
-      findings.twice(each.entry.sequence, parts[kept]->path, parts[other]->path);
-      committed.is_whole[other] = false;
+      committed.is_whole[static_cast<std::size_t>(each.part)] = false;
+      ++committed.num_twice;
     } else {
       sequences[num_kept++] = each;
     }
@@ -159,7 +157,7 @@ Committed take(const std::vector<Unit>& units, const PartFindings& findings) {
 
 PartFindings silent() {
   const auto tell = [](const std::string&, const std::string&) {};
-  return {tell, tell, tell, [](std::int64_t, const std::string&, const std::string&) {}};
+  return {tell, tell, tell};
 }
 
 }  // namespace
@@ -190,11 +188,11 @@ Committed scan_parts(const std::string& run_dir, const std::string& run_uuid,
     std::ranges::stable_sort(latest_first, std::greater(),
                              [](const Unit& unit) { return unit.front()->name.attempt; });
     const auto num_taken = [&](const std::vector<Unit>& order) {
-      return take(counting(order, rules, silent()), silent()).sequences.size();
+      return take(counting(order, rules, silent())).sequences.size();
     };
     if (num_taken(latest_first) >= num_taken(units)) units = std::move(latest_first);
   }
-  return take(counting(units, rules, findings), findings);
+  return take(counting(units, rules, findings));
 }
 
 }  // namespace tetrarch::storage

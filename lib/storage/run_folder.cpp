@@ -312,13 +312,11 @@ Committed RunFolder::committed(base::Log& log) {
     log.note(fmt::format("{} It is removed.", problem));
   };
   findings.spare = [&](const std::string&, const std::string& problem) { log.note(problem); };
-  std::int64_t num_twice = 0;
-  findings.twice = [&](std::int64_t, const std::string&, const std::string&) { ++num_twice; };
   list_parts();
   Committed found = scan_parts(path_, run_uuid_, part_rules(facts()), findings);
-  if (num_twice > 0)
-    log.note(
-        fmt::format("{}: {} sequences are in two parts; the first is taken", path_, num_twice));
+  if (found.num_twice > 0)
+    log.note(fmt::format("{}: {} sequences are in two parts; the first is taken", path_,
+                         found.num_twice));
   return found;
 }
 
@@ -327,7 +325,6 @@ Committed RunFolder::look_at_parts(std::vector<std::string>& problems) {
   PartFindings findings;
   findings.damaged = findings.uncounted = findings.spare =
       [&](const std::string&, const std::string& problem) { problems.push_back(problem); };
-  findings.twice = [](std::int64_t, const std::string&, const std::string&) {};
   list_parts();
   return scan_parts(path_, run_uuid_, part_rules(facts()), findings);
 }

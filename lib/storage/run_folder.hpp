@@ -44,6 +44,7 @@ struct Committed {
   std::vector<bool> is_whole;                  // of each part: all its sequences are taken from it
   std::vector<CommittedSequence> sequences;    // by rising sequence
   std::map<std::int64_t, std::string> errors;  // of those that failed, by sequence
+  std::int64_t num_twice = 0;                  // also in another part, of which the first counts
   bool has(std::int64_t sequence) const { return find(sequence) != nullptr; }
   const CommittedSequence* find(std::int64_t sequence) const;
 };
@@ -64,9 +65,6 @@ struct PartFindings {
   Tell damaged;    // or foreign
   Tell uncounted;  // sound, but its companions are missing
   Tell spare;      // sound, but some of its sequences count in other parts
-  /// A sequence in two parts, of which the first counts.
-  std::function<void(std::int64_t sequence, const std::string& kept, const std::string& other)>
-      twice;
 };
 /// Reads all parts of a folder and changes nothing.
 Committed scan_parts(const std::string& run_dir, const std::string& run_uuid,

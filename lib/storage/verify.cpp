@@ -66,7 +66,7 @@ void verify_part(const std::string& path, const std::string& run_uuid, base::Log
                                path, base::count_text(num_missing), list));
 }
 
-/// Throws when something in parts/ is damaged, foreign or there twice; all of it in one message.
+/// Throws when something in parts/ is damaged or foreign; all of it in one message.
 Committed sound_parts(const std::string& path, const base::Json& run, base::Log& log) {
   int num_problems = 0;
   std::string list;
@@ -78,12 +78,10 @@ Committed sound_parts(const std::string& path, const base::Json& run, base::Log&
   // left by a killed attempt, and removed by the next one
   findings.uncounted = [&](const std::string&, const std::string& problem) { log.note(problem); };
   findings.spare = findings.uncounted;
-  std::int64_t num_twice = 0;  // of equal bits: the first counts
-  findings.twice = [&](std::int64_t, const std::string&, const std::string&) { ++num_twice; };
   Committed committed = scan_parts(path, run["run_uuid"], part_rules(run["facts"]), findings);
-  if (num_twice > 0)
+  if (committed.num_twice > 0)  // of equal bits
     log.note(fmt::format("{}: {} sequences are in two parts; one of them counts", path,
-                         base::count_text(num_twice)));
+                         base::count_text(committed.num_twice)));
   if (num_problems > 0)
     throw UsageError(ExitCode::input,
                      fmt::format("{}: {} problems with its parts. Run the same command again; it "

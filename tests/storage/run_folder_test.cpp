@@ -353,6 +353,7 @@ TEST_F(PartsTest, OfASequenceInTwoPartsTheFirstCounts) {
   ASSERT_EQ(committed.sequences.size(), 4u);
   EXPECT_EQ(committed.find(2)->part, 0);
   EXPECT_EQ(committed.find(3)->part, 1);
+  EXPECT_EQ(committed.num_twice, 1);
 }
 
 TEST_F(PartsTest, AnErrorCountsWithItsSequence) {
