@@ -3,13 +3,12 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "base/error.hpp"
 
 namespace tetrarch::mpi {
 namespace {
-
-constexpr std::size_t max_piece_bytes = std::size_t{1} << 30;  // MPI's counts are int
 
 using base::Operation;
 using base::OperationKind;
@@ -26,8 +25,8 @@ T reduce(const Communicator& communicator, T value, MPI_Datatype type, MPI_Op op
 /// Calls piece(first byte, count) over all of `bytes`.
 template <class Piece>
 void in_pieces(std::size_t bytes, const Piece& piece) {
-  for (std::size_t begin = 0; begin < bytes; begin += max_piece_bytes)
-    piece(begin, static_cast<int>(std::min(max_piece_bytes, bytes - begin)));
+  for (std::size_t begin = 0; begin < bytes; begin += Communicator::max_piece_bytes)
+    piece(begin, static_cast<int>(std::min(Communicator::max_piece_bytes, bytes - begin)));
 }
 
 /// Where the ragged contributions of all ranks lie, in MPI's ints.
@@ -36,13 +35,14 @@ struct Pieces {
   std::size_t total = 0;
 };
 
-Pieces pieces_of(const std::vector<std::int64_t>& sizes) {
+/// Of every rank's bytes those from `begin` on, at most `share`.
+Pieces pieces_of(std::span<const std::int64_t> sizes, std::int64_t begin, std::int64_t share) {
   Pieces pieces;
   for (const std::int64_t size : sizes) {
-    pieces.counts.push_back(static_cast<int>(size));
+    const std::int64_t count = std::clamp<std::int64_t>(size - begin, 0, share);
+    pieces.counts.push_back(static_cast<int>(count));
     pieces.offsets.push_back(static_cast<int>(pieces.total));
-    pieces.total += static_cast<std::size_t>(size);
-    base::expects(pieces.total <= max_piece_bytes, "at most 1 GiB to gather");
+    pieces.total += static_cast<std::size_t>(count);
   }
   return pieces;
 }
@@ -104,18 +104,48 @@ std::string Communicator::broadcast(const std::string& text, int root) const {
   return result;
 }
 
-std::vector<std::string> Communicator::all_gather(const std::string& text) const {
+/// Every rank's bytes, one after another, where `is_receiver`. gather(mine, pieces, to): a round.
+template <class Gather>
+std::vector<std::byte> Communicator::gather_in_rounds(std::span<const std::byte> bytes,
+                                                      std::span<const std::int64_t> sizes,
+                                                      std::size_t most_at_once, bool is_receiver,
+                                                      const Gather& gather) const {
+  const std::int64_t largest = *std::ranges::max_element(sizes);
+  const std::int64_t total = std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0});
+  const auto most = static_cast<std::int64_t>(most_at_once);
+  const std::int64_t share =
+      total <= most ? std::max<std::int64_t>(1, largest) : std::max<std::int64_t>(1, most / size_);
+  std::vector<std::byte> all(is_receiver && share < largest ? total : 0), round;
+  for (std::int64_t begin = 0; begin == 0 || begin < largest; begin += share) {
+    const Pieces pieces = pieces_of(sizes, begin, share);
+    round.resize(is_receiver ? pieces.total : 0);
+    gather(bytes.subspan(std::min<std::size_t>(begin, bytes.size())), pieces, round.data());
+    if (share >= largest) return round;
+    std::byte* to = all.data() + begin;
+    for (int rank = 0; is_receiver && rank < size_; ++rank) {
+      std::copy_n(round.data() + pieces.offsets[rank], pieces.counts[rank], to);
+      to += sizes[rank];
+    }
+  }
+  return all;
+}
+
+std::vector<std::string> Communicator::all_gather(const std::string& text,
+                                                  std::size_t most_at_once) const {
   const auto mine = static_cast<std::int64_t>(text.size());
   const std::vector<std::int64_t> sizes = all_gather(std::span(&mine, 1));
-  const Pieces pieces = pieces_of(sizes);
-  std::string all(pieces.total, '\0');
-  const Operation running(group(), {"all_gather", OperationKind::collective, pieces.total});
-  check(MPI_Allgatherv(text.data(), static_cast<int>(mine), MPI_CHAR, all.data(),
-                       pieces.counts.data(), pieces.offsets.data(), MPI_CHAR, get()),
-        "MPI_Allgatherv");
+  const std::vector<std::byte> all = gather_in_rounds(
+      std::as_bytes(std::span(text)), sizes, most_at_once, true,
+      [&](std::span<const std::byte> bytes, const Pieces& pieces, std::byte* to) {
+        const Operation running(group(), {"all_gather", OperationKind::collective, pieces.total});
+        check(MPI_Allgatherv(bytes.data(), pieces.counts[rank_], MPI_BYTE, to, pieces.counts.data(),
+                             pieces.offsets.data(), MPI_BYTE, get()),
+              "MPI_Allgatherv");
+      });
   std::vector<std::string> texts;
-  for (int rank = 0; rank < size_; ++rank)
-    texts.push_back(all.substr(pieces.offsets[rank], pieces.counts[rank]));
+  const char* at = reinterpret_cast<const char*>(all.data());
+  for (const std::int64_t size : sizes)
+    texts.emplace_back(std::exchange(at, at + size), static_cast<std::size_t>(size));
   return texts;
 }
 
@@ -139,16 +169,18 @@ std::vector<std::int64_t> Communicator::all_gather(std::span<const std::int64_t>
   return all;
 }
 
-std::vector<std::byte> Communicator::gather_v(std::span<const std::byte> bytes, int root) const {
+std::vector<std::byte> Communicator::gather_v(std::span<const std::byte> bytes, int root,
+                                              std::size_t most_at_once) const {
   const auto mine = static_cast<std::int64_t>(bytes.size());
   const std::vector<std::int64_t> sizes = all_gather(std::span(&mine, 1));
-  const Pieces pieces = pieces_of(sizes);
-  std::vector<std::byte> all(rank_ == root ? pieces.total : 0);
-  const Operation running(group(), {"gather_v", OperationKind::collective, pieces.total});
-  check(MPI_Gatherv(bytes.data(), static_cast<int>(mine), MPI_BYTE, all.data(),
-                    pieces.counts.data(), pieces.offsets.data(), MPI_BYTE, root, get()),
-        "MPI_Gatherv");
-  return all;
+  return gather_in_rounds(
+      bytes, sizes, most_at_once, rank_ == root,
+      [&](std::span<const std::byte> own, const Pieces& pieces, std::byte* to) {
+        const Operation running(group(), {"gather_v", OperationKind::collective, pieces.total});
+        check(MPI_Gatherv(own.data(), pieces.counts[rank_], MPI_BYTE, to, pieces.counts.data(),
+                          pieces.offsets.data(), MPI_BYTE, root, get()),
+              "MPI_Gatherv");
+      });
 }
 
 void Communicator::send(std::span<const std::byte> bytes, int to, int tag) const {

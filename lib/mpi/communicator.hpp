@@ -22,6 +22,8 @@ struct CloseCommunicator {
 
 class Communicator {
  public:
+  static constexpr std::size_t max_piece_bytes = std::size_t{1} << 30;  // MPI's counts are int
+
   /// Takes ownership of `comm`, and makes its errors return. `name`, a literal: in the records of
   /// what ran.
   explicit Communicator(MPI_Comm comm, const char* name = "unnamed");
@@ -40,13 +42,17 @@ class Communicator {
   /// Any number of bytes, in pieces of at most 1 GiB.
   void broadcast(std::span<std::byte> bytes, int root) const;
   std::string broadcast(const std::string& text, int root) const;
-  /// rank r's text at [r], on every rank.
-  std::vector<std::string> all_gather(const std::string& text) const;
+  /// rank r's text at [r], on every rank. Any number of bytes: at most `most_at_once` of all ranks
+  /// together are on their way, or one of each.
+  std::vector<std::string> all_gather(const std::string& text,
+                                      std::size_t most_at_once = max_piece_bytes) const;
   /// Equal counts from every rank, one after another, on every rank.
   std::vector<double> all_gather(std::span<const double> values) const;
   std::vector<std::int64_t> all_gather(std::span<const std::int64_t> values) const;
-  /// Whole bytes of every rank, one after another, at root (elsewhere empty).
-  std::vector<std::byte> gather_v(std::span<const std::byte> bytes, int root) const;
+  /// Whole bytes of every rank, one after another, at root (elsewhere empty). As many as may be,
+  /// as for all_gather().
+  std::vector<std::byte> gather_v(std::span<const std::byte> bytes, int root,
+                                  std::size_t most_at_once = max_piece_bytes) const;
   /// Bytes from one rank to another; sizes known to both.
   void send(std::span<const std::byte> bytes, int to, int tag) const;
   void receive(std::span<std::byte> bytes, int from, int tag) const;
@@ -60,6 +66,12 @@ class Communicator {
   Communicator subset(std::span<const int> ranks, const char* name = "unnamed") const;
 
  private:
+  template <class Gather>
+  std::vector<std::byte> gather_in_rounds(std::span<const std::byte> bytes,
+                                          std::span<const std::int64_t> sizes,
+                                          std::size_t most_at_once, bool is_receiver,
+                                          const Gather& gather) const;
+
   base::Handle<MPI_Comm, CloseCommunicator> comm_;
   int rank_ = 0;
   int size_ = 1;

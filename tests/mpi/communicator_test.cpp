@@ -109,6 +109,29 @@ TEST_F(CommunicatorTest, RaggedBytesArriveAtTheRootAlone) {
   }
 }
 
+TEST_F(CommunicatorTest, WhatIsTooMuchForOnceIsGatheredInRounds) {
+  std::string expected;
+  for (int r = 0; r < size(); ++r)
+    expected += text_of(r);
+  for (const std::size_t most : {1, 7, 64}) {
+    const std::string mine = text_of(rank());
+
+    const std::vector<std::string> texts = world.all_gather(mine, most);
+    const auto bytes = world.gather_v(std::as_bytes(std::span(mine)), size() - 1, most);
+
+    ASSERT_EQ(texts.size(), static_cast<std::size_t>(size()));
+    for (int r = 0; r < size(); ++r)
+      EXPECT_EQ(texts[static_cast<std::size_t>(r)], text_of(r)) << most;
+    EXPECT_EQ(as_text(bytes), rank() == size() - 1 ? expected : "") << most;
+  }
+}
+
+TEST_F(CommunicatorTest, EmptyTextsAreGatheredToo) {
+  for (const std::string& text : world.all_gather(std::string(), 1))
+    EXPECT_EQ(text, "");
+  EXPECT_TRUE(world.gather_v({}, 0, 1).empty());
+}
+
 TEST_F(CommunicatorTest, MessagesGoFromOneToAnother) {
   // a ring: to the next rank, from the one before
   const std::string mine = "from " + std::to_string(rank());
