@@ -169,17 +169,49 @@ void Loader::run(model::ShardBuilder& builder) {
   }
 }
 
-/// Ranks that hold the same kv heads, all EP ranks together.
-std::optional<mpi::Communicator> kv_peers_of(const std::vector<plan::TensorSpec>& tensors,
-                                             const Topology& topology) {
-  const auto key = std::ranges::find(tensors, plan::Role::k, &plan::TensorSpec::role);
-  if (key == tensors.end()) return std::nullopt;
-  const plan::Shard shard = plan::shard_of(*key, topology.grid, topology.place);
-  return topology.cart.stage().split(static_cast<int>(shard.slices.begin),
-                                     topology.cart.stage().rank());
-}
+/// The ranks of all instances that need the same part of a tensor: they share one read of it.
+class Sharing {
+ public:
+  /// Collective over the grid.
+  Sharing(const std::vector<plan::TensorSpec>& tensors, const Topology& topology)
+      : everywhere_(peers(topology, 0)),
+        of_tp_(peers(topology, topology.place.tp)),
+        of_kv_(peers(topology, first_kv_slice(tensors, topology))),
+        of_place_(peers(topology, topology.place.ep * topology.grid.tp + topology.place.tp)) {}
+
+  /// Null where this rank alone needs it.
+  const mpi::Communicator* of(const plan::TensorSpec& tensor) const {
+    const bool is_kv = tensor.role == plan::Role::k || tensor.role == plan::Role::v;
+    const mpi::Communicator& all = tensor.num_experts > 1   ? of_place_
+                                   : is_kv                  ? of_kv_
+                                   : tensor.num_slices == 1 ? everywhere_
+                                                            : of_tp_;
+    return all.size() == 1 ? nullptr : &all;
+  }
+
+ private:
+  /// Those of all instances at this rank's stage that name the same part.
+  static mpi::Communicator peers(const Topology& topology, int part) {
+    const int parts = topology.grid.ep * topology.grid.tp * most_slices;
+    const mpi::Communicator& grid = topology.cart.grid();
+    return grid.split(topology.place.pp * parts + part, grid.rank(), "readers");
+  }
+  static int first_kv_slice(const std::vector<plan::TensorSpec>& tensors,
+                            const Topology& topology) {
+    const auto key = std::ranges::find(tensors, plan::Role::k, &plan::TensorSpec::role);
+    if (key == tensors.end()) return 0;
+    return static_cast<int>(plan::shard_of(*key, topology.grid, topology.place).slices.begin);
+  }
+
+  static constexpr int most_slices = 8;  // of a tensor
+  mpi::Communicator everywhere_, of_tp_, of_kv_, of_place_;
+};
 
 }  // namespace
+
+std::int64_t loading_bytes(const storage::WeightsFile& weights, std::int64_t threads_per_rank) {
+  return 2 * std::min(weights.total_bytes(), bytes_of_thread * threads_per_rank);
+}
 
 model::ModelShard load_shard(const storage::WeightsFile& weights, plan::VerifyMode verify,
                              const plan::LocalSizes& local, const plan::Depth& depth,
@@ -192,18 +224,11 @@ model::ModelShard load_shard(const storage::WeightsFile& weights, plan::VerifyMo
   const std::int64_t window_bytes =
       bytes_of_thread * world.min(std::int64_t{backend.num_threads()});
   Loader loader(weights, verify != plan::VerifyMode::none, window_bytes, backend, timeline, report);
-  const std::optional<mpi::Communicator> kv_peers = kv_peers_of(weights.tensors(), topology);
-  const auto sharing = [&](const plan::TensorSpec& tensor) -> const mpi::Communicator* {
-    const bool is_kv = tensor.role == plan::Role::k || tensor.role == plan::Role::v;
-    const mpi::Communicator& all = is_kv                    ? *kv_peers
-                                   : tensor.num_slices == 1 ? topology.cart.stage()
-                                                            : topology.cart.ep();
-    return tensor.num_experts > 1 || all.size() == 1 ? nullptr : &all;
-  };
+  const Sharing sharing(weights.tensors(), topology);
   for (const plan::TensorSpec& tensor : weights.tensors()) {
     if (!plan::is_held(tensor, weights.spec(), held)) continue;
     const plan::Shard shard = plan::shard_of(tensor, topology.grid, topology.place);
-    loader.plan(tensor, shard, sharing(tensor));
+    loader.plan(tensor, shard, sharing.of(tensor));
   }
   model::ShardBuilder builder(weights.spec(), local, held, backend);
   loader.run(builder);

@@ -19,11 +19,14 @@ struct LoadReport {
   double read_seconds = 0, verify_seconds = 0, exchange_seconds = 0, pack_seconds = 0;
 };
 
+/// Memory for windows of weights, as they are read and as they arrive.
+std::int64_t loading_bytes(const storage::WeightsFile& weights, std::int64_t threads_per_rank);
+
 /// Reads this rank's shard, as far as its stage and `depth` need it, and nothing else, in windows
-/// of a few MiB that are packed while the cache has them. Of what several ranks of a stage share
-/// each reads some windows, and all get them by broadcast. Every block read is verified unless
-/// `verify` is none. Collective over `world`. Throws UsageError(weights) on
-/// every rank when a rank found damage.
+/// of a few MiB that are packed while the cache has them. Of what several ranks need, of all
+/// instances together, each reads some windows, and all get them by broadcast. Every block read is
+/// verified unless `verify` is none. Collective over `world`. Throws UsageError(weights) on every
+/// rank when a rank found damage.
 model::ModelShard load_shard(const storage::WeightsFile& weights, plan::VerifyMode verify,
                              const plan::LocalSizes& local, const plan::Depth& depth,
                              const Topology& topology, const mpi::Communicator& world,

@@ -31,7 +31,7 @@ from support import descendants, environment, is_program  # noqa: E402
 
 SIZES = ("--layers 8 --hidden 1024 --heads 16 --kv-heads 4 --head-dim 64 --experts 16 --top-k 2 "
          "--expert-ffn 1408 --vocab 32000")
-GRIDS = ((1, 1), (4, 1), (2, 2), (1, 4))
+GRIDS = ((1, 1, 1), (1, 4, 1), (1, 2, 2), (1, 1, 4), (2, 1, 1), (2, 2, 1), (4, 1, 1), (4, 1, 2))
 LOADED = re.compile(r"loaded   ([\d,]+) bytes read by all ranks in .*")
 STEP = r"{} [^(]*\(([\d.]+) GB/s\)"
 
@@ -49,13 +49,13 @@ def bytes_read(pid):
         return 0
 
 
-def load(args, out, ep, tp, threads):
+def load(args, out, dp, ep, tp, threads):
     """(bytes of the file, bytes that the ranks read by the system's count, the log's line)"""
     if args.cold:
         evict(args.weights)
     program = args.build / "app/tetrarch"
-    command = ["bash", REPO / "tools/launch.sh", ep * tp, program, "run", "--weights", args.weights,
-               "--inputs", args.inputs, "--out", out, "--ep", ep, "--tp", tp]
+    command = ["bash", REPO / "tools/launch.sh", dp * ep * tp, program, "run", "--weights", args.weights,
+               "--inputs", args.inputs, "--out", out, "--dp", dp, "--ep", ep, "--tp", tp]
     log = Path(f"{out}.txt")
     with open(log, "wb") as stream:
         process = subprocess.Popen(list(map(str, command)), stdout=stream, stderr=subprocess.STDOUT,
@@ -106,10 +106,10 @@ def main():
         size = args.weights.stat().st_size
         print(f"weights.h5 of {size:,} bytes")
         if not args.only_speed:
-            print(f"{'ep':>3} {'tp':>3} {'file':>8} {'all reads':>10}")
-            for ep, tp in GRIDS:
-                file, all_reads, _ = load(args, Path(folder, f"run-{ep}-{tp}"), ep, tp, 1)
-                print(f"{ep:>3} {tp:>3} {file / size:>8.5f} {all_reads / size:>10.5f}", flush=True)
+            print(f"{'dp':>3} {'ep':>3} {'tp':>3} {'file':>8} {'all reads':>10}")
+            for dp, ep, tp in GRIDS:
+                file, all_reads, _ = load(args, Path(folder, f"run-{dp}-{ep}-{tp}"), dp, ep, tp, 1)
+                print(f"{dp:>3} {ep:>3} {tp:>3} {file / size:>8.5f} {all_reads / size:>10.5f}", flush=True)
         for threads in () if args.only_bytes else (1, 2):
             ceilings, reads, packs = [], [], []
             for number in range(args.rounds):
@@ -117,7 +117,7 @@ def main():
                     evict(args.weights)
                 text = output_of([args.build / "tests/storage/pread_bench", args.weights, threads], threads)
                 ceilings.append(float(re.search(r"([\d.]+) GB/s", text).group(1)))
-                line = load(args, Path(folder, f"speed-{threads}-{number}"), 1, 1, threads)[2]
+                line = load(args, Path(folder, f"speed-{threads}-{number}"), 1, 1, 1, threads)[2]
                 reads.append(both(line))
                 packs.append(rate("packing", line))
             shares = [100 * a / b for a, b in zip(reads, ceilings)]

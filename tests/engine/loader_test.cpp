@@ -125,6 +125,26 @@ TEST_F(LoaderTest, EveryByteIsReadByOneRankAlone) {
   });
 }
 
+TEST_F(LoaderTest, InstancesShareOneRead) {
+  for (const std::int64_t kv_heads : {4, 1}) {
+    spec.num_kv_heads = kv_heads;
+    path = folder / ("instances" + std::to_string(kv_heads) + ".h5");
+    write();
+    for (int dp = 2; dp <= world.size(); dp *= 2)
+      for (plan::Grid grid : model::grids_of(world.size() / dp)) {
+        grid.dp = dp;
+        SCOPED_TRACE(testing::Message() << plan::to_string(grid) << ", kv heads " << kv_heads);
+        model::Stage stage(spec, grid);
+
+        const model::ModelShard shard = load(stage, plan::VerifyMode::fast);
+
+        expect_same(stage, shard, model::make_shard(stage, written));
+        EXPECT_EQ(world.sum(report.bytes_read), storage::WeightsFile::open(path).total_bytes());
+        EXPECT_EQ(report.bytes_read + report.bytes_received, stage.memory({1}, 2.0).weight_bytes);
+      }
+  }
+}
+
 TEST_F(LoaderTest, WhatIsAllocatedIsWhatWasPlanned) {
   for (const base::DType dtype : {base::DType::f32, base::DType::bf16})
     for (const bool is_tied : {false, true}) {

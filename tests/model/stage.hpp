@@ -62,13 +62,13 @@ struct Stage {
   std::vector<int> along_tp() const {
     std::vector<int> ranks;
     for (int t = 0; t < grid.tp; ++t)
-      ranks.push_back(place.ep * grid.tp + t);
+      ranks.push_back(plan::rank_of(grid, {place.dp, place.pp, place.ep, t}));
     return ranks;
   }
   std::vector<int> along_ep() const {
     std::vector<int> ranks;
     for (int e = 0; e < grid.ep; ++e)
-      ranks.push_back(e * grid.tp + place.tp);
+      ranks.push_back(plan::rank_of(grid, {place.dp, place.pp, e, place.tp}));
     return ranks;
   }
   /// `part_tokens`: of each EP rank.
