@@ -133,7 +133,7 @@ class Compute {
                              const Tensor& expert_id, const Tensor& gate_weight) = 0;
   /// Orders all copies by (expert, top-k slot, row). An expert id of -1 is no copy.
   /// order [copies, 1] i32: row of each copy; position [rows, k] i32: where each copy went, -1
-  /// where there is none; count [1, experts * k] i32: copies per (expert, slot).
+  /// where there is none; count [1, experts] i32: copies of each expert.
   virtual void group_by_expert(const Tensor& expert_id, const Tensor& order, const Tensor& position,
                                const Tensor& count) = 0;
   /// to = from; equal extents.

@@ -65,8 +65,7 @@ backend::Tensor router_step(const Context& context, const LayerWeights& weights,
   routing.expert_id = index(BufferName::expert_ids, home, spec.top_k);
   routing.gate_weight = workspace.tensor(BufferName::gate_weights, DType::f32, 1, home, spec.top_k);
   routing.position = index(BufferName::send_position, home, spec.top_k);
-  const backend::Tensor counts =
-      index(BufferName::counts, context.stage.size(), spec.num_experts * spec.top_k);
+  const backend::Tensor counts = index(BufferName::counts, context.stage.size(), spec.num_experts);
   routing.count = counts.row_range(context.stage.rank(), 1);
   context.compute.softmax_top_k(logits, spec.router_renorm == plan::RouterRenorm::sum,
                                 static_cast<float>(spec.router_scale), routing.expert_id,

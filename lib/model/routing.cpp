@@ -16,21 +16,18 @@ plan::Range intersect(plan::Range a, plan::Range b) {
 }  // namespace
 
 ExchangeCounts::ExchangeCounts(std::span<const std::int32_t> count, int ep, int tp,
-                               std::int64_t num_experts, std::int64_t top_k)
+                               std::int64_t num_experts)
     : prefix_(static_cast<std::size_t>(ep) * tp * (num_experts + 1)),
       ep_(ep),
       tp_(tp),
       num_experts_(num_experts) {
-  base::expects(static_cast<std::int64_t>(count.size()) == ep * tp * num_experts * top_k,
-                "a count per source, expert and slot");
+  base::expects(static_cast<std::int64_t>(count.size()) == ep * tp * num_experts,
+                "a count per source and expert");
   for (int source = 0; source < ep * tp; ++source) {
     std::int64_t* prefix = &prefix_[source * (num_experts + 1)];
-    const std::int32_t* own = &count[source * num_experts * top_k];
-    for (std::int64_t expert = 0; expert < num_experts; ++expert) {
-      prefix[expert + 1] = prefix[expert];
-      for (std::int64_t slot = 0; slot < top_k; ++slot)
-        prefix[expert + 1] += own[expert * top_k + slot];
-    }
+    const std::int32_t* own = &count[source * num_experts];
+    for (std::int64_t expert = 0; expert < num_experts; ++expert)
+      prefix[expert + 1] = prefix[expert] + own[expert];
   }
 }
 

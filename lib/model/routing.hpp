@@ -17,7 +17,7 @@ struct Routing {
   backend::Tensor gate_weight;  // [home, k] f32
   backend::Tensor order;        // [copies, 1] i32: the token of each copy, by (expert, slot, token)
   backend::Tensor position;     // [home, k] i32: where each copy stands in that order; -1: dropped
-  backend::Tensor count;        // [1, E * k] i32: copies per (expert, slot)
+  backend::Tensor count;        // [1, E] i32: copies of each expert
   std::int64_t num_copies = 0;  // sent to experts
   std::int64_t num_dropped = 0;  // beyond an expert's capacity
 };
@@ -32,9 +32,8 @@ struct Routing {
 class ExchangeCounts {
  public:
   ExchangeCounts() = default;
-  /// `count`: [ep * tp][E * k], source rank = ep_rank * tp + tp_rank, copies per (expert, slot).
-  ExchangeCounts(std::span<const std::int32_t> count, int ep, int tp, std::int64_t num_experts,
-                 std::int64_t top_k);
+  /// `count`: [ep * tp][E] copies of each expert, source rank = ep_rank * tp + tp_rank.
+  ExchangeCounts(std::span<const std::int32_t> count, int ep, int tp, std::int64_t num_experts);
 
   int ep() const { return ep_; }
   int tp() const { return tp_; }

@@ -12,11 +12,10 @@ DispatchRecord begin_dispatch(const Context& context, const backend::Tensor& nor
   const plan::ModelSpec& spec = context.spec;
   const Routing& routing = workspace.routing;
   const std::int64_t copies = routing.num_copies;
-  const std::int64_t columns = spec.num_experts * spec.top_k;
 
   context.timeline.enter(Phase::dispatch);
   const backend::Tensor counts =
-      workspace.tensor(BufferName::counts, DType::i32, 1, context.stage.size(), columns);
+      workspace.tensor(BufferName::counts, DType::i32, 1, context.stage.size(), spec.num_experts);
   if (context.stage.size() > 1)
     context.stage.all_gather_v(routing.count, std::vector<std::int64_t>(context.stage.size(), 1),
                                counts);
@@ -27,7 +26,7 @@ DispatchRecord begin_dispatch(const Context& context, const backend::Tensor& nor
   std::vector<std::int32_t> host(counts.elements());
   context.compute.download(counts, host.data());  // the layer's one wait
   workspace.exchange.counts =
-      ExchangeCounts(host, context.ep.size(), context.tp.size(), spec.num_experts, spec.top_k);
+      ExchangeCounts(host, context.ep.size(), context.tp.size(), spec.num_experts);
   record.num_rounds_ = workspace.exchange.counts.num_rounds(workspace.round_rows());
   // With one ep rank all copies fit in one round, and the answers are at home already.
   record.returned_ =

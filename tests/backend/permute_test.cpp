@@ -16,17 +16,18 @@ class Permute : public ::testing::Test {
 TEST_F(Permute, CopiesAreOrderedByExpertSlotAndRow) {
   // rows 0, 1, 2 chose experts {1, 0}, {0, 1}, {1, 2} of 3
   const auto expert = Array::of_ints(3, 2, {1, 0, 0, 1, 1, 2});
-  Array order(DType::i32, 6, 1), position(DType::i32, 3, 2), count(DType::i32, 1, 6);
+  Array order(DType::i32, 6, 1), position(DType::i32, 3, 2), count(DType::i32, 1, 3);
 
   compute_.group_by_expert(expert, order, position, count);
 
   const std::int32_t rows[] = {1, 0, 0, 2, 1, 2}, places[] = {2, 1, 0, 4, 3, 5},
-                     counts[] = {1, 1, 2, 1, 0, 1};
+                     counts[] = {2, 3, 1};
   for (int i = 0; i < 6; ++i) {
     EXPECT_EQ(order.integer(i), rows[i]) << i;
     EXPECT_EQ(position.integer(i), places[i]) << i;
-    EXPECT_EQ(count.integer(i), counts[i]) << i;
   }
+  for (int id = 0; id < 3; ++id)
+    EXPECT_EQ(count.integer(id), counts[id]) << id;
 }
 
 TEST_F(Permute, PositionsAndOrderAreInverse) {
@@ -36,7 +37,7 @@ TEST_F(Permute, PositionsAndOrderAreInverse) {
     for (std::int32_t slot = 0; slot < k; ++slot)
       ids.push_back((row * row + slot) % 7);
   const auto expert = Array::of_ints(rows, k, ids);
-  Array order(DType::i32, rows * k, 1), position(DType::i32, rows, k), count(DType::i32, 1, 7 * k);
+  Array order(DType::i32, rows * k, 1), position(DType::i32, rows, k), count(DType::i32, 1, 7);
 
   compute_.group_by_expert(expert, order, position, count);
 
@@ -75,7 +76,7 @@ TEST_F(Permute, AnUnknownExpertIsRefused) {
 TEST_F(Permute, ADroppedCopyHasNoPlace) {
   // rows 0 1 2 choose (1, dropped), (dropped, 1), (0, 1)
   const auto expert = Array::of_ints(3, 2, {1, -1, -1, 1, 0, 1});
-  Array order(DType::i32, 4, 1), position(DType::i32, 3, 2), count(DType::i32, 1, 4);
+  Array order(DType::i32, 4, 1), position(DType::i32, 3, 2), count(DType::i32, 1, 2);
 
   compute_.group_by_expert(expert, order, position, count);
 
@@ -128,15 +129,15 @@ TEST_F(Permute, CombineReturnsEveryTokenHome) {
   std::vector<std::int32_t> ids;
   for (std::int32_t row = 0; row < rows; ++row)
     ids.insert(ids.end(), {row % 5, (row + 2) % 5});
-  Array order(DType::i32, rows * k, 1), position(DType::i32, rows, k), count(DType::i32, 1, 5 * k);
+  Array order(DType::i32, rows * k, 1), position(DType::i32, rows, k), count(DType::i32, 1, 5);
   compute_.group_by_expert(Array::of_ints(rows, k, ids), order, position, count);
   Array copies(DType::f32, rows * k, width), out(DType::f32, rows, width);
   compute_.permute_rows(x, order, copies);
   std::int64_t copy = 0;
-  for (std::int64_t bucket = 0; bucket < 5 * k; ++bucket)
-    for (std::int32_t i = 0; i < count.integer(bucket); ++i, ++copy)
+  for (std::int64_t expert = 0; expert < 5; ++expert)
+    for (std::int32_t i = 0; i < count.integer(expert); ++i, ++copy)
       for (std::int64_t c = 0; c < width; ++c)
-        copies.set(copy * width + c, copies.at(copy, c) * static_cast<float>(bucket / k + 1));
+        copies.set(copy * width + c, copies.at(copy, c) * static_cast<float>(expert + 1));
 
   compute_.combine(copies, position, weight, residual, out);
 

@@ -17,21 +17,21 @@ struct StageSize {
 };
 constexpr StageSize stages[] = {{1, 1}, {2, 1}, {1, 2}, {2, 2}, {4, 2},
                                 {2, 4}, {3, 1}, {1, 4}, {4, 1}};
-constexpr std::int64_t num_experts = 12, top_k = 2;
+constexpr std::int64_t num_experts = 12;
 
-/// [rank][expert * k + slot]; rank = ep_rank * tp + tp_rank
+/// [rank][expert]; rank = ep_rank * tp + tp_rank
 using Counts = std::vector<std::int32_t>;
 
 Counts random_counts(const StageSize& stage, std::uint32_t seed, int most) {
   std::mt19937 random(seed);
-  Counts counts(static_cast<std::size_t>(stage.size() * num_experts * top_k));
+  Counts counts(static_cast<std::size_t>(stage.size() * num_experts));
   for (auto& count : counts)
     count = static_cast<std::int32_t>(random() % static_cast<unsigned>(most + 1));
   return counts;
 }
 
 ExchangeCounts exchange_of(const StageSize& stage, const Counts& counts) {
-  return {counts, stage.ep, stage.tp, num_experts, top_k};
+  return {counts, stage.ep, stage.tp, num_experts};
 }
 
 std::int64_t owner_of(const StageSize& stage, std::int64_t expert) {
@@ -46,15 +46,14 @@ struct Copy {
   bool operator==(const Copy&) const = default;
 };
 
-/// What each rank wants to send: its copies by (expert, slot, token).
+/// What each rank wants to send: its copies by (expert, token).
 std::vector<std::vector<Copy>> send_orders(const StageSize& stage, const Counts& counts) {
   std::vector<std::vector<Copy>> orders(static_cast<std::size_t>(stage.size()));
   for (int rank = 0; rank < stage.size(); ++rank)
-    for (std::int64_t i = 0; i < num_experts * top_k; ++i)
-      for (int copy = 0; copy < counts[static_cast<std::size_t>(rank * num_experts * top_k + i)];
-           ++copy) {
+    for (std::int64_t i = 0; i < num_experts; ++i)
+      for (int copy = 0; copy < counts[static_cast<std::size_t>(rank * num_experts + i)]; ++copy) {
         auto& order = orders[static_cast<std::size_t>(rank)];
-        order.push_back({rank, std::ssize(order), i / top_k});
+        order.push_back({rank, std::ssize(order), i});
       }
   return orders;
 }
@@ -177,8 +176,8 @@ TEST(Routing, CountsAnswerAsTheNaiveSumsDo) {
     for (int rank = 0; rank < stage.size(); ++rank) {
       std::vector<std::int64_t> own(static_cast<std::size_t>(stage.ep), 0);
       for (std::int64_t expert = 0; expert < num_experts; ++expert) {
-        const auto at = static_cast<std::size_t>((rank * num_experts + expert) * top_k);
-        const std::int64_t copies = counts[at] + counts[at + 1];
+        const auto at = static_cast<std::size_t>(rank * num_experts + expert);
+        const std::int64_t copies = counts[at];
         EXPECT_EQ(exchange.copies(rank / stage.tp, rank % stage.tp, expert), copies);
         own[static_cast<std::size_t>(owner_of(stage, expert))] += copies;
         of[static_cast<std::size_t>(expert)] += copies;
@@ -206,15 +205,15 @@ TEST(Routing, ExpertsBelongToTheirEpRanks) {
 }
 
 TEST(Routing, CountsOfAnotherShapeAreRefused) {
-  const Counts counts(num_experts * top_k, 0);
+  const Counts counts(num_experts, 0);
 
-  EXPECT_THROW(ExchangeCounts(counts, 2, 1, num_experts, top_k), base::InternalError);
+  EXPECT_THROW(ExchangeCounts(counts, 2, 1, num_experts), base::InternalError);
 }
 
 TEST(Routing, RoundsAreThoseOfTheFullestEpRank) {
-  Counts counts(2 * num_experts * top_k, 0);
-  counts[0] = 3;                                 // rank 0 -> expert 0, on EP rank 0
-  counts[num_experts * top_k + 11 * top_k] = 9;  // rank 1 -> expert 11, on EP rank 1
+  Counts counts(2 * num_experts, 0);
+  counts[0] = 3;                 // rank 0 -> expert 0, on EP rank 0
+  counts[num_experts + 11] = 9;  // rank 1 -> expert 11, on EP rank 1
   const ExchangeCounts exchange = exchange_of({2, 1}, counts);
 
   EXPECT_EQ(exchange.num_rounds(9), 1);
@@ -225,10 +224,10 @@ TEST(Routing, RoundsAreThoseOfTheFullestEpRank) {
 
 // EP rank 0 receives 3, 2 and 4 rows; four at a time: a a a b | b c c c | c
 TEST(Routing, TheWorkedExampleGoesInThreeRounds) {
-  Counts counts(3 * num_experts * top_k, 0);
-  counts[0 * num_experts * top_k] = 3;
-  counts[1 * num_experts * top_k] = 2;
-  counts[2 * num_experts * top_k] = 4;
+  Counts counts(3 * num_experts, 0);
+  counts[0 * num_experts] = 3;
+  counts[1 * num_experts] = 2;
+  counts[2 * num_experts] = 4;
   const ExchangeCounts exchange = exchange_of({3, 1}, counts);
   const std::vector<std::vector<std::int64_t>> received{{3, 1, 0}, {0, 1, 3}, {0, 0, 1}};
 
@@ -258,7 +257,7 @@ TEST(Routing, RanksWithoutTokensTakePartToo) {
   for (const StageSize& stage : stages)
     for (int empty = 0; empty < stage.size(); ++empty) {
       Counts counts = random_counts(stage, 9, 2);
-      std::fill_n(counts.begin() + empty * num_experts * top_k, num_experts * top_k, 0);
+      std::fill_n(counts.begin() + empty * num_experts, num_experts, 0);
       Play(stage, counts, 5).run();
     }
 }
@@ -266,9 +265,9 @@ TEST(Routing, RanksWithoutTokensTakePartToo) {
 TEST(Routing, AllTokensOfAllRanksMayGoToOneExpert) {
   for (const StageSize& stage : stages)
     for (const std::int64_t expert : {0, 5, 11}) {
-      Counts counts(static_cast<std::size_t>(stage.size() * num_experts * top_k), 0);
+      Counts counts(static_cast<std::size_t>(stage.size() * num_experts), 0);
       for (int rank = 0; rank < stage.size(); ++rank)
-        counts[static_cast<std::size_t>((rank * num_experts + expert) * top_k)] = 5 + rank;
+        counts[static_cast<std::size_t>(rank * num_experts + expert)] = 5 + rank;
       for (const std::int64_t round_rows : {1, 4, 6, 100})
         Play(stage, counts, round_rows).run();
     }
@@ -276,7 +275,7 @@ TEST(Routing, AllTokensOfAllRanksMayGoToOneExpert) {
 
 TEST(Routing, NoTokensAreNoRounds) {
   for (const StageSize& stage : stages) {
-    const Counts none(static_cast<std::size_t>(stage.size() * num_experts * top_k), 0);
+    const Counts none(static_cast<std::size_t>(stage.size() * num_experts), 0);
 
     EXPECT_EQ(exchange_of(stage, none).num_rounds(4), 0);
     Play(stage, none, 4).expect_nothing_in_round(0);

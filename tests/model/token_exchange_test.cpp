@@ -116,9 +116,9 @@ class Exchanging {
     routing.num_copies = home() * k;
     routing.order = tensor(BufferName::send_order, base::DType::i32, home() * k, 1);
     routing.position = tensor(BufferName::send_position, base::DType::i32, home(), k);
-    routing.count = tensor(BufferName::counts, base::DType::i32, stage_.world.size(),
-                           stage_.spec.num_experts * k)
-                        .row_range(stage_.all->rank(), 1);
+    routing.count =
+        tensor(BufferName::counts, base::DType::i32, stage_.world.size(), stage_.spec.num_experts)
+            .row_range(stage_.all->rank(), 1);
     backend::Compute& compute = stage_.context.compute;
     compute.upload(ids.data(), routing.expert_id);
     compute.upload(weights.data(), routing.gate_weight);

@@ -1,5 +1,6 @@
 // Copies of tokens: ordered by expert, moved, and brought together again.
 // SPDX-License-Identifier: Apache-2.0
+#include <utility>
 #include <vector>
 
 #include "backend/cpu/kernels/kernels.hpp"
@@ -54,21 +55,21 @@ void group_by_expert(const Tensor& expert_id, const Tensor& order, const Tensor&
                      const Tensor& count) {
   const std::int64_t rows = expert_id.rows, k = expert_id.columns;
   const std::int32_t* expert = expert_id.as<std::int32_t>();
-  std::int32_t* counts = count.as<std::int32_t>();
-  std::fill_n(counts, count.columns, 0);
+  static thread_local std::vector<std::int32_t> next;  // of each (expert, slot): first its copies
+  next.assign(static_cast<std::size_t>(count.columns * k), 0);
   for (std::int64_t row = 0; row < rows; ++row)
     for (std::int64_t slot = 0; slot < k; ++slot) {
-      if (expert[row * k + slot] == -1) continue;
-      const std::int64_t bucket = expert[row * k + slot] * k + slot;
-      base::expects(bucket >= 0 && bucket < count.columns, "an expert id of the model");
-      ++counts[bucket];
+      const std::int32_t id = expert[row * k + slot];
+      if (id == -1) continue;
+      base::expects(id >= 0 && id < count.columns, "an expert id of the model");
+      ++next[static_cast<std::size_t>(id * k + slot)];
     }
-  static thread_local std::vector<std::int32_t> next;
-  next.resize(static_cast<std::size_t>(count.columns));
   std::int32_t total = 0;
-  for (std::int64_t bucket = 0; bucket < count.columns; ++bucket) {
-    next[static_cast<std::size_t>(bucket)] = total;
-    total += counts[bucket];
+  for (std::int64_t id = 0; id < count.columns; ++id) {
+    const std::int32_t before = total;
+    for (std::int64_t slot = 0; slot < k; ++slot)
+      total += std::exchange(next[static_cast<std::size_t>(id * k + slot)], total);
+    count.as<std::int32_t>()[id] = total - before;
   }
   base::expects(order.rows == total, "a place per copy");
   for (std::int64_t row = 0; row < rows; ++row)
