@@ -252,7 +252,7 @@ void Collector::experts(std::int64_t layer, const model::Routing& routing) {
     compute_.download(routing.count, count.data());
     std::uint64_t* counts = &counts_[(layer - stage_layers_.begin) * (spec_.num_experts + 1)];
     for (std::size_t i = 0; i < count.size(); ++i)
-      counts[static_cast<std::int64_t>(i) / spec_.top_k] += static_cast<std::uint64_t>(count[i]);
+      counts[i] += static_cast<std::uint64_t>(count[i]);
     counts[spec_.num_experts] += static_cast<std::uint64_t>(routing.num_dropped);
   }
   if (!outputs_.experts) return;
@@ -296,12 +296,10 @@ void Collector::check_rows(std::int64_t layer, model::Origin origin, const plan:
 }
 
 // The log-probability that a row gives its next token stands at that token's position.
-void Collector::add_scores(const plan::SequenceSpan& span, Sequence& at, const float* logprob,
-                           const std::uint8_t* is_greedy) {
-  const std::int64_t count = std::min(span.count, span.length - 1 - span.first);
-  if (count <= 0) return;
-  writer_->write("/logprobs/token", at.first_row + span.first + 1, count, logprob);
-  for (std::int64_t i = 0; i < count; ++i) {
+void Collector::add_scores(const plan::SequenceSpan& span, Sequence& at,
+                           std::span<const float> logprob,
+                           std::span<const std::uint8_t> is_greedy) {
+  for (std::int64_t i = 0; i < std::ssize(logprob); ++i) {
     if (!std::isfinite(logprob[i]))
       not_finite({span.sequence, spec_.num_layers, span.first + i, Origin::head});
     if (span.first + 1 + i < at.score_from) continue;
@@ -314,12 +312,29 @@ void Collector::add_scores(const plan::SequenceSpan& span, Sequence& at, const f
 void Collector::scores(const MicroBatch& batch, const model::TokenScores& scores) {
   if (!writer_ || !outputs_.logprobs) return;
   timeline_.enter(base::Phase::output);
-  std::int64_t row = 0;
+  const float none = base::failed_value();  // nothing predicts a first token
+  std::vector<float> neighbours;            // of the part's rows from `first_row` on
+  std::int64_t first_row = 0, row = 0;
+  const auto flush = [&] {
+    writer_->write("/logprobs/token", first_row, std::ssize(neighbours), neighbours.data());
+    neighbours.clear();
+  };
   for (const model::SequenceRows& run : batch.rows) {
-    add_scores(run.span(), sequences_[index_of(run.sequence)], &scores.next_logprob[row],
-               &scores.is_greedy[row]);
+    const plan::SequenceSpan span = run.span();
+    Sequence& at = sequences_[index_of(run.sequence)];
+    const std::int64_t count = std::min(span.count, span.length - 1 - span.first);
+    const std::int64_t begin = at.first_row + span.first + (span.first > 0 ? 1 : 0);
+    if (begin != first_row + std::ssize(neighbours)) {
+      flush();
+      first_row = begin;
+    }
+    if (span.first == 0) neighbours.push_back(none);
+    const auto logprob = std::span(scores.next_logprob).subspan(row, count);
+    neighbours.insert(neighbours.end(), logprob.begin(), logprob.end());
+    add_scores(span, at, logprob, std::span(scores.is_greedy).subspan(row, count));
     row += run.count;
   }
+  flush();
 }
 
 void Collector::likely(const MicroBatch& batch, std::int64_t first_row,
@@ -339,15 +354,18 @@ void Collector::likely(const MicroBatch& batch, std::int64_t first_row,
 
 /// What is known of each sequence once all its tokens have passed.
 void Collector::write_sums() {
-  const float none = base::failed_value();  // nothing predicts a first token
-  for (std::size_t index = 0; index < sequences_.size(); ++index) {
-    const Sequence& at = sequences_[index];
-    const auto row = static_cast<std::int64_t>(index);
-    writer_->write("/logprobs/token", at.first_row, 1, &none);
-    writer_->write("/logprobs/sum", row, 1, &at.sum);
-    writer_->write("/logprobs/count", row, 1, &at.count);
-    writer_->write("/logprobs/is_greedy", row, 1, &at.is_greedy);
+  std::vector<double> sum;
+  std::vector<std::uint64_t> count;
+  std::vector<std::uint8_t> is_greedy;
+  for (const Sequence& at : sequences_) {
+    sum.push_back(at.sum);
+    count.push_back(at.count);
+    is_greedy.push_back(at.is_greedy);
   }
+  const std::int64_t rows = std::ssize(sequences_);
+  writer_->write("/logprobs/sum", 0, rows, sum.data());
+  writer_->write("/logprobs/count", 0, rows, count.data());
+  writer_->write("/logprobs/is_greedy", 0, rows, is_greedy.data());
 }
 
 void Collector::add_counts(int stage, std::span<const std::byte> counts) {

@@ -83,8 +83,8 @@ class Collector final : public model::Observer {
                     const backend::Tensor* own);
   void check_rows(std::int64_t layer, model::Origin origin, const plan::SequenceSpan& span,
                   const backend::Tensor& run);
-  void add_scores(const plan::SequenceSpan& span, Sequence& at, const float* logprob,
-                  const std::uint8_t* is_greedy);
+  void add_scores(const plan::SequenceSpan& span, Sequence& at, std::span<const float> logprob,
+                  std::span<const std::uint8_t> is_greedy);
   void write_sums();
   void take_not_finite(std::span<const std::byte> bytes);
   void add_counts(int stage, std::span<const std::byte> counts);

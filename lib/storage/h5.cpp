@@ -19,8 +19,10 @@ using raw::Owned;
 
 enum class Locking { off, where_possible };
 
-Owned file_access(Locking locking, const std::string& path) {
+Owned file_access(Locking locking, Chunks chunks, const std::string& path) {
   Owned access = made(H5Pcreate(H5P_FILE_ACCESS), path, "H5Pcreate");
+  if (chunks == Chunks::direct)
+    done(H5Pset_cache(access.get(), 0, 0, 0, 0.0), path, "H5Pset_cache");
   done(H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG), path, "H5Pset_fclose_degree");
   // The newest format that 1.10 knows: its metadata have checksums.
   done(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_LATEST), path,
@@ -43,7 +45,7 @@ Owned link_plist(const std::string& object) {
 
 /// Contiguous: allocated at once and never filled. Extendible: chunks of whole rows.
 Owned layout_plist(const base::Shape& shape, bool is_extendible, std::int64_t element_bytes,
-                   std::int64_t chunk_bytes, const std::string& object) {
+                   std::int64_t chunk_bytes, Chunks chunks, const std::string& object) {
   Owned plist = made(H5Pcreate(H5P_DATASET_CREATE), object, "H5Pcreate");
   done(H5Pset_obj_track_times(plist.get(), false), object, "H5Pset_obj_track_times");
   if (!is_extendible) {
@@ -59,20 +61,25 @@ Owned layout_plist(const base::Shape& shape, bool is_extendible, std::int64_t el
   chunk[0] = static_cast<hsize_t>(std::max<std::int64_t>(1, chunk_bytes / row_bytes));
   done(H5Pset_chunk(plist.get(), static_cast<int>(chunk.size()), chunk.data()), object,
        "H5Pset_chunk");
+  if (chunks == Chunks::direct)  // a chunk that is filled first passes through memory
+    done(H5Pset_fill_time(plist.get(), H5D_FILL_TIME_NEVER), object, "H5Pset_fill_time");
   return plist;
 }
 
-/// A cache that holds two chunks, so that appending single rows writes each chunk once.
-Owned access_plist(bool is_extendible, std::int64_t chunk_bytes, const std::string& object) {
+/// A cache that holds two chunks, so that appending single rows writes each chunk once; or none.
+Owned access_plist(bool is_extendible, std::int64_t chunk_bytes, Chunks chunks,
+                   const std::string& object) {
   Owned plist = made(H5Pcreate(H5P_DATASET_ACCESS), object, "H5Pcreate");
+  const bool is_cached = chunks == Chunks::cached;
+  const auto bytes = is_cached ? static_cast<std::size_t>(2 * chunk_bytes + 4096) : 0;
   if (is_extendible)
-    done(H5Pset_chunk_cache(plist.get(), 521, static_cast<std::size_t>(2 * chunk_bytes + 4096), 1),
-         object, "H5Pset_chunk_cache");
+    done(H5Pset_chunk_cache(plist.get(), is_cached ? 521 : 0, bytes, 1), object,
+         "H5Pset_chunk_cache");
   return plist;
 }
 
 Id create(Id file, const std::string& path, const base::Shape& shape, Id type, bool is_extendible,
-          std::int64_t chunk_bytes, const std::string& object) {
+          std::int64_t chunk_bytes, Chunks chunks, const std::string& object) {
   const auto element_bytes = static_cast<std::int64_t>(H5Tget_size(type));
   std::vector<hsize_t> extent(shape.begin(), shape.end()), most = extent;
   if (is_extendible) most.at(0) = H5S_UNLIMITED;
@@ -81,8 +88,9 @@ Id create(Id file, const std::string& path, const base::Shape& shape, Id type, b
                     : H5Screate_simple(static_cast<int>(extent.size()), extent.data(), most.data()),
       object, "H5Screate");
   const Owned links = link_plist(object);
-  const Owned layout = layout_plist(shape, is_extendible, element_bytes, chunk_bytes, object);
-  const Owned access = access_plist(is_extendible, chunk_bytes, object);
+  const Owned layout =
+      layout_plist(shape, is_extendible, element_bytes, chunk_bytes, chunks, object);
+  const Owned access = access_plist(is_extendible, chunk_bytes, chunks, object);
   return made(H5Dcreate2(file, path.c_str(), type, space.get(), links.get(), layout.get(),
                          access.get()),
               object, "H5Dcreate")
@@ -110,10 +118,10 @@ std::string File::named(const std::string& object) const {
   return raw::shown(path_ + ":" + object);
 }
 
-File File::open_to_read(const std::string& path, ExitCode code) {
+File File::open_to_read(const std::string& path, ExitCode code, Chunks chunks) {
   policy::set();
   const std::int64_t bytes = policy::size_of_file(path, code);
-  const Owned access = file_access(Locking::off, path);
+  const Owned access = file_access(Locking::off, chunks, path);
   const Id id = H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get());
   if (id < 0) raw::fail_reading(code, path, "cannot be opened as an HDF5 file");
   return File(id, path, code, bytes);
@@ -121,7 +129,7 @@ File File::open_to_read(const std::string& path, ExitCode code) {
 
 File File::create(const std::string& path) {
   policy::set();
-  const Owned access = file_access(Locking::where_possible, path);
+  const Owned access = file_access(Locking::where_possible, Chunks::cached, path);
   const Id id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get());
   if (id < 0) raw::fail_writing(path, "cannot be created");
   return File(id, path, ExitCode::resources, INT64_MAX);
@@ -156,7 +164,7 @@ Dataset File::dataset(const std::string& path) const {
 Dataset File::create_dataset(const std::string& path, const Create& create) {
   const std::string object = named(path);
   Dataset dataset(h5::create(id_.get(), path, create.shape, raw::file_type(create.dtype),
-                             create.extendible, create.chunk_bytes, object),
+                             create.extendible, create.chunk_bytes, create.chunks, object),
                   object, code_);
   if (create.dtype == base::DType::bf16) dataset.set_attribute("dtype", std::string("bf16"));
   if (!create.description.empty()) dataset.set_attribute("description", create.description);
@@ -169,7 +177,7 @@ Dataset File::create_texts(const std::string& path, std::int64_t count, std::int
   const std::string object = named(path);
   const Owned type = raw::text_type(static_cast<std::size_t>(text_bytes), object);
   Dataset dataset(h5::create(id_.get(), path, {extendible ? 0 : count}, type.get(), extendible,
-                             1 << 16, object),
+                             1 << 16, Chunks::cached, object),
                   object, code_);
   if (!description.empty()) dataset.set_attribute("description", description);
   return dataset;
@@ -180,8 +188,9 @@ Dataset File::create_records(const std::string& path, const std::vector<Field>& 
   const std::string object = named(path);
   const Owned type = raw::record_type(fields, record_bytes, object);
   done(H5Tpack(type.get()), object, "H5Tpack");
-  Dataset dataset(h5::create(id_.get(), path, {0}, type.get(), true, 1 << 16, object), object,
-                  code_);
+  Dataset dataset(
+      h5::create(id_.get(), path, {0}, type.get(), true, 1 << 16, Chunks::cached, object), object,
+      code_);
   if (!description.empty()) dataset.set_attribute("description", description);
   return dataset;
 }

@@ -98,12 +98,17 @@ class Dataset {
   base::ExitCode code_;
 };
 
+/// Whether HDF5 keeps chunks of a dataset in memory. Without: each read and write goes to the file
+/// at once, and what is not written holds any bytes.
+enum class Chunks { cached, direct };
+
 /// How a new dataset is laid out. extendible: first axis grows, chunks of about `chunk_bytes`.
 struct Create {
   base::Shape shape;
   base::DType dtype = base::DType::f32;
   bool extendible = false;
   std::int64_t chunk_bytes = 1 << 20;
+  Chunks chunks = Chunks::cached;
   std::string description, units;  // attributes, where not empty
 };
 
@@ -114,7 +119,8 @@ class File {
   /// deflate, shuffle and fletcher32 are refused. Takes no lock, so that files on read-only mounts
   /// open. Throws UsageError(code) when it cannot be opened or is no HDF5; with code resources, of
   /// a file that this process has just written, all that is wrong with it is a SystemError.
-  static File open_to_read(const std::string& path, base::ExitCode code);
+  static File open_to_read(const std::string& path, base::ExitCode code,
+                           Chunks chunks = Chunks::cached);
   /// Creates or truncates. Throws SystemError(resources).
   static File create(const std::string& path);
 

@@ -115,6 +115,7 @@ void write_sequences(h5::File& file, const InputSet& inputs, const Outcome& outc
       file, "/sequences/error", inputs.count(), [&](std::int64_t i) { return outcome.error(i); },
       "what is wrong with the sequence");
   std::vector<std::uint32_t> files;
+  files.reserve(static_cast<std::size_t>(inputs.count()));
   for (std::int64_t i = 0; i < inputs.count(); ++i)
     files.push_back(inputs.file(i));
   write_vector(file, "/sequences/file", DType::u32, files, "index into /inputs/files");
@@ -286,6 +287,16 @@ struct Temporary {
 };
 
 }  // namespace
+
+std::int64_t merge_bytes(std::int64_t num_sequences, const std::vector<DatasetPlan>& layout) {
+  constexpr std::int64_t of_sequence = 116;   // as parts list it twice, its source and its file
+  constexpr std::int64_t of_files = 6 << 20;  // times, and what HDF5 keeps of open files
+  std::int64_t row_bytes = 0;
+  for (const DatasetPlan& plan : layout)
+    row_bytes = std::max(row_bytes, plan.row_bytes());
+  return num_sequences * of_sequence + of_files +
+         2 * std::max(DatasetCopier::window_bytes, row_bytes);
+}
 
 MergeReport merge(RunFolder& folder, const InputSet& inputs, const std::vector<DatasetPlan>& layout,
                   const ResultsHeader& header, const TimingSummary& timing,

@@ -51,8 +51,11 @@ struct MergeReport {
   std::int64_t bytes = 0;      // of the file
 };
 
+/// Memory that merging takes: lists of all sequences, and buffers.
+std::int64_t merge_bytes(std::int64_t num_sequences, const std::vector<DatasetPlan>& layout);
+
 /// Writes results.h5 (temporary name, closed with checks, synced, renamed) in input order, in at
-/// most 64 MiB of buffers, beside the list of what parts hold. Status is "complete" when no
+/// most merge_bytes() of memory. Status is "complete" when no
 /// sequence is missing, else "incomplete", which Missing::refused turns into a
 /// UsageError(resources) that names them: a part has vanished or been damaged since it was
 /// committed, and the run has to be resumed. `rows` follow those of the parts in /timing/phases.

@@ -15,7 +15,7 @@
 namespace tetrarch::storage {
 namespace {
 
-constexpr std::int64_t window_bytes = 16 << 20;
+constexpr std::int64_t window_bytes = 4 << 20;
 
 /// Hands the hash windows of whole rows.
 template <class Read>

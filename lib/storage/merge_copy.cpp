@@ -11,7 +11,6 @@
 namespace tetrarch::storage {
 namespace {
 
-constexpr std::int64_t window_bytes = 16 << 20;
 constexpr std::size_t max_open_files = 32;
 
 h5::Hyperslab rows_of(const DatasetPlan& plan, std::int64_t begin, std::int64_t count) {
@@ -130,7 +129,10 @@ const h5::Dataset& DatasetCopier::part_dataset(int part, const std::string& path
   auto file = open_files_.find(part);
   if (file == open_files_.end()) {
     const std::string& name = committed_->parts[static_cast<std::size_t>(part)];
-    file = open_files_.emplace(part, h5::File::open_to_read(name, base::ExitCode::input)).first;
+    file =
+        open_files_
+            .emplace(part, h5::File::open_to_read(name, base::ExitCode::input, h5::Chunks::direct))
+            .first;
   }
   return open_datasets_.emplace(part, file->second.dataset(path)).first->second;
 }

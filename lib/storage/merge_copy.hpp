@@ -17,9 +17,11 @@ namespace tetrarch::storage {
 /// Where the rows of each sequence come from; null: a sequence that gets fill values.
 using Sources = std::vector<const CommittedSequence*>;
 
-/// Memory: two buffers of 16 MiB (or one row, where that is more).
+/// Memory: two buffers of window_bytes (or one row, where that is more).
 class DatasetCopier {
  public:
+  static constexpr std::int64_t window_bytes = 4 << 20;
+
   DatasetCopier(const Committed& committed, const InputSet& inputs, const Sources& sources)
       : committed_(&committed), inputs_(&inputs), sources_(&sources) {}
 

@@ -14,13 +14,20 @@ namespace {
 
 using Per = DatasetPlan::Per;
 
-constexpr std::int64_t buffer_bytes = 256 << 10;  // of each dataset; also its HDF5 chunk
-
 }  // namespace
 
-PartColumn::PartColumn(const DatasetPlan& plan) : plan_(&plan) {
+std::int64_t column_bytes(std::int64_t num_datasets) {
+  constexpr std::int64_t all = 8 << 20, least = 32 << 10, most = 256 << 10;
+  return std::clamp(all / std::max<std::int64_t>(1, num_datasets), least, most);
+}
+
+PartColumn::PartColumn(const DatasetPlan& plan, std::int64_t buffer_bytes)
+    : plan_(&plan),
+      buffer_bytes_(buffer_bytes),
+      window_rows_(std::max<std::int64_t>(1, buffer_bytes / plan.row_bytes())) {
   if (plan.per != Per::run) return;
   base::expects(plan.dtype == base::DType::u64, "u64 counts in a dataset per run");
+  window_rows_ = std::max<std::int64_t>(1, plan.rows);
   microbatch_ = {0, plan.rows};
   buffer_.resize(static_cast<std::size_t>(plan.rows * plan.row_bytes()));
 }
@@ -35,27 +42,46 @@ void PartColumn::append(std::vector<Range>& ranges, Range range) {
 
 void PartColumn::begin(h5::File& file, std::int64_t num_rows) {
   if (plan_->per == Per::run) return;
-  microbatch_ = {microbatch_.end, microbatch_.end + num_rows};
+  const std::int64_t rows_before = microbatch_.end;
+  microbatch_ = {rows_before, rows_before + num_rows};
   written_.clear();
-  const std::int64_t bytes = microbatch_.end * plan_->row_bytes();
-  if (!dataset_ && bytes <= buffer_bytes) {
-    buffer_.resize(static_cast<std::size_t>(bytes));
+  if (!dataset_ && microbatch_.end <= window_rows_ &&
+      microbatch_.end * plan_->row_bytes() <= buffer_bytes_) {
+    buffer_.resize(static_cast<std::size_t>(microbatch_.end * plan_->row_bytes()));
     return;
   }
+  flush();
   if (!dataset_) move_to_file(file);
   if (num_rows > 0) dataset_->extend(num_rows);
 }
 
+/// All rows so far are of the first window.
 void PartColumn::move_to_file(h5::File& file) {
   h5::Create create;
   create.shape = plan_->shape(0);
   create.dtype = plan_->dtype;
   create.extendible = true;
-  create.chunk_bytes = buffer_bytes;
+  create.chunk_bytes = window_rows_ * plan_->row_bytes();
+  create.chunks = h5::Chunks::direct;
   dataset_ = file.create_dataset(plan_->path, create);
-  if (!buffer_.empty()) dataset_->extend(microbatch_.begin);
-  pending_row_ = 0;
+  if (microbatch_.begin > 0) dataset_->extend(microbatch_.begin);
+  if (microbatch_.begin > 0) store({0, microbatch_.begin}, buffer_.data());
+}
+
+/// Makes the buffer that of a window, with what the file has of it.
+void PartColumn::hold(std::int64_t window) {
+  if (window_ == window) return;
   flush();
+  window_ = window;
+  const std::int64_t first = window * window_rows_;
+  const std::int64_t num_rows = std::min(window_rows_, microbatch_.end - first);
+  buffer_.assign(static_cast<std::size_t>(num_rows * plan_->row_bytes()), std::byte{0});
+  const Stored before = stored(window);
+  if (before.num_rows == 0) return;
+  dataset_->read({plan_->offset(first), plan_->shape(before.num_rows)}, plan_->dtype,
+                 buffer_.data());
+  compare(*dataset_, before.sum,
+          std::span(buffer_).first(static_cast<std::size_t>(before.num_rows * plan_->row_bytes())));
 }
 
 void PartColumn::write(std::int64_t first_row, std::int64_t num_rows, const std::byte* data) {
@@ -65,35 +91,52 @@ void PartColumn::write(std::int64_t first_row, std::int64_t num_rows, const std:
       "rows of the microbatch");
   append(written_, range);
   const std::int64_t row_bytes = plan_->row_bytes();
-  const auto bytes = static_cast<std::size_t>(num_rows * row_bytes);
   if (!dataset_) {
-    std::memcpy(buffer_.data() + range.begin * row_bytes, data, bytes);
+    std::memcpy(buffer_.data() + range.begin * row_bytes, data,
+                static_cast<std::size_t>(num_rows * row_bytes));
     return;
   }
-  const std::int64_t next = pending_row_ + static_cast<std::int64_t>(buffer_.size()) / row_bytes;
-  if (range.begin != next || buffer_.size() + bytes > static_cast<std::size_t>(buffer_bytes)) {
-    flush();
-    pending_row_ = range.begin;
-  }
-  if (bytes > static_cast<std::size_t>(buffer_bytes)) {
-    store(range, data);
-    pending_row_ = range.end;
-  } else {
-    buffer_.insert(buffer_.end(), data, data + bytes);
+  for (std::int64_t row = range.begin; row < range.end;) {
+    const std::int64_t window = row / window_rows_;
+    const std::int64_t whole = (range.end - row) / window_rows_ * window_rows_;
+    std::int64_t count = whole;
+    if (whole > 0 && row % window_rows_ == 0) {
+      store({row, row + whole}, data);
+    } else {
+      hold(window);
+      count = std::min(range.end, (window + 1) * window_rows_) - row;
+      std::memcpy(buffer_.data() + row % window_rows_ * row_bytes, data,
+                  static_cast<std::size_t>(count * row_bytes));
+    }
+    row += count;
+    data += count * row_bytes;
   }
 }
 
+/// The window at hand goes to the file.
 void PartColumn::flush() {
+  if (window_ < 0) return;
+  const std::int64_t first = window_ * window_rows_;
   const std::int64_t num_rows = static_cast<std::int64_t>(buffer_.size()) / plan_->row_bytes();
-  if (num_rows > 0) store({pending_row_, pending_row_ + num_rows}, buffer_.data());
-  buffer_.clear();
+  store({first, first + num_rows}, buffer_.data());
+  window_ = -1;
 }
 
+PartColumn::Stored& PartColumn::stored(std::int64_t window) {
+  if (window >= std::ssize(stored_)) stored_.resize(static_cast<std::size_t>(window) + 1);
+  return stored_[static_cast<std::size_t>(window)];
+}
+
+/// Rows from the first one of a window on, of as many windows as they fill.
 void PartColumn::store(Range range, const std::byte* data) {
-  const std::int64_t num_rows = range.end - range.begin;
-  dataset_->write({plan_->offset(range.begin), plan_->shape(num_rows)}, plan_->dtype, data);
-  hash_.update({data, static_cast<std::size_t>(num_rows * plan_->row_bytes())});
-  append(stored_, range);
+  dataset_->write({plan_->offset(range.begin), plan_->shape(range.end - range.begin)}, plan_->dtype,
+                  data);
+  for (std::int64_t row = range.begin; row < range.end; row += window_rows_) {
+    const std::int64_t num_rows = std::min(window_rows_, range.end - row);
+    const auto bytes = static_cast<std::size_t>(num_rows * plan_->row_bytes());
+    stored(row / window_rows_) = {num_rows, xxh3({data, bytes})};
+    data += bytes;
+  }
 }
 
 void PartColumn::add(std::int64_t first_row, std::int64_t num_rows, const std::uint64_t* counts) {
@@ -136,31 +179,38 @@ void PartColumn::finish(h5::File& file) {
     create.shape = plan_->shape(microbatch_.end);
     create.dtype = plan_->dtype;
     dataset_ = file.create_dataset(plan_->path, create);
-    pending_row_ = 0;
-    flush();
+    if (microbatch_.end > 0) store({0, microbatch_.end}, buffer_.data());
   }
   dataset_.reset();
+  buffer_ = {};
+}
+
+void PartColumn::compare(const h5::Dataset& dataset, std::uint64_t sum,
+                         std::span<const std::byte> rows) const {
+  if (xxh3(rows) == sum) return;
+  throw base::SystemError(
+      base::ExitCode::resources,
+      fmt::format("{}: what was read back differs from what was written (a full or failing disk). "
+                  "Check the disk and run the same command again.",
+                  dataset.name()));
 }
 
 void PartColumn::check(const h5::File& file, std::vector<std::byte>& scratch) const {
   const h5::Dataset dataset = file.dataset(plan_->path);
-  const std::int64_t row_bytes = plan_->row_bytes();
-  scratch.resize(std::max(scratch.size(), static_cast<std::size_t>(row_bytes)));
-  const std::int64_t step = static_cast<std::int64_t>(scratch.size()) / row_bytes;
-  Xxh3 found;
-  for (const Range& range : stored_)
-    for (std::int64_t row = range.begin; row < range.end; row += step) {
-      const std::int64_t num_rows = std::min(step, range.end - row);
-      dataset.read({plan_->offset(row), plan_->shape(num_rows)}, plan_->dtype, scratch.data());
-      found.update({scratch.data(), static_cast<std::size_t>(num_rows * row_bytes)});
+  const std::int64_t row_bytes = plan_->row_bytes(), window_bytes = window_rows_ * row_bytes;
+  scratch.resize(std::max(scratch.size(), static_cast<std::size_t>(window_bytes)));
+  const std::int64_t step = static_cast<std::int64_t>(scratch.size()) / window_bytes * window_rows_;
+  for (std::int64_t row = 0; row < microbatch_.end; row += step) {
+    const std::int64_t end = std::min(row + step, microbatch_.end);
+    dataset.read({plan_->offset(row), plan_->shape(end - row)}, plan_->dtype, scratch.data());
+    const std::byte* at = scratch.data();
+    for (std::int64_t first = row; first < end; first += window_rows_) {
+      const Stored& expected = stored_[static_cast<std::size_t>(first / window_rows_)];
+      const auto bytes = static_cast<std::size_t>(expected.num_rows * row_bytes);
+      compare(dataset, expected.sum, {at, bytes});
+      at += bytes;
     }
-  if (found.digest() != hash_.digest())
-    throw base::SystemError(
-        base::ExitCode::resources,
-        fmt::format(
-            "{}: what was read back differs from what was written (a full or failing disk). "
-            "Check the disk and run the same command again.",
-            dataset.name()));
+  }
 }
 
 }  // namespace tetrarch::storage

@@ -13,8 +13,14 @@
 
 namespace tetrarch::storage {
 
-/// Small datasets stay in memory and are written at their exact size; those that outgrow the buffer
-/// become extendible ones, written by hyperslab, runs of neighbouring rows at once.
+/// Bytes that each of `num_datasets` columns may keep in memory: of all together 8 MiB, but not
+/// less than 32 KiB and not more than 256 KiB each.
+std::int64_t column_bytes(std::int64_t num_datasets);
+
+/// Small datasets stay in memory and are written at their exact size. Those that outgrow the buffer
+/// become extendible ones, of windows of as many rows as the buffer holds. The buffer holds one
+/// window; a row of another one sends it to the file. So rows that come one after another are
+/// written a window at a time, also where some of a window come later: then it is read again.
 ///
 ///   begin(file, rows)   for each microbatch: its rows follow those of earlier ones
 ///   write(...)          each row of the microbatch once, in any order
@@ -23,7 +29,7 @@ namespace tetrarch::storage {
 class PartColumn {
  public:
   /// `plan` outlives it.
-  explicit PartColumn(const DatasetPlan& plan);
+  PartColumn(const DatasetPlan& plan, std::int64_t buffer_bytes);
 
   void begin(h5::File& file, std::int64_t num_rows);
   /// `first_row` counts from the microbatch's first row.
@@ -32,8 +38,8 @@ class PartColumn {
   void add(std::int64_t first_row, std::int64_t num_rows, const std::uint64_t* counts);
   void end();
   void finish(h5::File& file);
-  /// Reads back what was written, in the order in which it was: HDF5 can lose a chunk on a full
-  /// disk and report success. `scratch` is at least one row when it returns.
+  /// Reads back what was written: HDF5 can lose a chunk on a full disk and report success.
+  /// `scratch` is at least one window when it returns.
   void check(const h5::File& file, std::vector<std::byte>& scratch) const;
 
  private:
@@ -41,20 +47,30 @@ class PartColumn {
   struct Range {
     std::int64_t begin = 0, end = 0;
   };
+  /// What the file has of a window: its first rows, and their XXH3.
+  struct Stored {
+    std::int64_t num_rows = 0;
+    std::uint64_t sum = 0;
+  };
   static void append(std::vector<Range>& ranges, Range range);
   void move_to_file(h5::File& file);
+  void hold(std::int64_t window);
   void flush();
   void store(Range range, const std::byte* data);
+  Stored& stored(std::int64_t window);
+  void compare(const h5::Dataset& dataset, std::uint64_t sum,
+               std::span<const std::byte> rows) const;
 
   const DatasetPlan* plan_;
+  std::int64_t buffer_bytes_;
+  std::int64_t window_rows_;
   Range microbatch_;            // its rows in the part
   std::vector<Range> written_;  // of the microbatch, in the order of write()
-  /// Without dataset_ all rows of the part, else the rows from `pending_row_` on that come next.
+  /// Without dataset_ all rows of the part, else those of the window at hand, if there is one.
   std::vector<std::byte> buffer_;
-  std::int64_t pending_row_ = 0;
+  std::int64_t window_ = -1;
   std::optional<h5::Dataset> dataset_;  // once the rows have outgrown the buffer
-  std::vector<Range> stored_;           // in the order of hash_
-  Xxh3 hash_;
+  std::vector<Stored> stored_;          // of each window
 };
 
 }  // namespace tetrarch::storage

@@ -25,6 +25,7 @@ using base::DType;
 constexpr std::int64_t max_error_bytes = 200;
 constexpr std::int64_t header_bytes = 2 << 10;   // about what HDF5 adds to each dataset
 constexpr std::int64_t most_timing_rows = 4096;  // in hand: 320 KiB
+constexpr std::int64_t check_bytes = 1 << 20;    // read back at once
 
 static_assert(sizeof(TimingRow) == 80);
 
@@ -64,6 +65,13 @@ const std::vector<h5::Field>& timing_fields() {
   return fields;
 }
 
+std::int64_t part_writer_bytes(const std::vector<DatasetPlan>& layout) {
+  constexpr std::int64_t of_file = 1 << 20, of_dataset = 12 << 10;  // in HDF5
+  const std::int64_t count = std::ssize(layout);
+  return check_bytes + most_timing_rows * static_cast<std::int64_t>(sizeof(TimingRow)) + of_file +
+         count * (column_bytes(count) + of_dataset);
+}
+
 PartWriter::PartWriter(PartOptions options, std::vector<DatasetPlan> layout)
     : options_(std::move(options)), layout_(std::move(layout)) {}
 
@@ -99,7 +107,7 @@ void PartWriter::open_file() {
   guarded([&] { file_ = h5::File::create(temporary_); });
   columns_.clear();
   for (const DatasetPlan& plan : layout_)
-    columns_.push_back(std::make_unique<PartColumn>(plan));
+    columns_.push_back(std::make_unique<PartColumn>(plan, column_bytes(std::ssize(layout_))));
   pending_since_ = std::chrono::steady_clock::now();
 }
 
@@ -261,8 +269,9 @@ void PartWriter::write_and_publish() {
     column->finish(*file_);
   file_->close();
   {
-    const h5::File written = h5::File::open_to_read(temporary_, base::ExitCode::resources);
-    std::vector<std::byte> scratch(4 << 20);
+    const h5::File written =
+        h5::File::open_to_read(temporary_, base::ExitCode::resources, h5::Chunks::direct);
+    std::vector<std::byte> scratch(check_bytes);
     for (const auto& column : columns_)
       column->check(written, scratch);
     check_sequences(written);

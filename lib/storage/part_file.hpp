@@ -59,6 +59,9 @@ class PartColumn;
 /// next attempt removes it, so that a rank of this one that is still dying can commit no more.
 std::string attempt_folder(const std::string& run_dir, int attempt);
 
+/// Memory that a PartWriter of these datasets takes, besides its list of sequences.
+std::int64_t part_writer_bytes(const std::vector<DatasetPlan>& layout);
+
 /// Writes parts/dDDD-eEEE-aAAA-NNNNNN-XXXXXXXXXXXXXXXX.h5, the last field being the XXH3 of the
 /// file. A part holds whole microbatches and counts only under this name: until commit() it is a
 /// temporary file in attempt_folder(), which must be there, and the destructor discards it.

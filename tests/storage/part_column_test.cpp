@@ -50,7 +50,7 @@ struct PartColumnTest : ::testing::Test {
 
 TEST_F(PartColumnTest, EveryByteIsReadBackAndCompared) {
   for (const std::int64_t num_rows : {100, 3000, 30'000}) {  // in memory, half of it, not at all
-    PartColumn column(plan);
+    PartColumn column(plan, 256 << 10);
     write(column, num_rows);
 
     EXPECT_NO_THROW(check(column, 4 << 20));
@@ -66,12 +66,74 @@ TEST_F(PartColumnTest, EveryByteIsReadBackAndCompared) {
   }
 }
 
+/// Calls of this process that wrote to files.
+std::int64_t num_writes() {
+  std::ifstream file("/proc/self/io");
+  std::string key;
+  std::int64_t value = 0;
+  while (file >> key >> value)
+    if (key == "syscw:") return value;
+  return -1;
+}
+
+TEST_F(PartColumnTest, RowsThatComeLaterAreWrittenByWindows) {
+  constexpr std::int64_t num_rows = 120'000, apart = 6;  // 22 windows of 256 KiB
+  std::vector<std::uint32_t> values(num_rows * 12);
+  std::iota(values.begin(), values.end(), 1u);
+  const auto row_of = [&](std::int64_t row) {
+    return reinterpret_cast<const std::byte*>(&values[row * 12]);
+  };
+  PartColumn column(plan, 256 << 10);
+  h5::File file = h5::File::create(path);
+  const std::int64_t before = num_writes();
+
+  column.begin(file, num_rows);
+  for (std::int64_t row = 0; row < num_rows; row += apart)
+    column.write(row + 1, apart - 1, row_of(row + 1));
+  for (std::int64_t row = 0; row < num_rows; row += apart)
+    column.write(row, 1, row_of(row));
+  column.end();
+  column.finish(file);
+  const std::int64_t after = num_writes();
+  file.close();
+
+  EXPECT_NO_THROW(check(column, 1 << 20));
+  std::vector<std::uint32_t> found(values.size());
+  h5::File::open_to_read(path, base::ExitCode::resources)
+      .dataset("/rows")
+      .read_all(plan.dtype, found.data());
+  EXPECT_TRUE(found == values);
+  ASSERT_GE(before, 0);
+  EXPECT_LT(after - before, 200);  // 20,000 runs of rows
+}
+
+TEST_F(PartColumnTest, AWindowOfTwoMicrobatchesHasTheRowsOfBoth) {
+  constexpr std::int64_t num_rows = 8000;  // each ends inside a window of 5461 rows
+  PartColumn column(plan, 256 << 10);
+  write(column, num_rows);
+
+  EXPECT_NO_THROW(check(column, 1 << 20));
+  std::vector<std::uint32_t> found(2 * num_rows * 12);
+  h5::File::open_to_read(path, base::ExitCode::resources)
+      .dataset("/rows")
+      .read_all(plan.dtype, found.data());
+  for (std::int64_t i = 0; i < std::ssize(found); ++i)
+    ASSERT_EQ(found[i], i % (num_rows * 12) + 1) << i;
+}
+
+TEST(ColumnBytes, ManyColumnsShareAFewMiB) {
+  EXPECT_EQ(column_bytes(1), 256 << 10);
+  EXPECT_EQ(column_bytes(32), 256 << 10);
+  EXPECT_EQ(column_bytes(128), 64 << 10);
+  EXPECT_EQ(column_bytes(1000), 32 << 10);
+}
+
 TEST_F(PartColumnTest, SumsAreReadBackAndComparedToo) {
   plan.dtype = base::DType::u64;
   plan.per = DatasetPlan::Per::run;
   plan.inner = 0;
   plan.rows = 2;
-  PartColumn column(plan);
+  PartColumn column(plan, 256 << 10);
   std::vector<std::uint64_t> counts(24, 0x12345678);
   h5::File file = h5::File::create(path);
 
