@@ -203,11 +203,15 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   backend->prepare(spec.dtype, engine::whole_weights(spec, weights.reduction_shards()));
   const std::string kernels = kernels_of(world, *backend, config.allow_mixed);
   // Refuses what cannot work before a folder is made.
-  const plan::Ranks ranks{world.size(), limit, engine::packed_bytes_of(*backend, spec.dtype),
-                          inputs.label_bytes()};
+  const auto layout = storage::results_layout(plan::resolve_outputs(config, spec), spec);
+  const plan::Ranks ranks{
+      world.size(), limit, engine::packed_bytes_of(*backend, spec.dtype),
+      plan::FileBytes{.labels = inputs.label_bytes(),
+                      .loading = engine::loading_bytes(weights, machine.threads_per_rank),
+                      .writer = storage::part_writer_bytes(layout),
+                      .results = storage::merge_bytes(inputs.count(), layout)}};
   plan::Plan whole =
       plan::make_plan(config, spec, weights.reduction_shards(), inputs.lengths_ok(), ranks);
-  const auto layout = storage::results_layout(whole.outputs, spec);
   whole.microbatches = {};  // what is left to do gets a list of its own
 
   storage::ResultsHeader header{

@@ -119,7 +119,7 @@ void check_synthetic(const plan::RunConfig& config, const mpi::Communicator& wor
                   {.number = world.size(),
                    .memory_limit_bytes = memory_limit,
                    .packed_bytes = {},
-                   .label_bytes = inputs.label_bytes()});
+                   .files = {.labels = inputs.label_bytes()}});
 }
 
 }  // namespace tetrarch::app

@@ -109,6 +109,19 @@ std::string bytes_text(std::int64_t bytes) {
   return fmt::format("{:.2f} {}", value, units[unit]);
 }
 
+std::string bytes_text(std::int64_t bytes, std::int64_t compared_with) {
+  const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+  double unit_bytes = 1;
+  int unit = 0;
+  while (std::abs(static_cast<double>(compared_with)) / unit_bytes >= 1024 && unit < 5) {
+    unit_bytes *= 1024;
+    ++unit;
+  }
+  if (unit == 0) return fmt::format("{} B", bytes);
+  const double hundredths = std::ceil(100 * static_cast<double>(bytes) / unit_bytes);
+  return fmt::format("{:.2f} {}", hundredths / 100, units[unit]);
+}
+
 std::string count_text(std::int64_t count) {
   const std::string digits = fmt::format("{}", std::abs(count));
   std::string text = count < 0 ? "-" : "";

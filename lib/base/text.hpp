@@ -11,6 +11,9 @@ namespace tetrarch::base {
 
 /// 1536 -> "1.50 KiB"; below 1 KiB in whole bytes.
 std::string bytes_text(std::int64_t bytes);
+/// In the unit that suits `compared_with`, so that numbers of one message can be compared; rounded
+/// up.
+std::string bytes_text(std::int64_t bytes, std::int64_t compared_with);
 /// 1234567 -> "1,234,567"
 std::string count_text(std::int64_t count);
 /// Seconds as "12.3 s", "4:05 min" or "1:02:03 h".

@@ -237,7 +237,8 @@ void Loop::run(LoopReport& report) {
   if (job_.writer) job_.writer->close();
   timeline_.enter(Phase::other);  // for the slowest instance
   base::flight_recorder().begin_microbatch(-1);
-  report.planned_bytes = memory_.tensor_bytes();
+  report.planned_bytes = memory_.total_bytes();
+  report.planned_tensor_bytes = memory_.tensor_bytes();
   report.allocated_bytes = job_.backend.allocated_bytes();
   report.h5_objects[1] = storage::h5::num_open_objects();
   if (report.h5_objects[0] == 0) report.h5_objects[0] = report.h5_objects[1];

@@ -37,18 +37,19 @@ struct Job {
 struct LoopReport {
   bool is_stopped = false;  // asked to stop before all was done
   std::int64_t num_sequences = 0, num_tokens = 0;
-  double ttft_seconds = 0;               // first microbatch: tokens in memory to last score
-  double wall_seconds = 0;               // first microbatch's start to the last commit
-  double startup_seconds = 0;            // process start to the first microbatch's start
-  base::Spending before{};               // of this rank, then
-  std::int64_t planned_bytes = 0;        // of this rank's tensors
-  std::int64_t allocated_bytes = 0;      // by the backend, at the loop's end
-  std::int64_t h5_objects[2] = {0, 0};   // open after the first commit and after the last
-  std::int64_t extra_rounds = 0;         // exchange rounds beyond one per layer, all microbatches
-  double part_imbalance = 1;             // largest over mean attention cost of EP ranks
-  std::vector<std::int64_t> dropped;     // copies beyond the experts' capacity, in each layer
-  std::vector<NotFinitePlace> failed;    // rank 0: where sequences failed, and how many
-  std::vector<storage::TimingRow> rows;  // rank 0: what no part has, of all ranks
+  double ttft_seconds = 0;                // first microbatch: tokens in memory to last score
+  double wall_seconds = 0;                // first microbatch's start to the last commit
+  double startup_seconds = 0;             // process start to the first microbatch's start
+  base::Spending before{};                // of this rank, then
+  std::int64_t planned_bytes = 0;         // of this rank, all together
+  std::int64_t planned_tensor_bytes = 0;  // of them in tensors
+  std::int64_t allocated_bytes = 0;       // by the backend, at the loop's end
+  std::int64_t h5_objects[2] = {0, 0};    // open after the first commit and after the last
+  std::int64_t extra_rounds = 0;          // exchange rounds beyond one per layer, all microbatches
+  double part_imbalance = 1;              // largest over mean attention cost of EP ranks
+  std::vector<std::int64_t> dropped;      // copies beyond the experts' capacity, in each layer
+  std::vector<NotFinitePlace> failed;     // rank 0: where sequences failed, and how many
+  std::vector<storage::TimingRow> rows;   // rank 0: what no part has, of all ranks
 };
 
 /// Collective over the world. What is committed stays, whatever happens.

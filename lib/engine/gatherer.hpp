@@ -10,6 +10,7 @@
 #include "engine/outbox.hpp"
 #include "engine/topology.hpp"
 #include "model/microbatch.hpp"
+#include "plan/memory.hpp"
 
 namespace tetrarch::engine {
 
@@ -18,7 +19,7 @@ namespace tetrarch::engine {
 /// in the same order.
 class Gatherer {
  public:
-  static constexpr std::int64_t piece_bytes = 4 << 20;
+  static constexpr std::int64_t piece_bytes = plan::piece_bytes;
   /// Host rows in hand: `first_row` counts over the part's rows.
   using Take = std::function<void(std::int64_t first_row, const backend::Tensor& rows)>;
 

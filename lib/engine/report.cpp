@@ -247,21 +247,22 @@ std::string spread_text(const mpi::Communicator& world, std::int64_t bytes) {
                        : fmt::format("{} to {}", bytes_text(least), bytes_text(most));
 }
 
-/// What each rank planned for its tensors, allocated, and had at most, with all that is not
-/// tensors.
+/// What each rank planned, for all and for its tensors, allocated for these, and had at most.
 void say_memory(const Job& job, const LoadReport& load, const LoopReport& loop) {
   const mpi::Communicator& world = job.world;
   const std::string planned = spread_text(world, loop.planned_bytes);
+  const std::string tensors = spread_text(world, loop.planned_tensor_bytes);
   const std::string allocated = spread_text(world, loop.allocated_bytes);
-  const std::int64_t unlike = world.sum(std::int64_t{loop.planned_bytes != loop.allocated_bytes});
+  const std::int64_t unlike =
+      world.sum(std::int64_t{loop.planned_tensor_bytes != loop.allocated_bytes});
   const std::string base = spread_text(world, load.resident_bytes);
   const std::string peak = spread_text(world, peak_resident_bytes());
   const auto objects = [&](int at) { return world.sum(loop.h5_objects[at]); };
   const std::int64_t before = objects(0), after = objects(1);
   job.log.say(
-      "memory   of a rank: tensors planned {}, allocated {} ({}); resident {} before loading, at "
-      "most {}; HDF5 objects open: {} after the first commit, {} after the last",
-      planned, allocated,
+      "memory   of a rank: planned {}; tensors planned {}, allocated {} ({}); resident {} before "
+      "loading, at most {}; HDF5 objects open: {} after the first commit, {} after the last",
+      planned, tensors, allocated,
       unlike == 0 ? "the same on every rank"
                   : fmt::format("other than planned on {} ranks", unlike),
       base, peak, before, after);

@@ -101,8 +101,8 @@ std::int64_t largest_ep(std::int64_t whole, std::int64_t left, const GridRequest
   return is_rest && whole % ep == 0 && left % ep == 0 ? ep : 0;
 }
 
-/// Of each tp that the request allows, the grid of all ranks with the largest ep; smallest tp
-/// first.
+}  // namespace
+
 std::vector<Grid> admitted_grids(const ModelSpec& spec, std::int64_t reduction_shards,
                                  int num_ranks, const GridRequest& request) {
   std::vector<Grid> grids;
@@ -117,6 +117,8 @@ std::vector<Grid> admitted_grids(const ModelSpec& spec, std::int64_t reduction_s
   }
   return grids;
 }
+
+namespace {
 
 /// "given tp 4; the largest ep that divides 16 experts, the rest dp"
 std::string reason_of(const ModelSpec& spec, const GridRequest& request, const char* tp_choice) {

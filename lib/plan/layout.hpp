@@ -35,6 +35,11 @@ struct ChosenGrid {
   Grid grid;
   std::string reason;  // one line for the log: what was given, what was chosen and why
 };
+/// Of each tp that the request allows, the grid of all ranks with the largest ep; smallest tp
+/// first. pp is 1 unless given.
+std::vector<Grid> admitted_grids(const ModelSpec& spec, std::int64_t reduction_shards,
+                                 int num_ranks, const GridRequest& request);
+
 /// Fills in what is not given so that the product is `num_ranks`: pp 1; the smallest tp whose
 /// `rank_bytes(grid)` fits `limit_bytes` (0: no limit), or the one that needs least when none does;
 /// then the largest ep that divides experts and the ranks left (all of them when dp is given); the

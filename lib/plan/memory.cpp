@@ -145,7 +145,7 @@ std::vector<BufferPlan> workspace_of(const ModelSpec& spec, std::int64_t reducti
       {B::gate_weights, times(copies, 4)},
       {B::send_order, times(copies, 4)},
       {B::send_position, times(copies, 4)},
-      {B::counts, times(grid.ep, grid.tp, spec.num_experts, spec.top_k, 4)},
+      {B::counts, times(grid.ep, grid.tp, spec.num_experts, 4)},
       {B::sent, times(copies, hidden, element)},
       {B::received, has_ep * times(sizes.round, hidden, element)},
       {B::exchanged, has_tp * times(sizes.round, hidden, element)},
@@ -232,17 +232,61 @@ std::int64_t MemoryPlan::workspace_bytes() const {
   return sum;
 }
 
-std::string to_string(const MemoryPlan& memory) {
-  std::string text = fmt::format("weights {}", base::bytes_text(memory.weight_bytes));
-  const auto add = [&](const char* name, std::int64_t bytes) {
-    if (bytes > 0) text += fmt::format(", {} {}", name, base::bytes_text(bytes));
+std::int64_t MemoryPlan::passing_bytes() const {
+  return table_bytes + workspace_bytes() + outbox_bytes + likely_bytes + writer_bytes;
+}
+
+std::int64_t MemoryPlan::total_bytes() const {
+  return weight_bytes + label_bytes + std::max({loading_bytes, passing_bytes(), results_bytes});
+}
+
+std::string to_string(const MemoryPlan& memory, std::int64_t compared_with) {
+  const auto text_of = [&](std::int64_t bytes) {
+    return compared_with > 0 ? base::bytes_text(bytes, compared_with) : base::bytes_text(bytes);
   };
-  add("workspace", memory.workspace_bytes());
-  add("tables", memory.table_bytes);
-  add("rows to send", memory.outbox_bytes);
+  std::string text = fmt::format("weights {}", text_of(memory.weight_bytes));
+  const auto add = [&](const char* name, std::int64_t bytes) {
+    if (bytes > 0) text += fmt::format(", {} {}", name, text_of(bytes));
+  };
   add("labels", memory.label_bytes);
+  const std::int64_t passing = memory.passing_bytes();
+  if (passing >= std::max(memory.loading_bytes, memory.results_bytes)) {
+    add("workspace", memory.workspace_bytes());
+    add("tables", memory.table_bytes);
+    add("rows to send", memory.outbox_bytes);
+    add("likely tokens", memory.likely_bytes);
+    add("writers", memory.writer_bytes);
+  } else if (memory.results_bytes >= memory.loading_bytes) {
+    add("at the end, without the workspace, writing results", memory.results_bytes);
+  } else {
+    add("at the start, before the workspace, reading weights", memory.loading_bytes);
+  }
   return text;
 }
+
+namespace {
+
+/// Of the rank that writes: one piece as it arrives, one put together of the columns of all tp
+/// ranks, and experts' ids in the type of the results.
+std::int64_t gathered_bytes(const ModelSpec& spec, const MemoryRequest& request) {
+  const Outputs& outputs = request.outputs;
+  const Extents& extents = request.extents;
+  const auto piece = [](bool is_wanted, std::int64_t rows, std::int64_t row_bytes) {
+    const std::int64_t most = std::max(row_bytes, piece_bytes / row_bytes * row_bytes);
+    return is_wanted ? std::min(most, times(rows, row_bytes)) : 0;
+  };
+  const std::int64_t element = base::size_of(spec.dtype), rows = extents.max_part_tokens;
+  const std::int64_t columns =
+      std::max(piece(outputs.kv, rows, spec.num_kv_heads * spec.head_size * element),
+               piece(outputs.last_logits, extents.max_part_sequences, spec.vocab_size * 4));
+  const std::int64_t experts =
+      piece(outputs.experts && spec.top_k > 0, rows, std::max<std::int64_t>(1, spec.top_k) * 4);
+  const std::int64_t whole =
+      std::max(experts, piece(outputs.hidden, rows, spec.hidden_size * element));
+  return std::max(columns, whole) + columns + experts / 2;
+}
+
+}  // namespace
 
 std::int64_t outbox_bytes(const ModelSpec& spec, const Grid& grid, const Place& place,
                           const MemoryRequest& request) {
@@ -282,7 +326,11 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
   const std::int64_t positions = std::max<std::int64_t>(1, extents.max_sequence_length);
   memory.table_bytes = times(2, positions, spec.rope_dim / 2, 4);
   memory.outbox_bytes = outbox_bytes(spec, grid, place, request);
-  memory.label_bytes = request.label_bytes;
+  memory.label_bytes = request.files.labels;
+  memory.loading_bytes = request.files.loading;
+  if (place.tp == 0 && place.pp == grid.pp - 1)
+    memory.writer_bytes = request.files.writer + gathered_bytes(spec, request);
+  if (place == Place{}) memory.results_bytes = request.files.results;
 
   const LocalSizes local = local_sizes(spec, reduction_shards, grid, place);
   // the most vocabulary rows of a tp rank: so that all of them take the same head_chunk
@@ -293,6 +341,8 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
   memory.round_rows = rows_of_round(spec, grid, extents, request.round_factor);
   memory.head_chunk = std::max<std::int64_t>(
       1, std::min(extents.max_part_tokens, head_piece_bytes / head_row_bytes));
+  if (held.head)  // as each tp rank finds them, and their ids and log-probs in order
+    memory.likely_bytes = times(memory.head_chunk, grid.tp + 1, request.top_k_logprobs, top_bytes);
   const Sizes sizes{extents.max_part_tokens,
                     extents.max_home_tokens,
                     memory.round_rows,
@@ -301,8 +351,9 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
                     times(num_cached_layers(spec, held, request.depth), extents.max_cache_tokens)};
   try {
     memory.workspace = workspace_of(spec, reduction_shards, grid, local, sizes, request);
-    base::checked_add(memory.workspace_bytes(), memory.weight_bytes + memory.table_bytes +
-                                                    memory.outbox_bytes + memory.label_bytes);
+    base::checked_add(memory.workspace_bytes(), memory.weight_bytes + memory.label_bytes +
+                                                    memory.passing_bytes() -
+                                                    memory.workspace_bytes());
   } catch (const base::UsageError&) {
     throw base::UsageError(
         ExitCode::resources,

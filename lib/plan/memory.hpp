@@ -33,7 +33,7 @@ enum class BufferName {
   gate_weights,       // [home, k] f32
   send_order,         // [home * k] i32: the token of each sent copy
   send_position,      // [home, k] i32: where each copy stands in the send order
-  counts,             // [ep * tp, E * k] i32 of all peers; own in its own row
+  counts,             // [ep * tp, E] i32 of all peers; own in its own row
   sent,               // [home * k, D] copies, in send order
   received,           // [R, D] copies of this round received by this rank; absent at ep = 1
   exchanged,          // [R, D] of all tp peers together; absent at tp = 1
@@ -66,6 +66,16 @@ struct BufferPlan {
 
 /// Host bytes that a rank may have on their way to the one that writes, at most.
 inline constexpr std::int64_t most_outbox_bytes = 64 << 20;
+/// Of a piece of rows on its way to the one that writes, at most, or one row.
+inline constexpr std::int64_t piece_bytes = 4 << 20;
+
+/// Host bytes for files, as those who read and write them count.
+struct FileBytes {
+  std::int64_t labels = 0;   // of the inputs, a rank's share
+  std::int64_t loading = 0;  // while weights are read
+  std::int64_t writer = 0;   // of a rank that writes parts
+  std::int64_t results = 0;  // of rank 0 while it writes the results
+};
 
 struct MemoryPlan {
   std::int64_t weight_bytes = 0;  // as the backend holds them
@@ -74,15 +84,23 @@ struct MemoryPlan {
   std::int64_t head_chunk = 0;    // rows of logits at once: at most 256 MiB with its companions
   std::vector<BufferPlan> workspace;
   std::int64_t outbox_bytes = 0;
-  std::int64_t label_bytes = 0;  // ids, places and lengths of all sequences
+  std::int64_t likely_bytes = 0;   // the likeliest tokens of a chunk of rows, on the host
+  std::int64_t writer_bytes = 0;   // of parts, and of pieces that arrive
+  std::int64_t label_bytes = 0;    // ids, places and lengths of all sequences
+  std::int64_t loading_bytes = 0;  // before there is a workspace
+  std::int64_t results_bytes = 0;  // after the workspace has been given back
   std::int64_t workspace_bytes() const;
   /// All that the backend allocates.
   std::int64_t tensor_bytes() const { return weight_bytes + table_bytes + workspace_bytes(); }
-  std::int64_t total_bytes() const { return tensor_bytes() + outbox_bytes + label_bytes; }
+  /// What is there while microbatches pass, besides weights and labels.
+  std::int64_t passing_bytes() const;
+  /// The most at any time.
+  std::int64_t total_bytes() const;
 };
 
 /// "weights 1.2 GiB, workspace 300 MiB": what has bytes.
-std::string to_string(const MemoryPlan& memory);
+/// `compared_with`: all in the unit of so many bytes; 0: each in its own.
+std::string to_string(const MemoryPlan& memory, std::int64_t compared_with = 0);
 
 /// Bytes of a weight [outputs, inputs] of the model's dtype as a backend packs it.
 using PackedBytes = std::function<std::int64_t(std::int64_t outputs, std::int64_t inputs)>;
@@ -96,7 +114,7 @@ struct MemoryRequest {
   double round_factor = 2.0;        // times the mean rows of an EP rank are held in one round
   Outputs outputs = {};             // their rows go to the rank that writes
   PackedBytes packed_bytes = {};    // absent: dense
-  std::int64_t label_bytes = 0;     // of the inputs' labels and the plan's lists
+  FileBytes files = {};             // labels: with the plan's list of microbatches
 };
 
 /// Host bytes of outputs that a rank has on their way to the one that writes: of two passes, one

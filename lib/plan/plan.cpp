@@ -10,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "plan/remedy.hpp"
 
 namespace tetrarch::plan {
 
@@ -33,58 +34,54 @@ MemoryPlan largest_memory(const RunConfig& config, const Plan& plan, const Grid&
   return largest;
 }
 
-/// The first candidate for --tokens-per-microbatch that fits, where they need ever less; 0: none
-/// does.
-std::int64_t first_that_fits(const Plan& plan, const RunConfig& config,
-                             std::span<const SequenceLength> lengths,
-                             std::span<const std::int64_t> candidates, std::int64_t limit_bytes) {
-  const auto found = std::ranges::partition_point(candidates, [&](std::int64_t tokens) {
-    const std::int64_t chunk_tokens =
-        config.capacity_factor > 0 ? never : std::min(tokens, plan.chunk_tokens);
-    const Extents extents =
-        extents_of(make_microbatches(lengths, tokens), plan.model, plan.grid, chunk_tokens);
-    return largest_memory(config, plan, plan.grid, extents).total_bytes() > limit_bytes;
-  });
-  return found == candidates.end() ? 0 : *found;
-}
+/// Needs of changed choices, of the same sequences.
+class Needs {
+ public:
+  Needs(const Plan& plan, const RunConfig& config, std::span<const SequenceLength> lengths)
+      : plan_(plan), config_(config), lengths_(lengths) {}
 
-/// What would make the plan fit, in words. Halves of the tokens a microbatch need ever less, but
-/// for one step: below the longest sequence a cache is needed.
-std::string remedy(const Plan& plan, const RunConfig& config,
-                   std::span<const SequenceLength> lengths, std::int64_t limit_bytes) {
-  if (plan.memory.weight_bytes >= limit_bytes)
-    return "The weights alone do not fit: start more ranks";
-  if (plan.memory.weight_bytes + plan.memory.label_bytes >= limit_bytes)
-    return "Every rank holds the labels of all sequences: give the inputs to several runs, or "
-           "start fewer ranks on a node";
-  const bool has_capacity = config.capacity_factor > 0;
-  const std::int64_t longest = plan.extents.max_sequence_length;
-  std::vector<std::int64_t> whole, chunked;
-  for (std::int64_t tokens = config.tokens_per_microbatch / 2; tokens >= 1; tokens /= 2)
-    (tokens >= longest ? whole : chunked).push_back(tokens);
-  std::int64_t tokens = first_that_fits(plan, config, lengths, whole, limit_bytes);
-  if (tokens == 0) tokens = first_that_fits(plan, config, lengths, chunked, limit_bytes);
-  if (tokens > 0)
-    return fmt::format("Use --tokens-per-microbatch {}{}, or start more ranks", tokens,
-                       !has_capacity && longest > tokens
-                           ? " (longer sequences then pass in chunks of as many)"
-                           : "");
-  return fmt::format(
-      "The longest sequence ({} tokens) does not fit at any "
-      "--tokens-per-microbatch: start more ranks, with a larger --tp",
-      longest);
-}
+  std::int64_t operator()(const Choice& choice) const {
+    Plan changed;
+    changed.model = plan_.model;
+    changed.reduction_shards = plan_.reduction_shards;
+    changed.packed_bytes = plan_.packed_bytes;
+    changed.files = plan_.files;
+    changed.outputs = choice.outputs;
+    changed.depth = depth_of(choice.outputs, plan_.model.num_layers, config_.capacity_factor);
+    std::vector<Microbatch> made;
+    std::span<const Microbatch> microbatches = plan_.microbatches;
+    if (choice.tokens_per_microbatch != config_.tokens_per_microbatch)
+      microbatches = made = make_microbatches(lengths_, choice.tokens_per_microbatch);
+    return largest_memory(config_, changed, choice.grid,
+                          extents_of(microbatches, plan_.model, choice.grid, choice.chunk_tokens))
+        .total_bytes();
+  }
+
+ private:
+  const Plan& plan_;
+  const RunConfig& config_;
+  std::span<const SequenceLength> lengths_;
+};
 
 void check_fit(const Plan& plan, const RunConfig& config, std::span<const SequenceLength> lengths,
                std::int64_t limit_bytes) {
   const std::int64_t needed = plan.memory.total_bytes();
   if (limit_bytes == 0 || needed <= limit_bytes) return;
+  const RemedyRequest request{plan.model,
+                              plan.reduction_shards,
+                              limit_bytes,
+                              plan.extents.max_sequence_length,
+                              config.capacity_factor > 0,
+                              plan.memory.label_bytes + plan.memory.results_bytes};
+  const Remedies remedies =
+      find_remedies({plan.grid, config.tokens_per_microbatch, plan.chunk_tokens, plan.outputs},
+                    request, Needs(plan, config, lengths));
   throw base::UsageError(
       ExitCode::resources,
-      fmt::format("{} needs {} per rank ({}), {} bytes more than the {} that a rank may use. {}.",
-                  to_string(plan.grid), base::bytes_text(needed), to_string(plan.memory),
-                  needed - limit_bytes, base::bytes_text(limit_bytes),
-                  remedy(plan, config, lengths, limit_bytes)));
+      fmt::format("{} needs {} per rank ({}), {} more than the {} that a rank may use. {}.",
+                  to_string(plan.grid), base::bytes_text(needed, needed),
+                  to_string(plan.memory, needed), base::bytes_text(needed - limit_bytes, needed),
+                  base::bytes_text(limit_bytes, needed), to_string(remedies, request)));
 }
 
 /// Pairs of a query and a key that it sees, in one layer; window 0: all up to itself.
@@ -141,7 +138,8 @@ MemoryRequest memory_request(const RunConfig& config, const Plan& plan, const Ex
   request.has_capacity = config.capacity_factor > 0;
   request.outputs = plan.outputs;
   request.packed_bytes = plan.packed_bytes;
-  request.label_bytes = plan.label_bytes + extents.list_bytes;
+  request.files = plan.files;
+  request.files.labels += extents.list_bytes;
   return request;
 }
 
@@ -159,7 +157,7 @@ Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t redu
   plan.model = spec;
   plan.reduction_shards = reduction_shards;
   plan.packed_bytes = ranks.packed_bytes;
-  plan.label_bytes = ranks.label_bytes;
+  plan.files = ranks.files;
   plan.outputs = resolve_outputs(config, spec);
   plan.depth = depth_of(plan.outputs, spec.num_layers, config.capacity_factor);
   if (config.capacity_factor > 0) {

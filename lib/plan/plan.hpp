@@ -12,7 +12,7 @@ struct Ranks {
   int number = 1;
   std::int64_t memory_limit_bytes = 0;  // what one rank may use; 0: no limit
   PackedBytes packed_bytes = {};        // of the backend; absent: dense
-  std::int64_t label_bytes = 0;         // of the inputs, that each rank holds
+  FileBytes files = {};
 };
 
 struct Plan {
@@ -26,8 +26,8 @@ struct Plan {
   std::vector<Microbatch> microbatches;
   Extents extents;
   PackedBytes packed_bytes;
-  std::int64_t label_bytes = 0;  // of the inputs
-  MemoryPlan memory;             // of the rank that needs most
+  FileBytes files;
+  MemoryPlan memory;  // of the rank that needs most
 };
 
 /// Decides all of it; nothing is decided again later. `lengths`: the sequences that are to be done,

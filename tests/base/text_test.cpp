@@ -20,6 +20,10 @@ TEST(Text, BytesGrowInUnitsOf1024) {
   EXPECT_EQ(bytes_text(std::int64_t{5} << 30), "5.00 GiB");
   EXPECT_EQ(bytes_text(std::int64_t{1} << 60), "1024.00 PiB");
   EXPECT_EQ(bytes_text(-2048), "-2.00 KiB");
+  EXPECT_EQ(bytes_text(5, 1023), "5 B");
+  EXPECT_EQ(bytes_text(123, std::int64_t{3} << 20), "0.01 MiB");
+  EXPECT_EQ(bytes_text(1536 << 10, std::int64_t{3} << 20), "1.50 MiB");
+  EXPECT_EQ(bytes_text(std::int64_t{2} << 40, std::int64_t{3} << 30), "2048.00 GiB");
 }
 
 TEST(Text, CountsHaveCommasByThree) {

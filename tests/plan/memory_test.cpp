@@ -64,7 +64,7 @@ TEST(Memory, BuffersHaveTheBytesOfTheirShapes) {
   EXPECT_EQ(bytes[BufferName::reduce_received], 4 * 256 * 64 * 2);
   EXPECT_EQ(bytes[BufferName::router_logits], 32 * 16 * 4);
   EXPECT_EQ(bytes[BufferName::expert_ids], 32 * 2 * 4);
-  EXPECT_EQ(bytes[BufferName::counts], 8 * 32 * 4);
+  EXPECT_EQ(bytes[BufferName::counts], 8 * 16 * 4);
   EXPECT_EQ(bytes[BufferName::sent], 64 * 64 * 2);
   EXPECT_EQ(bytes[BufferName::expert_rows], 256 * 64 * 2);
   EXPECT_EQ(bytes[BufferName::gate], 256 * 16 * 2);

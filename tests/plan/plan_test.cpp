@@ -92,14 +92,17 @@ TEST(Plan, TooLittleMemoryIsRefusedByHowManyBytes) {
     make_plan(with_tokens(6400), preset("tiny"), 4, lengths, {1, needed - 123});
   });
 
-  expect_says(message, "123 bytes more");
+  expect_says(message, "0.01 MiB more than the");
   expect_says(message, "--tokens-per-microbatch 3200");
+  for (const char* other_unit : {" B ", " B,", "bytes", "KiB", "GiB"})
+    EXPECT_EQ(message.find(other_unit), std::string::npos) << message;
 }
 
 TEST(Plan, LabelsOfAllSequencesCountAgainstTheLimit) {
   const auto lengths = equal_lengths(64, 100);
   const auto plan_with = [&](std::int64_t limit, std::int64_t label_bytes) {
-    return make_plan(with_tokens(6400), preset("tiny"), 4, lengths, {1, limit, {}, label_bytes});
+    return make_plan(with_tokens(6400), preset("tiny"), 4, lengths,
+                     {1, limit, {}, {.labels = label_bytes}});
   };
   const MemoryPlan without = plan_with(0, 0).memory;
 
@@ -111,19 +114,34 @@ TEST(Plan, LabelsOfAllSequencesCountAgainstTheLimit) {
   EXPECT_EQ(with.label_bytes, without.label_bytes + (1 << 20));
   EXPECT_EQ(with.tensor_bytes(), without.tensor_bytes());
   EXPECT_EQ(with.total_bytes(), without.total_bytes() + (1 << 20));
-  expect_says(message, "123 bytes more");
-  expect_says(message, "labels 1.00 MiB");
+  expect_says(message, "0.01 MiB more");
+  expect_says(message, "labels 1.01 MiB");
 }
 
-TEST(Plan, LabelsThatDoNotFitNeedFewerRanksOnANode) {
+TEST(Plan, LabelsThatDoNotFitNeedSeveralRuns) {
   const auto lengths = equal_lengths(64, 100);
 
   const std::string message = refusal(ExitCode::resources, [&] {
-    make_plan(with_tokens(100), preset("tiny"), 4, lengths, {1, 32 << 20, {}, 32 << 20});
+    make_plan(with_tokens(100), preset("tiny"), 4, lengths,
+              {1, 32 << 20, {}, {.labels = 32 << 20}});
   });
 
-  expect_says(message, "labels of all sequences");
-  expect_says(message, "fewer ranks on a node");
+  expect_says(message, "Labels of all sequences");
+  expect_says(message, "several runs");
+}
+
+TEST(Plan, WhatWritersAndResultsTakeCounts) {
+  const auto lengths = equal_lengths(64, 100);
+  const auto plan_with = [&](FileBytes files) {
+    return make_plan(with_tokens(6400), preset("tiny"), 4, lengths, {1, 0, {}, files}).memory;
+  };
+  const MemoryPlan none = plan_with({});
+
+  EXPECT_EQ(plan_with({.writer = 1000}).total_bytes(), none.total_bytes() + 1000);
+  EXPECT_EQ(plan_with({.loading = 1000, .results = 1000}).total_bytes(), none.total_bytes());
+  for (const FileBytes files : {FileBytes{.loading = 1 << 30}, FileBytes{.results = 1 << 30}})
+    EXPECT_EQ(plan_with(files).total_bytes(),
+              none.weight_bytes + none.label_bytes + (std::int64_t{1} << 30));
 }
 
 TEST(Plan, TheListOfMicrobatchesCounts) {
@@ -149,7 +167,7 @@ TEST(Plan, WeightsThatDoNotFitNeedMoreRanks) {
     make_plan(RunConfig{}, preset("tetrarch-64"), 4, lengths, {1, std::int64_t{64} << 30});
   });
 
-  expect_says(message, "start more ranks");
+  expect_says(message, "Start 2 ranks on more nodes");
 }
 
 TEST(Plan, ALongSequenceFitsInChunks) {
