@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #include "base/text.hpp"
-#include "storage/input_paths.hpp"
+#include "storage/file_kind.hpp"
 
 namespace tetrarch::app {
 namespace {
@@ -47,9 +47,9 @@ constexpr char still_alive = '\2';
 
 bool needs_probe(const ForeignFile& file) {
   struct stat found {};
-  const bool is_hdf5 = file.purpose == storage::Purpose::weights ||
-                       storage::input_format(file.path) == storage::InputFormat::hdf5;
-  return is_hdf5 && ::stat(file.path.c_str(), &found) == 0 && S_ISREG(found.st_mode);
+  if (::stat(file.path.c_str(), &found) != 0 || !S_ISREG(found.st_mode)) return false;
+  if (file.purpose == storage::Purpose::inputs) return storage::is_hdf5(file.path);
+  return !storage::holds_lines(file.path);
 }
 
 /// A file in memory that has purposes and paths, each ended by 0: they may be more than a command

@@ -29,9 +29,9 @@ struct ProbeLimits {
   std::string program = "/proc/self/exe";
 };
 
-/// Opens the files in one child, in order. Inputs that are no HDF5 by their name (JSON lines), and
-/// what is absent or no regular file, are left to who opens them. It is made before MPI starts, for
-/// MPI and the start of processes do not go together; the child works while MPI starts.
+/// Opens the files in one child, in order. Inputs that are no HDF5 by their first bytes, JSON
+/// lines, and what is absent or no regular file, are left to who opens them. It is made before MPI
+/// starts, for MPI and the start of processes do not go together; the child works while MPI starts.
 class Probe {
  public:
   explicit Probe(const std::vector<ForeignFile>& files, ProbeLimits limits = {});

@@ -23,6 +23,7 @@
 #include "storage/durable.hpp"
 #include "storage/merge.hpp"
 #include "storage/run_folder.hpp"
+#include "storage/spool.hpp"
 #include "subcommands.hpp"
 
 namespace tetrarch::app {
@@ -114,7 +115,7 @@ HeldFolder hold_folder(const plan::RunConfig& config, const mpi::Communicator& w
   return folder;
 }
 
-/// Parts of what is left to do, and the results.
+/// Parts of what is left to do, the compressed inputs where they are read, and the results.
 std::int64_t space_needed(const std::vector<storage::DatasetPlan>& layout,
                           const storage::InputSet& inputs, const storage::Committed& committed) {
   std::int64_t num_sequences = 0, num_tokens = 0;
@@ -124,6 +125,7 @@ std::int64_t space_needed(const std::vector<storage::DatasetPlan>& layout,
       num_tokens += each.length;
     }
   return storage::payload_bytes(layout, num_sequences, num_tokens) +
+         (num_sequences > 0 ? inputs.unpacked_bytes() : 0) +
          storage::payload_bytes(layout, inputs.count(), inputs.total_tokens());
 }
 
@@ -198,7 +200,7 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   check_synthetic(config, world, limit);
   const storage::WeightsFile weights = open_weights(config, world, log);
   const plan::ModelSpec& spec = weights.spec();
-  const storage::InputSet inputs = open_inputs(config, spec, world);
+  storage::InputSet inputs = open_inputs(config, spec, world);
   const auto backend = engine::make_backend(config.backend, world, machine.threads_per_rank);
   backend->prepare(spec.dtype, engine::whole_weights(spec, weights.reduction_shards()));
   const std::string kernels = kernels_of(world, *backend, config.allow_mixed);
@@ -259,7 +261,11 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
     return static_cast<int>(ExitCode::done);
   }
 
-  // Boxes: communicators, weights, a place to write.
+  // Boxes: inputs that can be read, communicators, weights, a place to write.
+  std::optional<storage::Spool> spool;  // on rank 0 alone
+  if (!plan.microbatches.empty() && !inputs.packed().empty())
+    on_root(world, [&] { spool.emplace(inputs, config.out, log); });
+  inputs.read_packed_from(storage::spool_folder(config.out));
   const engine::Topology topology = engine::make_topology(plan.grid, world, *backend);
   const double load_started = timeline.now();
   engine::LoadReport load;
@@ -298,6 +304,7 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
       if (!config.keep_parts) folder.held->remove_parts();
     });
   num_failed = world.max(num_failed);
+  spool.reset();
   timeline.begin(base::Activity::work);
   timeline.enter(base::Phase::other);
   engine::say_end(job, machine, load, loop);

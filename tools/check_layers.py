@@ -39,6 +39,8 @@ LIBRARIES = [
     Library("MPI", r"mpi(-ext)?\.h", ["lib/mpi/"]),
     Library("HDF5", r"(hdf5(_hl)?|H5\w*)\.h", ["lib/storage/h5_raw.hpp"]),
     Library("xxhash", r"xxh(ash|3)\.h", ["lib/storage/"]),
+    Library("zlib", r"(zlib|zconf)\.h", ["lib/storage/gzip_file.cpp"]),
+    Library("zstd", r"zstd\w*\.h", ["lib/storage/zstd_file.cpp"]),
     Library("nlohmann-json", r"nlohmann/.*", ["lib/base/json.hpp", "lib/base/json_fwd.hpp"]),
     Library("oneDNN", r"(oneapi/dnnl/.*|dnnl\w*\.hp?p?)", ["lib/backend/cpu/"]),
     Library("OpenMP", r"omp\.h", ["lib/backend/cpu/"]),

@@ -14,6 +14,7 @@ needed=(
   g++ cmake ninja-build git
   openmpi-bin libopenmpi-dev libhdf5-dev libdnnl-dev
   libboost-program-options-dev libfmt-dev libxxhash-dev nlohmann-json3-dev libgtest-dev
+  zlib1g-dev libzstd-dev
   python3-h5py python3-numpy
 )
 optional=(ccache clang-format python3-matplotlib libbenchmark-dev)

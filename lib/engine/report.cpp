@@ -13,6 +13,7 @@
 #include "engine/end_table.hpp"
 #include "engine/memory_limit.hpp"
 #include "mpi/session.hpp"
+#include "storage/error_reasons.hpp"
 
 namespace tetrarch::engine {
 
@@ -199,14 +200,17 @@ void say_plan(base::Log& log, const plan::Plan& plan, const storage::WeightsFile
     to_do += static_cast<std::int64_t>(microbatch.sequences.size());
     tokens += microbatch.num_tokens;
   }
-  std::int64_t bad = 0;
-  for (std::int64_t i = 0; i < inputs.count(); ++i)
-    bad += inputs.status(i) != storage::SequenceStatus::ok;
   log.say("inputs   {} sequences, {} tokens in {} file{}; {} done already, {} to do with {} tokens",
           count_text(inputs.count()), count_text(inputs.total_tokens()), inputs.files().size(),
           inputs.files().size() == 1 ? "" : "s", count_text(num_done), count_text(to_do),
           count_text(tokens));
-  if (bad > 0) log.note(fmt::format("{} bad sequences become error records.", count_text(bad)));
+  if (!inputs.packed().empty())
+    log.say("inputs   {} compressed file{} take {} unpacked, beside the results",
+            inputs.packed().size(), inputs.packed().size() == 1 ? "" : "s",
+            bytes_text(inputs.unpacked_bytes()));
+  for (const std::string& note : inputs.notes())
+    log.note(note);
+  if (const std::string errors = storage::error_summary(inputs); !errors.empty()) log.note(errors);
   log.say("plan     {} microbatches; at most {} tokens pass the layers together, {} on one EP rank",
           count_text(static_cast<std::int64_t>(plan.microbatches.size())),
           count_text(plan.extents.max_microbatch_tokens), count_text(plan.extents.max_part_tokens));

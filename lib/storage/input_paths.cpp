@@ -1,4 +1,4 @@
-// Which files are inputs, and of which kind.
+// Which files are inputs.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/input_paths.hpp"
 
@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "storage/file_kind.hpp"
 
 namespace tetrarch::storage {
 namespace {
@@ -17,14 +18,14 @@ namespace fs = std::filesystem;
 using base::ExitCode;
 using base::UsageError;
 
-bool is_jsonl(const fs::path& path) {
-  const fs::path extension = path.extension();
-  return extension == ".jsonl" || extension == ".ndjson" || extension == ".json";
-}
+constexpr const char* endings =
+    ".h5, .hdf5, .jsonl, .ndjson or .json (the last three also with .gz or .zst behind)";
 
-bool is_input(const fs::path& path) {
-  const bool is_hidden = path.filename().string().starts_with('.');
-  return !is_hidden && (is_jsonl(path) || path.extension() == ".h5" || path.extension() == ".hdf5");
+bool is_input(const fs::directory_entry& entry) {
+  std::error_code error;
+  const std::string name = entry.path().filename().string();
+  return !name.starts_with('.') && !entry.is_directory(error) &&
+         (is_named_lines(name) || is_named_hdf5(name));
 }
 
 /// Names go into results and logs.
@@ -36,36 +37,56 @@ std::string checked(std::string path) {
                                base::shown(path, 1000)));
 }
 
-void add_folder(const std::string& folder, std::vector<std::string>& files) {
-  std::vector<std::string> found;
-  std::error_code error;
-  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
-    if (is_input(at->path())) found.push_back(checked(at->path().string()));
+/// What of a folder is no input, as a list of names.
+std::string list_text(std::vector<std::string> names) {
+  constexpr std::size_t most_listed = 10;
+  std::ranges::sort(names);
+  std::string list;
+  for (std::size_t i = 0; i < std::min(most_listed, names.size()); ++i)
+    list += (i == 0 ? "" : ", ") + base::shown(names[i]);
+  if (names.size() > most_listed) list += fmt::format(" and {} more", names.size() - most_listed);
+  return list;
+}
+
+void add_folder(const std::string& folder, std::vector<std::string>& files,
+                std::vector<std::string>* notes) {
+  std::vector<std::string> found, others;
+  std::error_code error, unseen;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    if (is_input(*at)) {
+      found.push_back(checked(at->path().string()));
+    } else {
+      const bool is_folder = at->is_directory(unseen);
+      others.push_back(at->path().filename().string() + (is_folder ? "/" : ""));
+    }
+  }
   if (error)
     throw UsageError(ExitCode::input, fmt::format("{}: the folder cannot be read ({}). Check its "
                                                   "permissions or name another.",
                                                   folder, error.message()));
   if (found.empty())
-    throw UsageError(ExitCode::input,
-                     fmt::format("{}: no input (the folder holds no .h5, .hdf5, .jsonl, .ndjson or "
-                                 ".json file). Name the files or another folder.",
-                                 folder));
+    throw UsageError(
+        ExitCode::input,
+        fmt::format("{}: no input (it holds no file whose name ends in {}; it holds {}). Name the "
+                    "files or another folder.",
+                    folder, endings, others.empty() ? "nothing" : list_text(others)));
+  if (notes && !others.empty())
+    notes->push_back(fmt::format("{}: {} of {} entries are inputs by their names; left out: {}",
+                                 folder, found.size(), found.size() + others.size(),
+                                 list_text(others)));
   std::ranges::sort(found);
   files.insert(files.end(), found.begin(), found.end());
 }
 
 }  // namespace
 
-InputFormat input_format(const std::string& path) {
-  return is_jsonl(path) ? InputFormat::jsonl : InputFormat::hdf5;
-}
-
-std::vector<std::string> input_files(const std::vector<std::string>& paths) {
+std::vector<std::string> input_files(const std::vector<std::string>& paths,
+                                     std::vector<std::string>* notes) {
   std::vector<std::string> files;
   for (const std::string& path : paths) {
     std::error_code error;
     if (fs::is_directory(path, error)) {
-      add_folder(path, files);
+      add_folder(path, files, notes);
     } else {
       files.push_back(path);
     }

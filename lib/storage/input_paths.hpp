@@ -1,4 +1,4 @@
-/// Which files are inputs, and of which kind.
+/// Which files are inputs.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -7,13 +7,11 @@
 
 namespace tetrarch::storage {
 
-enum class InputFormat { hdf5, jsonl };
-
-/// By the extension: .jsonl, .ndjson and .json are JSON lines, all else is HDF5.
-InputFormat input_format(const std::string& path);
-
-/// The files meant by paths of files and folders, in order. Of a folder: by name, those whose
-/// extension is .h5, .hdf5, .jsonl, .ndjson or .json. Throws UsageError(input).
-std::vector<std::string> input_files(const std::vector<std::string>& paths);
+/// The files meant by paths of files and folders, in order. Of a folder: by name, those that end in
+/// .h5, .hdf5, .jsonl, .ndjson or .json, or one of the last three with .gz or .zst behind, in
+/// capitals or not. `notes` (may be absent) then says for each folder what else lies in it. Throws
+/// UsageError(input).
+std::vector<std::string> input_files(const std::vector<std::string>& paths,
+                                     std::vector<std::string>* notes = nullptr);
 
 }  // namespace tetrarch::storage

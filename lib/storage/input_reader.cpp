@@ -12,7 +12,8 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
-#include "storage/input_paths.hpp"
+#include "storage/error_reasons.hpp"
+#include "storage/file_kind.hpp"
 #include "storage/jsonl_reader.hpp"
 
 namespace tetrarch::storage {
@@ -108,10 +109,12 @@ InputReader::InputReader(std::int64_t vocab_size, std::int64_t max_position,
 
 void InputReader::add(const std::string& path) {
   first_ = set_.count();
-  if (input_format(path) == InputFormat::jsonl) {
-    add_jsonl(path);
-  } else {
+  const FileKind kind = file_kind(path);
+  if (kind.format == InputFormat::other) throw refusal_of(path, kind);
+  if (kind.format == InputFormat::hdf5) {
     add_hdf5(path);
+  } else {
+    add_jsonl(path, kind.format);
   }
   set_.file_begin_.push_back(set_.count());
 }
@@ -135,16 +138,47 @@ void InputReader::add_hdf5(const std::string& path) {
 
 /// Ids that are made up name file and line: "prompts.jsonl:17", and "prompts.jsonl#2:17" in the
 /// second file of that name; they hold wherever the files are found again.
-void InputReader::add_jsonl(const std::string& path) {
-  JsonlReader reader(path);
+void InputReader::add_jsonl(const std::string& path, InputFormat format) {
+  // after so many lines of which none can be used, the file is not read to its end
+  constexpr std::int64_t most_unusable = 100'000;
+  JsonlReader reader(path, format);
   set_.files_.push_back(path);
   set_.line_begin_.push_back(std::ssize(set_.lines_));
   name_ = printable(std::filesystem::path(path).filename().string());
   if (const int number = ++num_of_name_[name_]; number > 1) name_ += fmt::format("#{}", number);
   JsonlRecord record;
   JsonlLine line;
-  while (reader.next(record, line))
+  bool has_usable = false;
+  while (reader.next(record, line)) {
     add_record(record, line);
+    const SequenceStatus status = set_.status(set_.count() - 1);
+    has_usable |= status != SequenceStatus::bad_record && status != SequenceStatus::empty;
+    if (!has_usable && set_.count() - first_ == most_unusable) refuse_unusable("of its first");
+  }
+  if (!has_usable) refuse_unusable("of its");
+  if (format != InputFormat::lines)
+    set_.packed_.push_back({.file = static_cast<std::uint32_t>(set_.files_.size() - 1),
+                            .format = format,
+                            .inside = reader.unpacked()});
+}
+
+/// The file at hand, with the commonest reason.
+void InputReader::refuse_unusable(const char* which) const {
+  const std::string& path = set_.files_.back();
+  const std::int64_t count = set_.count() - first_;
+  if (count == 0)
+    throw base::UsageError(ExitCode::input,
+                           fmt::format("{}: has no line (nothing but blanks stands in it). Make it "
+                                       "again.",
+                                       path));
+  const ErrorReason most = error_reasons(set_, first_).front();
+  throw base::UsageError(
+      ExitCode::input,
+      fmt::format("{}: not one {} {} line{} can be used ({}: {}, first line {}). Each line is an "
+                  "object: {{\"id\": 1, \"tokens\": [1, 2, 3]}}, or with \"text\" and --tokenizer "
+                  "bytes.",
+                  path, which, base::count_text(count), count == 1 ? "" : "s", most.text,
+                  base::count_text(most.count), set_.line(most.first)->number));
 }
 
 void InputReader::add_record(const JsonlRecord& record, const JsonlLine& line) {
@@ -163,7 +197,9 @@ void InputReader::add_record(const JsonlRecord& record, const JsonlLine& line) {
   } else if (const auto* text = std::get_if<std::string>(&record.id)) {
     add_id(*text);
   } else {
-    add_id(fmt::format("{}:{}", name_, line.number));
+    const std::string made = fmt::format("{}:{}", name_, line.number);
+    if (record.problem.empty() && num_made_ids_++ == 0) first_made_id_ = made;
+    add_id(made);
   }
   if (record.score_from > 0 || !set_.score_from_.empty())
     set_.score_from_.resize(static_cast<std::size_t>(set_.count()));
@@ -359,10 +395,12 @@ void InputReader::refuse_duplicates() const {
                         place(b));
   }
   if (num_found > 0)
-    throw base::UsageError(ExitCode::input,
-                           fmt::format("inputs: {} ids stand twice (results are found by id). Make "
-                                       "each id of all input files unique.{}",
-                                       num_found, list));
+    throw base::UsageError(
+        ExitCode::input, fmt::format("inputs: {} twice (results are found by id). Make each id of "
+                                     "all input files unique.{}",
+                                     num_found == 1 ? std::string("1 id stands")
+                                                    : fmt::format("{} ids stand", num_found),
+                                     list));
 }
 
 std::string InputReader::place(std::int64_t sequence) const {
@@ -372,8 +410,15 @@ std::string InputReader::place(std::int64_t sequence) const {
   return fmt::format("{} (sequence {})", set_.files_[file], sequence - set_.file_begin_[file]);
 }
 
-InputSet InputReader::finish() {
+InputSet InputReader::finish(std::vector<std::string> notes) {
   refuse_duplicates();
+  set_.notes_ = std::move(notes);
+  if (num_made_ids_ > 0)
+    set_.notes_.push_back(fmt::format(
+        "{} without id: the id is the text FILE:LINE, first \"{}\" (so all ids are texts).",
+        num_made_ids_ == 1 ? std::string("1 line is")
+                           : fmt::format("{} lines are", base::count_text(num_made_ids_)),
+        first_made_id_));
   set_.identity_ = hex_text(hash_.digest());
   return std::move(set_);
 }

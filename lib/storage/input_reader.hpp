@@ -17,11 +17,13 @@ class InputReader {
   /// Throws UsageError(usage) when the tokenizer does not suit the vocabulary.
   InputReader(std::int64_t vocab_size, std::int64_t max_position, plan::Tokenizer tokenizer);
   void add(const std::string& path);
-  InputSet finish();
+  /// `notes`: what else InputSet::notes() says.
+  InputSet finish(std::vector<std::string> notes = {});
 
  private:
   void add_hdf5(const std::string& path);
-  void add_jsonl(const std::string& path);
+  void add_jsonl(const std::string& path, InputFormat format);
+  void refuse_unusable(const char* which) const;
   void add_record(const JsonlRecord& record, const JsonlLine& line);
   void hash_record(std::int64_t sequence, bool is_text);
   void add_id(std::uint64_t id);
@@ -43,6 +45,8 @@ class InputReader {
   std::int64_t first_ = 0, count_ = 0;      // sequences of the file at hand
   std::map<std::string, int> num_of_name_;  // JSONL files so far that have the name
   std::string name_;                        // of the file at hand, in ids that are made up
+  std::int64_t num_made_ids_ = 0;           // of sound lines that have none
+  std::string first_made_id_;
 };
 
 }  // namespace tetrarch::storage

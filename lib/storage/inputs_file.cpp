@@ -86,9 +86,10 @@ class Unpacker {
 InputSet InputSet::open(const std::vector<std::string>& paths, std::int64_t vocab_size,
                         std::int64_t max_position, plan::Tokenizer tokenizer) {
   InputReader reader(vocab_size, max_position, tokenizer);
-  for (const std::string& path : input_files(paths))
+  std::vector<std::string> notes;
+  for (const std::string& path : input_files(paths, &notes))
     reader.add(path);
-  return reader.finish();
+  return reader.finish(std::move(notes));
 }
 
 std::vector<std::byte> InputSet::to_bytes() const {
@@ -108,6 +109,8 @@ std::vector<std::byte> InputSet::to_bytes() const {
   packer.value(static_cast<std::uint8_t>(is_numeric_));
   packer.vector(numeric_ids_);
   packer.texts(text_ids_);
+  packer.vector(packed_);
+  packer.texts(notes_);
   packer.text(identity_);
   packer.value(vocab_size_);
   packer.value(tokenizer_);
@@ -132,6 +135,8 @@ InputSet InputSet::from_bytes(std::span<const std::byte> bytes) {
   set.is_numeric_ = unpacker.value<std::uint8_t>() != 0;
   set.numeric_ids_ = unpacker.vector<std::uint64_t>();
   set.text_ids_ = unpacker.texts();
+  set.packed_ = unpacker.vector<PackedInput>();
+  set.notes_ = unpacker.texts();
   set.identity_ = unpacker.text();
   set.vocab_size_ = unpacker.value<std::int64_t>();
   set.tokenizer_ = unpacker.value<plan::Tokenizer>();
@@ -164,6 +169,24 @@ std::string InputSet::id(std::int64_t sequence) const {
 std::uint32_t InputSet::file(std::int64_t sequence) const {
   const auto after = std::ranges::upper_bound(file_begin_, sequence);
   return static_cast<std::uint32_t>(after - file_begin_.begin() - 1);
+}
+
+std::string InputSet::place(std::int64_t sequence) const {
+  const std::uint32_t index = file(sequence);
+  if (const JsonlLine* found = line(sequence))
+    return fmt::format("{}:{}", files_[index], found->number);
+  return fmt::format("{} (sequence {})", files_[index], sequence - file_begin_[index]);
+}
+
+std::int64_t InputSet::unpacked_bytes() const {
+  std::int64_t bytes = 0;
+  for (const PackedInput& each : packed_)
+    bytes += static_cast<std::int64_t>(each.inside.bytes);
+  return bytes;
+}
+
+std::string InputSet::unpacked_name(std::uint32_t file) {
+  return fmt::format("{:04}.jsonl", file);
 }
 
 std::vector<plan::SequenceLength> InputSet::lengths_ok() const {

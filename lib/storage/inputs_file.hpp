@@ -18,13 +18,21 @@
 
 namespace tetrarch::storage {
 
+/// A compressed file of JSON lines; its tokens are read where it lies unpacked (spool.hpp).
+struct PackedInput {
+  std::uint32_t file = 0;  // index into InputSet::files()
+  InputFormat format = InputFormat::gzip;
+  Unpacked inside;
+};
+
 /// All sequences of all input files, in the order given; index 0 .. count() - 1 is input order.
 ///
 /// Holds offsets, ids and what is wrong with a sequence, never the corpus. Rank 0 opens it and
 /// sends to_bytes() to the others; each rank then reads the tokens that it needs itself.
 class InputSet {
  public:
-  /// `paths`: HDF5 and JSONL files, and folders of them (input_paths.hpp). Reads every file once,
+  /// `paths`: HDF5 and JSONL files, also compressed ones, and folders of them (input_paths.hpp).
+  /// A file of which no line can be used is refused. Reads every file once,
   /// in bounded memory: checks token ids against `vocab_size` and makes the identity. Throws
   /// UsageError(input) naming file, object, what was found and what was expected, and
   /// UsageError(usage) where a text and the tokenizer do not go together. A bad sequence or line
@@ -49,6 +57,7 @@ class InputSet {
   SequenceStatus status(std::int64_t sequence) const;
   /// What is wrong with it, "" when nothing is.
   std::string error(std::int64_t sequence) const;
+  const std::map<std::int64_t, std::string>& errors() const { return errors_; }
 
   /// True when the ids of all files are numbers; then numeric_ids() has them, else texts.
   bool is_numeric() const { return is_numeric_; }
@@ -61,12 +70,23 @@ class InputSet {
   const std::vector<std::string>& files() const { return files_; }
   /// Where a sequence of a JSONL file stands; nullptr for one of HDF5.
   const JsonlLine* line(std::int64_t sequence) const;
+  /// "a.jsonl:17", or "a.h5 (sequence 3)".
+  std::string place(std::int64_t sequence) const;
+  /// What a user should know of how the inputs were read, a sentence each.
+  const std::vector<std::string>& notes() const { return notes_; }
   /// XXH3 over offsets, ids, score_from and tokens of each file in order, and over what is wrong
-  /// with lines of JSONL; 16 hex digits.
+  /// with lines of JSONL; 16 hex digits. Compression does not change it.
   const std::string& identity() const { return identity_; }
   plan::Tokenizer tokenizer() const { return tokenizer_; }
   /// Of memory that what is held of each sequence takes, nearly.
   std::int64_t label_bytes() const;
+
+  const std::vector<PackedInput>& packed() const { return packed_; }
+  /// Bytes that the compressed files take when they are unpacked.
+  std::int64_t unpacked_bytes() const;
+  /// Where tokens of compressed files are read from now on: files of this folder, by unpacked_name.
+  void read_packed_from(const std::string& folder) { unpacked_folder_ = folder; }
+  static std::string unpacked_name(std::uint32_t file);
 
   /// The sequences that can be computed (status ok), in input order.
   std::vector<plan::SequenceLength> lengths_ok() const;
@@ -82,6 +102,7 @@ class InputSet {
   InputSet();
   friend class InputReader;
   void open_reader(std::uint32_t file) const;
+  std::string lines_path(std::uint32_t file) const;
   void read_hdf5(std::int64_t sequence, std::int64_t first, std::int64_t count,
                  std::uint32_t* to) const;
   void read_jsonl(std::int64_t sequence, std::int64_t first, std::int64_t count,
@@ -98,6 +119,9 @@ class InputSet {
   bool is_numeric_ = true;
   std::vector<std::uint64_t> numeric_ids_;  // [count] when is_numeric_
   std::vector<std::string> text_ids_;       // [count] otherwise
+  std::vector<PackedInput> packed_;         // by file
+  std::vector<std::string> notes_;
+  std::string unpacked_folder_;
   std::string identity_;
   std::int64_t vocab_size_ = 0;
   plan::Tokenizer tokenizer_ = plan::Tokenizer::none;

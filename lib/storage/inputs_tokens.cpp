@@ -63,12 +63,20 @@ void InputSet::read_tokens(std::int64_t sequence, std::int64_t first, std::int64
                                                  id(sequence), largest, vocab_size_));
 }
 
+/// The file itself, or what was unpacked of it.
+std::string InputSet::lines_path(std::uint32_t file) const {
+  const auto is_packed = [&](const PackedInput& each) { return each.file == file; };
+  if (std::ranges::none_of(packed_, is_packed)) return files_[file];
+  base::expects(!unpacked_folder_.empty(), "compressed inputs are unpacked before they are read");
+  return unpacked_folder_ + "/" + unpacked_name(file);
+}
+
 void InputSet::open_reader(std::uint32_t file) const {
   reader_.reset();
   Reader reader{.file = file, .hdf5 = {}, .jsonl = {}};
   const std::string& path = files_[file];
   if (line_begin_[file] != no_lines) {
-    reader.jsonl.emplace(JsonlTokens{.reader = JsonlReader(path), .record = {}});
+    reader.jsonl.emplace(JsonlTokens{.reader = JsonlReader(lines_path(file)), .record = {}});
   } else {
     h5::File opened = h5::File::open_to_read(path, base::ExitCode::input);
     h5::Dataset tokens = opened.dataset("/tokens");
@@ -99,12 +107,15 @@ void InputSet::read_jsonl(std::int64_t sequence, std::int64_t first, std::int64_
     jsonl.sequence = -1;
     const JsonlLine& place = *line(sequence);
     const bool is_there = jsonl.reader.read(place, jsonl.record);
+    const std::string name = id(sequence);
+    const bool has_id = std::holds_alternative<std::monostate>(jsonl.record.id)
+                            ? name.ends_with(fmt::format(":{}", place.number))  // made up
+                            : id_text(jsonl.record) == name;
     if (!is_there || !jsonl.record.problem.empty() ||
-        std::ssize(jsonl.record.tokens) != length(sequence) ||
-        id_text(jsonl.record) != id(sequence))
+        std::ssize(jsonl.record.tokens) != length(sequence) || !has_id)
       throw has_changed(
           files_[reader_->file],
-          fmt::format("line {} is no longer id {} of {} tokens{}", place.number, id(sequence),
+          fmt::format("line {} is no longer id {} of {} tokens{}", place.number, name,
                       length(sequence),
                       jsonl.record.problem.empty() ? "" : "; it is " + jsonl.record.problem));
     jsonl.sequence = sequence;

@@ -12,8 +12,8 @@
 #include "base/error.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
+#include "storage/file_kind.hpp"
 #include "storage/h5.hpp"
-#include "storage/input_paths.hpp"
 #include "storage/jsonl_reader.hpp"
 #include "storage/part_file.hpp"
 #include "storage/probe.hpp"
@@ -145,7 +145,8 @@ void show_sequences(const h5::File& file, const std::string& offsets_path,
 
 /// Reads all lines, for a file of them has no labels.
 void inspect_jsonl(const std::string& path, base::Log& log) {
-  JsonlReader reader(path);
+  const FileKind kind = file_kind(path);
+  JsonlReader reader(path, kind.format);
   JsonlRecord record;
   JsonlLine line;
   std::int64_t count = 0, num_tokens = 0, num_texts = 0, num_scored = 0, num_bad = 0;
@@ -158,7 +159,8 @@ void inspect_jsonl(const std::string& path, base::Log& log) {
     if (record.problem.empty() || ++num_bad > num_shown) continue;
     problems += fmt::format("\n    line {}: {}", line.number, record.problem);
   }
-  log.say("{}: JSON lines, {}", path,
+  const bool is_packed = kind.format != InputFormat::lines;
+  log.say("{}: JSON lines{}, {}", path, is_packed ? " in " + kind.what : "",
           base::bytes_text(static_cast<std::int64_t>(fs::file_size(path))));
   log.say("  {} sequences, {} tokens, {:.1f} a sequence", base::count_text(count),
           base::count_text(num_tokens),
@@ -226,8 +228,9 @@ void inspect_run_folder(const std::string& path, base::Log& log) {
 void inspect(const std::string& path, base::Log& log) {
   std::error_code error;
   if (fs::is_directory(path, error)) return inspect_run_folder(path, log);
-  if (input_format(path) == InputFormat::jsonl) return inspect_jsonl(path, log);
+  if (holds_lines(path)) return inspect_jsonl(path, log);
   const ExitCode code = code_of(path, Purpose::inspect);
+  refuse_other_kinds(path, code);
   const h5::File file = h5::File::open_to_read(path, code);
   const std::string format = file.text_attribute("format").value_or("");
   if (!format.starts_with("tetrarch-"))

@@ -31,7 +31,7 @@ constexpr std::int64_t max_foreign_lines = 1000;
 /// Without blanks around it; the bytes that went from its front are added to `begin`.
 std::string_view trimmed(std::string_view text, std::uint64_t& begin) {
   constexpr std::string_view mark = "\xef\xbb\xbf", blanks = " \t\r";
-  std::size_t front = begin == 0 && text.starts_with(mark) ? mark.size() : 0;
+  std::size_t front = text.starts_with(mark) ? mark.size() : 0;  // also of files put together
   front = std::min(text.find_first_not_of(blanks, front), text.size());
   begin += front;
   text.remove_prefix(front);
@@ -40,7 +40,7 @@ std::string_view trimmed(std::string_view text, std::uint64_t& begin) {
 
 }  // namespace
 
-JsonlReader::JsonlReader(const std::string& path, const JsonlLimits& limits)
+JsonlReader::JsonlReader(const std::string& path, InputFormat format, const JsonlLimits& limits)
     : path_(path), limits_(limits), file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
   struct stat status = {};
   if (!file_.has_value() || ::fstat(file_.get(), &status) != 0)
@@ -49,11 +49,23 @@ JsonlReader::JsonlReader(const std::string& path, const JsonlLimits& limits)
   if (!S_ISREG(status.st_mode))
     refuse(path, "is no regular file (lines are read again when their tokens are needed)",
            "Give a file.");
-  constexpr std::string_view hdf5 = "\x89HDF\r\n\x1a\n";
-  std::string signature(hdf5.size(), '\0');
-  signature.resize(read_at(0, signature.data(), signature.size()));
-  if (signature == hdf5)
-    refuse(path, "is HDF5 (by its name it should be JSON lines)", "Name it .h5.");
+  if (format != InputFormat::lines) begin_packed(format);
+}
+
+/// Looks at what is inside before anything is made of it.
+void JsonlReader::begin_packed(InputFormat format) {
+  packed_ = open_packed(path_, format);
+  buffer_.resize(kind_head_bytes);
+  buffer_.resize(packed_->read(buffer_.data(), buffer_.size()));
+  hash_.update(buffer_);
+  FileKind inside = kind_of_bytes(buffer_, buffer_.size() < kind_head_bytes, path_);
+  if (inside.format == InputFormat::lines) return;
+  const bool is_gzip = format == InputFormat::gzip;
+  if (inside.advice.empty())
+    inside.advice = fmt::format("Unpack it first: {} FILE.", is_gzip ? "gunzip -k" : "zstd -d");
+  refuse(path_,
+         fmt::format("is {}, and what is inside is {}", is_gzip ? "gzip" : "zstd", inside.what),
+         inside.advice);
 }
 
 bool JsonlReader::next(JsonlRecord& record, JsonlLine& line) {
@@ -76,6 +88,7 @@ bool JsonlReader::next(JsonlRecord& record, JsonlLine& line) {
 }
 
 bool JsonlReader::read(const JsonlLine& line, JsonlRecord& record) {
+  base::expects(!packed_, "lines are read again where they lie unpacked");
   std::string text(line.bytes, '\0');
   const bool is_whole = read_at(line.begin, text.data(), text.size()) == text.size();
   if (is_whole) parse_record(text, record);
@@ -121,7 +134,10 @@ bool JsonlReader::fill() {
   at_ = 0;
   const std::size_t kept = buffer_.size();
   buffer_.resize(kept + limits_.block_bytes);
-  buffer_.resize(kept + read_at(offset_ + kept, buffer_.data() + kept, limits_.block_bytes));
+  char* const end = buffer_.data() + kept;
+  buffer_.resize(kept + (packed_ ? packed_->read(end, limits_.block_bytes)
+                                 : read_at(offset_ + kept, end, limits_.block_bytes)));
+  if (packed_) hash_.update(std::string_view(buffer_).substr(kept));
   return buffer_.size() > kept;
 }
 
@@ -143,10 +159,13 @@ std::size_t JsonlReader::read_at(std::uint64_t begin, char* to, std::size_t byte
 
 void JsonlReader::refuse_other_files(const std::string& problem) const {
   refuse(path_,
-         fmt::format("is not JSON lines (none of its first {} lines is an object in braces; {})",
-                     num_records_, problem),
-         "Write one object a line, {\"id\": 1, \"tokens\": [1, 2, 3]}, or name the file for what "
-         "it is.");
+         fmt::format("is not JSON lines ({}; {})",
+                     num_records_ == 1 ? "its one line is no object in braces"
+                                       : fmt::format("none of its first {} lines is an object in "
+                                                     "braces",
+                                                     num_records_),
+                     problem),
+         "Write one object a line: {\"id\": 1, \"tokens\": [1, 2, 3]}.");
 }
 
 }  // namespace tetrarch::storage

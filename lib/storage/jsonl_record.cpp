@@ -4,76 +4,77 @@
 
 #include <array>
 #include <limits>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "base/json.hpp"
+#include "storage/json_members.hpp"
 
 namespace tetrarch::storage {
 namespace {
 
 using base::Json;
+using Tokens = std::vector<std::uint32_t>;
 
-enum Field { id, tokens, text, score_from, other };
-constexpr std::array<const char*, 4> field_names = {"id", "tokens", "text", "score_from"};
-constexpr std::array<const char*, 4> field_types = {"an unsigned integer or a text",
-                                                    "an array of unsigned integers", "a text",
-                                                    "an unsigned integer"};
+enum Field { id, tokens, input_ids, text, score_from, other };
+constexpr std::array<const char*, other> field_names = {"id", "tokens", "input_ids", "text",
+                                                        "score_from"};
+constexpr std::array<const char*, other> field_types = {
+    "an unsigned integer or a text", "an array of unsigned integers",
+    "an array of unsigned integers", "a text", "an unsigned integer"};
 
 /// Foreign text in a message, short.
 std::string cut(const std::string& words, std::size_t most = 40) {
   return words.size() <= most ? words : words.substr(0, most) + "...";
 }
 
-/// Follows the parser: a value belongs to a field of the line's object, to the tokens, or to
-/// nobody.
-class Events {
- public:
-  explicit Events(JsonlRecord& record) : record_(record) {}
+/// What the library has against a text that begins at byte `at` of the line.
+std::string library_problem(std::size_t at, std::size_t position, const Json::exception& error) {
+  std::string detail = error.what();
+  if (detail.find("ill-formed UTF-8") != std::string::npos)
+    return fmt::format("not UTF-8 at byte {}", at + position);
+  for (const char* before : {"] ", " - "})  // the exception's name, and what was being parsed
+    if (const auto begin = detail.find(before); begin != std::string::npos)
+      detail = detail.substr(begin + std::string_view(before).size());
+  detail = detail.substr(0, detail.find("; last read"));
+  return fmt::format("not JSON at byte {}: {}", at + position, cut(detail, 120));
+}
 
-  /// The value of a key as if the key were absent.
+/// Follows the parser through the value of one field.
+class Value {
+ public:
+  /// `list` takes the numbers of a field that is an array.
+  Value(Field field, std::size_t at, Tokens& list) : field_(field), at_(at), list_(list) {}
+
   bool null() {
-    if (!is_object_ || depth_ != 1) return wrong("null");
-    if (field_ != other) --num_seen_[field_];
+    if (depth_ > 0) return wrong("null");
+    is_null = true;
     return true;
   }
   bool boolean(bool value) { return wrong(value ? "true" : "false"); }
   bool number_integer(std::int64_t value) { return wrong(std::to_string(value)); }
-  bool number_float(double, const std::string& words) { return wrong(cut(words)); }
+  bool number_float(double, const std::string& spelling) { return wrong(cut(spelling)); }
   bool binary(Json::binary_t&) { return wrong("binary"); }
   bool number_unsigned(std::uint64_t value) {
     if (is_token()) return add_token(value);
-    if (is_value_of(id)) {
-      record_.id = value;
-    } else if (is_value_of(score_from)) {
-      record_.score_from = value;
-    } else {
-      return wrong(std::to_string(value));
-    }
+    if (depth_ > 0 || (field_ != id && field_ != score_from)) return wrong(std::to_string(value));
+    number = value;
     return true;
   }
   bool string(std::string& value) {
-    if (is_value_of(text)) {
-      text_ = std::move(value);
-    } else if (is_value_of(id)) {
-      take_id(value);
-    } else {
-      return wrong("a text");
-    }
+    if (depth_ > 0 || (field_ != id && field_ != text)) return wrong("a text");
+    words = std::move(value);
+    is_words = true;
     return true;
   }
   bool start_object(std::size_t) {
-    if (depth_ == 0) is_object_ = true;
     wrong("an object");
     ++depth_;
     return true;
   }
   bool start_array(std::size_t) {
-    if (is_value_of(tokens)) {
-      in_tokens_ = true;
-    } else {
-      wrong("an array");
-    }
+    if (depth_ > 0 || !is_list()) wrong("an array");
     ++depth_;
     return true;
   }
@@ -83,94 +84,151 @@ class Events {
   }
   bool end_array() {
     --depth_;
-    if (depth_ == 1) in_tokens_ = false;
     return true;
   }
-  bool key(const std::string& name) {
-    if (depth_ != 1 || !is_object_) return true;
-    field_ = other;
-    for (int field = id; field < other; ++field)
-      if (name == field_names[field]) field_ = static_cast<Field>(field);
-    if (field_ == other) return true;
-    if (++num_seen_[field_] > 1) note_in_field(fmt::format("the key {} stands twice", name));
-    return true;
-  }
+  bool key(const std::string&) { return true; }
   bool parse_error(std::size_t position, const std::string&, const Json::exception& error) {
-    std::string detail = error.what();
-    if (const auto begin = detail.find(" - "); begin != std::string::npos)
-      detail = detail.substr(begin + 3);
-    detail = detail.substr(0, detail.find("; last read"));
-    const bool is_utf8 = detail.find("ill-formed UTF-8") == std::string::npos;
-    record_.problem = is_utf8 ? fmt::format("not JSON at byte {}: {}", position, cut(detail, 120))
-                              : fmt::format("not UTF-8 at byte {}", position);
+    note(library_problem(at_, position, error));
     return false;
   }
 
-  /// What only the whole line can tell.
-  void finish(bool is_whole) {
-    if (num_seen_[id] > 1) record_.id.emplace<std::monostate>();
-    if (is_whole && !is_object_) note("not an object");
-    if (is_whole && num_seen_[id] == 0) note("id is missing");
-    if (is_whole && num_seen_[tokens] == 0) take_text();
-    if (!record_.problem.empty()) record_.tokens.clear();
-  }
+  bool is_null = false, is_words = false;
+  std::uint64_t number = 0;
+  std::string words, problem;
 
  private:
-  bool is_value_of(Field field) const { return is_object_ && depth_ == 1 && field_ == field; }
-  bool is_token() const { return in_tokens_ && depth_ == 2; }
-  void note(std::string problem) {
-    if (record_.problem.empty()) record_.problem = std::move(problem);
+  bool is_list() const { return field_ == tokens || field_ == input_ids; }
+  bool is_token() const { return is_list() && depth_ == 1; }
+  std::string token_place() const {
+    return fmt::format("the token at position {}{}", list_.size(),
+                       field_ == input_ids ? " of input_ids" : "");
   }
-  /// What is wrong with a text matters only where it is needed.
-  void note_in_field(std::string problem) {
-    if (field_ != text) {
-      note(std::move(problem));
-    } else if (text_problem_.empty()) {
-      text_problem_ = std::move(problem);
-    }
+  void note(std::string found) {
+    if (problem.empty()) problem = std::move(found);
   }
-  void take_text() {
-    if (num_seen_[text] == 0) return note("tokens are missing (or text)");
-    if (!text_problem_.empty()) return note(text_problem_);
-    record_.is_text = true;
-    for (const char letter : text_)
-      record_.tokens.push_back(static_cast<unsigned char>(letter));
-  }
-  /// A value that its place does not take; nothing where its key is none of ours.
   bool wrong(const std::string& found) {
     if (is_token()) {
-      note(fmt::format("the token at position {} is {} (expected an unsigned integer)",
-                       record_.tokens.size(), found));
-    } else if (is_object_ && depth_ == 1 && field_ != other) {
-      note_in_field(
-          fmt::format("{} is {} (expected {})", field_names[field_], found, field_types[field_]));
+      note(fmt::format("{} is {} (expected an unsigned integer)", token_place(), found));
+    } else if (depth_ == 0) {
+      note(fmt::format("{} is {} (expected {})", field_names[field_], found, field_types[field_]));
     }
     return true;
   }
   bool add_token(std::uint64_t value) {
     constexpr std::uint64_t most = std::numeric_limits<std::uint32_t>::max();
     if (value > most)
-      note(fmt::format("the token at position {} is {} (expected at most {})",
-                       record_.tokens.size(), value, most));
-    record_.tokens.push_back(static_cast<std::uint32_t>(value));
+      note(fmt::format("{} is {} (expected at most {})", token_place(), value, most));
+    list_.push_back(static_cast<std::uint32_t>(value));
     return true;
+  }
+
+  Field field_;
+  std::size_t at_;
+  Tokens& list_;
+  int depth_ = 0;  // open objects and arrays
+};
+
+/// Gathers the fields of a line.
+class Fields {
+ public:
+  explicit Fields(JsonlRecord& record) : record_(record) {}
+
+  void take(const JsonMember& member) {
+    const Field field = field_of(member.key);
+    if (field == other) return;
+    Tokens list;
+    Value value(field, member.at, field == tokens ? record_.tokens : list);
+    Json::sax_parse(member.value.begin(), member.value.end(), &value);
+    if (value.is_null) return;
+    if (++num_seen_[field] > 1)
+      note(field, fmt::format("the key {} stands twice", field_names[field]));
+    note(field, value.problem);
+    if (!value.problem.empty()) return;
+    if (field == input_ids) input_ids_ = std::move(list);
+    if (field == score_from) record_.score_from = value.number;
+    if (field == text) text_ = std::move(value.words);
+    if (field == id && value.is_words) take_id(value.words);
+    if (field == id && !value.is_words) record_.id = value.number;
+  }
+
+  /// What only the whole line can tell.
+  void finish(const std::string& problem_of_line) {
+    note(other, problem_of_line);
+    if (num_seen_[id] > 1) record_.id.emplace<std::monostate>();
+    if (num_seen_[input_ids] > 0) take_input_ids();
+    if (num_seen_[tokens] + num_seen_[input_ids] == 0 && record_.problem.empty()) take_text();
+    if (!record_.problem.empty()) record_.tokens.clear();
+  }
+
+ private:
+  static Field field_of(std::string_view key) {
+    std::string unescaped;
+    if (key.find('\\') != std::string_view::npos) {
+      const Json value = Json::parse('"' + std::string(key) + '"', nullptr, false);
+      if (!value.is_string()) return other;
+      unescaped = value.get<std::string>();
+      key = unescaped;
+    }
+    int field = 0;
+    while (field < other && key != field_names[field])
+      ++field;
+    return static_cast<Field>(field);
+  }
+  /// What is wrong with a text matters only where it is needed.
+  void note(Field field, const std::string& problem) {
+    std::string& first = field == text ? text_problem_ : record_.problem;
+    if (first.empty()) first = problem;
   }
   void take_id(const std::string& value) {
     if (value.size() > max_id_bytes) {
-      note(fmt::format("id has {} bytes (expected at most {})", value.size(), max_id_bytes));
+      note(id, fmt::format("id has {} bytes (expected at most {})", value.size(), max_id_bytes));
     } else if (value.find('\0') != std::string::npos) {
-      note("id holds a zero byte (expected a text without)");
+      note(id, "id holds a zero byte (expected a text without)");
     } else {
       record_.id = value;
     }
   }
+  void take_input_ids() {
+    if (num_seen_[tokens] == 0) {
+      record_.tokens.swap(input_ids_);
+    } else if (record_.tokens != input_ids_) {
+      note(tokens, "tokens and input_ids differ (expected one of them, or the same in both)");
+    }
+  }
+  void take_text() {
+    if (num_seen_[text] == 0) return note(tokens, "tokens are missing (or input_ids, or text)");
+    if (!text_problem_.empty()) return note(tokens, text_problem_);
+    record_.is_text = true;
+    for (const char letter : text_)
+      record_.tokens.push_back(static_cast<unsigned char>(letter));
+  }
 
   JsonlRecord& record_;
-  int depth_ = 0;  // open objects and arrays
-  bool is_object_ = false, in_tokens_ = false;
-  Field field_ = other;
-  std::array<int, 4> num_seen_ = {};
+  std::array<int, other> num_seen_ = {};
+  Tokens input_ids_;
   std::string text_, text_problem_;
+};
+
+/// Follows the parser through a line that is no object.
+class Nothing {
+ public:
+  bool null() { return true; }
+  bool boolean(bool) { return true; }
+  bool number_integer(std::int64_t) { return true; }
+  bool number_unsigned(std::uint64_t) { return true; }
+  bool number_float(double, const std::string&) { return true; }
+  bool string(std::string&) { return true; }
+  bool binary(Json::binary_t&) { return true; }
+  bool start_object(std::size_t) { return true; }
+  bool key(std::string&) { return true; }
+  bool end_object() { return true; }
+  bool start_array(std::size_t) { return true; }
+  bool end_array() { return true; }
+  bool parse_error(std::size_t position, const std::string&, const Json::exception& error) {
+    problem = library_problem(0, position, error);
+    return false;
+  }
+  std::string problem = "not an object";
 };
 
 }  // namespace
@@ -187,8 +245,18 @@ void parse_record(std::string_view line, JsonlRecord& record) {
   record.score_from = 0;
   record.is_text = false;
   record.problem.clear();
-  Events events(record);
-  events.finish(Json::sax_parse(line.begin(), line.end(), &events));
+  const std::size_t first = line.find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos || line[first] != '{') {
+    Nothing nothing;
+    Json::sax_parse(line.begin(), line.end(), &nothing);
+    record.problem = nothing.problem;
+    return;
+  }
+  Fields fields(record);
+  JsonMembers members(line);
+  for (JsonMember member; members.next(member);)
+    fields.take(member);
+  fields.finish(members.problem());
 }
 
 }  // namespace tetrarch::storage

@@ -11,6 +11,7 @@
 #include "base/json.hpp"
 #include "base/log.hpp"
 #include "storage/durable.hpp"
+#include "storage/file_kind.hpp"
 #include "storage/h5.hpp"
 #include "storage/inspect.hpp"
 #include "storage/merge.hpp"
@@ -53,6 +54,7 @@ void probe_any(const std::string& path) {
 }
 
 void probe_to_verify(const std::string& path, const Progress& progress) {
+  refuse_other_kinds(path, code_of(path, Purpose::verify));
   std::string format;
   {
     const h5::File file = h5::File::open_to_read(path, code_of(path, Purpose::verify));

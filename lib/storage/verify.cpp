@@ -11,7 +11,8 @@
 #include "base/error.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
-#include "storage/input_paths.hpp"
+#include "storage/error_reasons.hpp"
+#include "storage/file_kind.hpp"
 #include "storage/inputs_file.hpp"
 #include "storage/merge.hpp"
 #include "storage/part_file.hpp"
@@ -45,11 +46,9 @@ void verify_inputs(const std::string& path, base::Log& log) {
   log.say("{}: {} sequences, {} tokens: types, shapes, offsets and ids agree (identity {})", path,
           base::count_text(inputs.count()), base::count_text(inputs.total_tokens()),
           inputs.identity());
-  if (num_bad > 0)
-    log.note(
-        fmt::format("{} sequences are empty, have a score_from beyond their end or are bad "
-                    "records; a run makes error records of them",
-                    base::count_text(num_bad)));
+  for (const std::string& note : inputs.notes())
+    log.note(note);
+  if (num_bad > 0) log.note(fmt::format("a run makes {}", error_summary(inputs)));
 }
 
 void verify_part(const std::string& path, const std::string& run_uuid, base::Log& log) {
@@ -126,7 +125,8 @@ void verify_run_folder(const std::string& path, base::Log& log) {
 void verify(const std::string& path, base::Log& log) {
   std::error_code error;
   if (fs::is_directory(path, error)) return verify_run_folder(path, log);
-  if (input_format(path) == InputFormat::jsonl) return verify_inputs(path, log);
+  if (holds_lines(path)) return verify_inputs(path, log);
+  refuse_other_kinds(path, code_of(path, Purpose::verify));
   std::string format, run_uuid;
   {
     const h5::File file = h5::File::open_to_read(path, code_of(path, Purpose::verify));

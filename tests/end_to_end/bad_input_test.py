@@ -138,9 +138,13 @@ def bad_lines(test, model):
     text = b'{"id": 2, "text": "word"}\n'
     refused_file("prose", 3, b"No JSON.\nAt all.\n", words=("not JSON lines", "line 1"))
     refused_file("one JSON document", 3, b'[{"id": 1, "tokens": [1, 2]}]', name="array.json",
-                 words=("not JSON lines", "line 1: not an object"))
-    refused_file("HDF5 under a wrong name", 3, (model / "inputs.h5").read_bytes(), words=("HDF5",))
-    refused_file("lines under a wrong name", 3, line, words=(), name="lines.h5")
+                 words=("is a JSON array", "jq -c '.[]'"))
+    other_kinds(test, weights)
+    for name, data in (("lines.jsonl", (model / "inputs.h5").read_bytes()), ("lines.h5", line),
+                       ("lines.txt", b"\xef\xbb\xbf\r\n" + line), ("LINES.JSONL", line)):
+        (test.folder / name).write_bytes(data)
+        test.run(0, (weights, test.folder / name), test.folder / f"kind-of-{name}")
+    unusable_lines(test, weights)
     refused_file("an id twice", 3, line + b"\n" + line, num_ranks=4, words=("line 1", "line 3"))
     refused_file("text without a tokenizer", 2, line + text, num_ranks=4,
                  words=("line 2", "--tokenizer bytes"))
@@ -152,6 +156,39 @@ def bad_lines(test, model):
     refused(test, "bytes beyond the vocabulary", 2, 4,
             (small / "weights.h5", test.folder / "text.jsonl"), "--tokenizer", "bytes",
             words=("200", "256"))
+
+
+def other_kinds(test, weights):
+    """Each is told as what it is, by its first bytes, whatever it is called."""
+    kinds = {"version https://git-lfs.github.com/spec/v1\noid sha256:0\n": "Git LFS pointer",
+             "PAR1\0\0PAR1": "is Parquet", "ARROW1\0\0": "is Arrow", "BZh91AY&SY": "is bzip2",
+             "\u00fd7zXZ\0": "is xz", "PK\3\4": "is a zip archive", "\u0093NUMPY": "NumPy array",
+             "\u00ff\u00fe{\0": "is UTF-16 text", "": "is empty", "Prose.\n": "is plain text",
+             "{\n \"id\": 1,\n \"tokens\": [1]\n}": "one JSON document over many lines"}
+    for number, (data, words) in enumerate(kinds.items()):
+        path = test.folder / f"kind-{number}.{'h5' if number % 2 else 'txt'}"
+        path.write_bytes(data.encode("latin-1"))
+        refused(test, words, 3, 0, (weights, path), words=(path, words))
+        text = test.tetrarch("verify", path, code=3).text
+        test.check(words in text, f"verify: \"{words}\" is not in {text}")
+
+
+def unusable_lines(test, weights):
+    """A file of which nothing can be used is refused with the commonest reason."""
+    path = test.folder / "unusable.jsonl"
+    lines = ['{"url": "a"}'] * 3 + [f'{{"id": {i}, "tokens": [1.5]}}' for i in range(5)] + ["{"]
+    path.write_text("\n".join(lines))
+    for arguments in ((), ("--dry-run",)):
+        refused(test, "nothing usable", 3, 2, (weights, path), *arguments,
+                words=("not one of its 9 lines", "is 1.5 (expected an unsigned integer): 5, first "
+                       "line 4"))
+    out = test.folder / "some-usable"
+    path.write_text("\n".join([*lines, '{"input_ids": [1, 2]}']))
+    result = test.run(0, (weights, path), out, code=8)
+    for words in ("9 error records: the token at position 0 is 1.5 (expected an unsigned integer) "
+                  f"(5, first {path}:4); tokens are missing", f"(3, first {path}:1)",
+                  "1 line is without id"):
+        test.check(words in result.text, f"\"{words}\" is not in\n{result.text}")
 
 
 def error_records(test, model):
@@ -233,10 +270,10 @@ def mixed_folder(test):
         json.dumps({"id": f"text {i}", "text": text}, ensure_ascii=bool(i)) + "\n"
         for i, text in enumerate(texts)))
     (folder / "d.json").write_bytes(b'{"id": "truncated", "tokens": [1, 2\n' + line(4, sequences[4]))
-    good = {**{str(i): tokens for i, tokens in enumerate(sequences)},
+    good = {**{str(i): tokens for i, tokens in enumerate(sequences)}, "a.jsonl:7": [1],
             **{f"text {i}": list(text.encode()) for i, text in enumerate(texts)}}
     bad = {"a.jsonl:2": (5, "not JSON"), "bad-utf8": (5, "not UTF-8"),
-           "a.jsonl:6": (5, "not an object"), "a.jsonl:7": (5, "id is missing"),
+           "a.jsonl:6": (5, "not an object"),
            "float": (5, "2.5"), "negative": (5, "-1"), "word": (5, "a text"),
            "large": (5, "4294967296"), "score": (5, "score_from 3"), "nothing": (1, "no tokens"),
            "token": (2, "token 512 at position 1"), "long": (3, "8193"),

@@ -27,7 +27,7 @@ bool is_same(const JsonlRecord& a, const JsonlRecord& b) {
 bool read_all(const std::string& path, const storage::JsonlLimits& limits,
               std::vector<Found>& found) {
   return fuzz::is_accepted([&] {
-    JsonlReader reader(path, limits);
+    JsonlReader reader(path, storage::InputFormat::lines, limits);
     for (Found each; reader.next(each.record, each.line);)
       found.push_back(each);
     JsonlRecord again;

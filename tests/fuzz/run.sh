@@ -12,7 +12,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 
-all=(safetensors hf_config model_spec jsonl_record jsonl_reader options run_folder hdf5 hdf5_damage)
+all=(safetensors hf_config model_spec jsonl_record jsonl_reader gzip zstd options run_folder hdf5 hdf5_damage)
 out=build/fuzz
 limits=(-rss_limit_mb=512 -malloc_limit_mb=256 -timeout=10)
 corpus_bytes=200000 # of one target at most

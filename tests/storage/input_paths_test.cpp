@@ -13,13 +13,6 @@ using base::ExitCode;
 using test::is_refused;
 using test::Scratch;
 
-TEST(InputPaths, TheExtensionTellsTheFormat) {
-  for (const char* path : {"a.jsonl", "b/a.json", "a.h5.ndjson"})
-    EXPECT_EQ(input_format(path), InputFormat::jsonl) << path;
-  for (const char* path : {"a.h5", "a.hdf5", "a", "jsonl", "a.jsonl/b", "a.json.h5"})
-    EXPECT_EQ(input_format(path), InputFormat::hdf5) << path;
-}
-
 TEST(InputPaths, AFolderGivesWhatItKnowsByName) {
   const Scratch scratch;
   for (const char* name :
@@ -34,11 +27,41 @@ TEST(InputPaths, AFolderGivesWhatItKnowsByName) {
                                              folder + "/e.hdf5", "z"}));
 }
 
+TEST(InputPaths, CompressedLinesCountAndCapitalsDoNotMatter) {
+  const Scratch scratch;
+  for (const char* name :
+       {"a.jsonl.gz", "b.JSON.GZ", "c.ndjson.zst", "d.H5", "e.Jsonl", "f.json.zst", "a.gz",
+        "b.h5.gz", "c.txt.gz", ".gz", ".json.gz", "d.parquet"})
+    test::write_file(scratch / name, "");
+  const std::string folder = scratch.folder();
+
+  const auto files = input_files({folder});
+
+  EXPECT_EQ(files, (std::vector<std::string>{folder + "/a.jsonl.gz", folder + "/b.JSON.GZ",
+                                             folder + "/c.ndjson.zst", folder + "/d.H5",
+                                             folder + "/e.Jsonl", folder + "/f.json.zst"}));
+}
+
+TEST(InputPaths, WhatOfAFolderIsLeftOutIsSaid) {
+  const Scratch scratch;
+  for (const char* name : {"a.jsonl", "notes.txt", ".hidden", "b\n.parquet"})
+    test::write_file(scratch / name, "");
+  std::filesystem::create_directory(scratch / "deep.jsonl");
+  std::vector<std::string> notes;
+
+  EXPECT_EQ(input_files({scratch.folder(), "z"}, &notes).size(), 2u);
+
+  EXPECT_EQ(notes, std::vector<std::string>{scratch.folder() +
+                                            ": 1 of 5 entries are inputs by their names; left out: "
+                                            ".hidden, b\\x0a.parquet, deep.jsonl/, notes.txt"});
+}
+
 TEST(InputPaths, AFolderWithoutInputsIsRefused) {
   const Scratch scratch;
   test::write_file(scratch / "notes.txt", "");
 
-  EXPECT_TRUE(is_refused(ExitCode::input, {scratch.folder(), "no input", ".jsonl"},
+  EXPECT_TRUE(is_refused(ExitCode::input,
+                         {scratch.folder(), "no input", ".jsonl", "it holds notes.txt"},
                          [&] { input_files({scratch.folder()}); }));
   EXPECT_TRUE(is_refused(ExitCode::input, {"no input is given"}, [&] { input_files({}); }));
 }

@@ -499,11 +499,11 @@ TEST(InputSetOfLines, ABadLineGetsAStatusAndTheOthersStay) {
   ASSERT_EQ(inputs.count(), 10);
   using S = SequenceStatus;
   const std::vector<S> status = {S::ok,         S::empty,      S::bad_record, S::bad_token,
-                                 S::too_long,   S::bad_record, S::bad_record, S::bad_record,
+                                 S::too_long,   S::bad_record, S::bad_record, S::ok,
                                  S::bad_record, S::ok};
   const std::vector<std::string> ids = {"1", "2", "a.jsonl:3", "4",  "6",
                                         "7", "8", "a.jsonl:9", "10", "11"};
-  const std::vector<std::int64_t> lengths = {2, 0, 0, 2, 9, 1, 0, 0, 1, 2};
+  const std::vector<std::int64_t> lengths = {2, 0, 0, 2, 9, 1, 0, 2, 1, 2};
   for (std::int64_t i = 0; i < inputs.count(); ++i) {
     const auto at = static_cast<std::size_t>(i);
     EXPECT_EQ(inputs.status(i), status[at]) << i << " " << inputs.error(i);
@@ -515,7 +515,10 @@ TEST(InputSetOfLines, ABadLineGetsAStatusAndTheOthersStay) {
   EXPECT_EQ(inputs.error(4), "9 tokens, max_position is 8");
   EXPECT_EQ(inputs.error(5), "score_from 2 is beyond its 1 tokens");
   EXPECT_EQ(inputs.error(6), "the token at position 0 is 1.5 (expected an unsigned integer)");
-  EXPECT_EQ(inputs.error(7), "id is missing");
+  EXPECT_EQ(inputs.notes(), std::vector<std::string>{"1 line is without id: the id is the text "
+                                                     "FILE:LINE, first \"a.jsonl:9\" (so all ids "
+                                                     "are texts)."});
+  EXPECT_EQ(tokens_of(inputs, 7), (std::vector<std::uint32_t>{1, 2}));
   EXPECT_EQ(tokens_of(inputs, 9), (std::vector<std::uint32_t>{1, 2}));
 }
 
@@ -619,6 +622,63 @@ TEST(InputSetOfLines, IdsThatStandTwiceAreRefusedWithFileAndLine) {
   EXPECT_NE(refusal.message.find("id 3 stands in " + b + " (line 1) and in " + c + " (line 1)"),
             std::string::npos)
       << refusal.message;
+}
+
+TEST(InputSetOfLines, OneIdTwiceIsToldAsOne) {
+  const TemporaryFolder folder;
+  const std::string a = write_lines(folder / "a.jsonl", {R"({"id": 3, "tokens": [1]})"});
+  const std::string b = write_lines(folder / "b.jsonl", {R"({"id": 3, "tokens": [1]})"});
+
+  EXPECT_NE(refusal_of([&] {
+              open({a, b});
+            }).message.find("inputs: 1 id stands twice"),
+            std::string::npos);
+}
+
+TEST(InputSetOfLines, ANameMayEndAsItLikes) {
+  const TemporaryFolder folder;
+  const std::vector<std::string> lines = {"\xef\xbb\xbf \t", "  {\"id\": 1, \"tokens\": [1]}"};
+  for (const char* name : {"a.h5", "a.txt", "a", "A.JSONL", "a.jsonl.gz"})
+    EXPECT_EQ(open({write_lines(folder / name, lines)}).count(), 1) << name;
+  write_inputs(folder / "b.jsonl", {.lengths = {3, 1}, .ids = {7, 5}});
+  EXPECT_EQ(open({folder / "b.jsonl"}).total_tokens(), 4);
+}
+
+TEST(InputSetOfLines, AFileWithoutAUsableLineIsRefusedWithTheCommonestReason) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "a.jsonl";
+  const auto refusal = [&](const std::vector<std::string>& lines) {
+    write_lines(path, lines);
+    const Refusal found = refusal_of([&] { open({path}); });
+    EXPECT_EQ(found.code, ExitCode::input) << found.message;
+    EXPECT_TRUE(found.message.starts_with(path + ": ")) << found.message;
+    return found.message;
+  };
+  const auto has = [](const std::string& text, const std::string& words) {
+    return text.find(words) != std::string::npos;
+  };
+  const std::string mixed = refusal({R"({"id": 1, "tokens": [1.5]})", R"({"id": 2})", "",
+                                     R"({"id": 3, "tokens": [4, 5, 2.5]})", "{}x"});
+  EXPECT_TRUE(has(mixed,
+                  "not one of its 4 lines can be used (the token at position 0 is 1.5 "
+                  "(expected an unsigned integer): 2, first line 1)"))
+      << mixed;
+  EXPECT_TRUE(
+      has(refusal({R"({"id": 1, "tokens": []})"}), "1 line can be used (no tokens: 1, first"));
+  EXPECT_TRUE(has(refusal({}), "is empty (0 bytes)"));
+  EXPECT_TRUE(has(refusal({"", " \t", ""}), "is empty (nothing but blanks"));
+  const std::string many = refusal(std::vector<std::string>(200'000, "{}"));
+  EXPECT_TRUE(has(many, "not one of its first 100,000 lines")) << many;
+  EXPECT_TRUE(has(many, "tokens are missing (or input_ids, or text): 100,000, first line 1"))
+      << many;
+}
+
+TEST(InputSetOfLines, ALineThatIsTooLongForTheModelIsNoUnusableOne) {
+  const TemporaryFolder folder;
+  const std::string path =
+      write_lines(folder / "a.jsonl", {R"({"id": 1, "tokens": [1,1,1,1,1,1,1,1,1]})"});
+
+  EXPECT_EQ(open({path}).status(0), SequenceStatus::too_long);
 }
 
 }  // namespace

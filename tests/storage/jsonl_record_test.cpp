@@ -85,6 +85,64 @@ TEST(JsonlRecord, NullIsAsIfTheKeyWereAbsent) {
   EXPECT_EQ(record.score_from, 0u);
 }
 
+TEST(JsonlRecord, InputIdsStandForTokens) {
+  for (const char* line : {R"({"id": 7, "input_ids": [5, 6], "attention_mask": [1, 1]})",
+                           R"({"id": 7, "input_ids": [5, 6], "tokens": [5, 6]})",
+                           R"({"id": 7, "tokens": [5, 6], "input_ids": [5, 6], "text": "a"})",
+                           R"({"id": 7, "tokens": null, "input_ids": [5, 6]})",
+                           R"({"id": 7, "tokens": [5, 6], "input_ids": null})",
+                           R"({"id": 7, "input\u005fids": [5, 6]})"}) {
+    const JsonlRecord record = parsed(line);
+
+    EXPECT_EQ(record.problem, "") << line;
+    EXPECT_FALSE(record.is_text) << line;
+    EXPECT_EQ(record.tokens, (Tokens{5, 6})) << line;
+  }
+}
+
+TEST(JsonlRecord, ALineMayBeWithoutId) {
+  for (const char* line : {R"({"tokens": [1]})", R"({"id": null, "tokens": [1]})"}) {
+    const JsonlRecord record = parsed(line);
+
+    EXPECT_EQ(record.problem, "") << line;
+    EXPECT_TRUE(std::holds_alternative<std::monostate>(record.id)) << line;
+    EXPECT_EQ(record.tokens, Tokens{1}) << line;
+  }
+}
+
+TEST(JsonlRecord, ValuesOfOtherKeysSpoilNothing) {
+  const std::string huge(400, '9');
+  for (const std::string& value : std::vector<std::string>{"NaN",
+                                                           "-Infinity",
+                                                           "1e999",
+                                                           "-0.0e-999",
+                                                           huge,
+                                                           "True",
+                                                           "0x1f",
+                                                           "\"\xff\xc0\"",
+                                                           "\"\\ud800\"",
+                                                           "\"\\u12\"",
+                                                           "\"\\x\"",
+                                                           "\"a\tb\"",
+                                                           "\"}\\\"{\"",
+                                                           "[[[NaN]], {\"\xff\": 1e999}]",
+                                                           "{\"tokens\": [-1], \"id\": {}}",
+                                                           "{}",
+                                                           "[]",
+                                                           "[{}, []]",
+                                                           "1, \"x\": 2, \"x\": [\"x\"]",
+                                                           "1, \"x\xff\": 1",
+                                                           "1, \"\\ud800\": 1",
+                                                           "1, \"\": 1"}) {
+    const JsonlRecord record = parsed("{\"x\": " + value + ", \"id\": 7, \"y\": " + value +
+                                      ", \"tokens\": [9], \"z\": " + value + "}");
+
+    EXPECT_EQ(record.problem, "") << value;
+    EXPECT_EQ(number_of(record), 7u) << value;
+    EXPECT_EQ(record.tokens, Tokens{9}) << value;
+  }
+}
+
 TEST(JsonlRecord, NothingStaysOfTheRecordBefore) {
   JsonlRecord record;
   parse_record(R"({"id": "a", "text": "abc", "score_from": 2, "tokens": 1})", record);
@@ -110,24 +168,38 @@ TEST(JsonlRecord, EachMistakeIsToldAndTheIdIsTakenWhereItCanBeRead) {
       {"{\"id\": 7, \"tokens\": [1, 2", true, "not JSON at byte 26: unexpected end of input"},
       {"not JSON", false, "not JSON at byte 2"},
       {"{\"id\": 7, \"tokens\": [1]} {}", true, "not JSON at byte 26"},
-      {"{\"id\": 7, \"tokens\": [1], \"x\": NaN}", true, "not JSON at byte"},
+      {"{\"id\": 7, \"tokens\": [1], \"x\": }", true, "not JSON at byte 31: expected a value"},
+      {"{\"id\": 7, \"tokens\": [1], \"x\": [1 2]}", true,
+       "not JSON at byte 34: expected a , or ]"},
+      {"{\"id\": 7, \"tokens\": [1], \"x\": [1}}", true, "not JSON at byte 33: expected a , or ]"},
+      {"{\"id\": 7, \"tokens\": [1], \"x\": {\"a\" 1}}", true, "expected a : behind the key"},
+      {"{\"id\": 7, \"tokens\": [1], \"x\": {a: 1}}", true, "expected a key in quotes"},
+      {"{\"id\": 7, \"tokens\": [1],}", true, "not JSON at byte 25: expected a key in quotes"},
+      {"{\"id\": 7, \"tokens\": [1] \"x\": 1}", true, "not JSON at byte 25: expected a , or }"},
+      {"{\"id\": 7, \"tokens\": [1], \"x\": \"a\\\"}", true, "unexpected end of input"},
       {"{\"id\": 7, \"text\": \"\xff\xfe\"}", true, "not UTF-8 at byte 20"},
       {"{\"id\": 7, \"text\": \"\xc0\xaf\"}", true, "not UTF-8 at byte 20"},
       {"{\"id\": 7, \"text\": \"\xed\xa0\x80\"}", true, "not UTF-8 at byte"},
-      {"{\"id\": 7, \"tokens\": [1], \"x\xff\": 1}", true, "not UTF-8 at byte"},
       {"[1, 2]", false, "not an object"},
       {"[{\"id\": 7, \"tokens\": [1]}]", false, "not an object"},
       {"\"text\"", false, "not an object"},
       {"17", false, "not an object"},
       {"null", false, "not an object"},
-      {"{}", false, "id is missing"},
-      {R"({"tokens": [1]})", false, "id is missing"},
-      {R"({"id": 7})", true, "tokens are missing (or text)"},
+      {"{}", false, "tokens are missing (or input_ids, or text)"},
+      {R"({"id": 7})", true, "tokens are missing (or input_ids, or text)"},
       {R"({"id": -1, "tokens": [1]})", false, "id is -1 (expected an unsigned integer or a text)"},
       {R"({"id": 7.0, "tokens": [1]})", false, "id is 7.0 (expected"},
       {R"({"id": 18446744073709551616, "tokens": [1]})", false, "id is 18446744073709551616 "},
-      {R"({"id": null, "tokens": [1]})", false, "id is missing"},
-      {R"({"id": 7, "tokens": null})", true, "tokens are missing (or text)"},
+      {R"({"id": 7, "tokens": null})", true, "tokens are missing (or input_ids, or text)"},
+      {R"({"id": 7, "tokens": [1], "input_ids": [2]})", true, "tokens and input_ids differ"},
+      {R"({"id": 7, "input_ids": [1, 2], "tokens": [1]})", true, "tokens and input_ids differ"},
+      {R"({"id": 7, "input_ids": [[1, 2]]})", true,
+       "the token at position 0 of input_ids is an array (expected an unsigned integer)"},
+      {R"({"id": 7, "tokens": [1], "input_ids": "1"})", true, "input_ids is a text (expected an"},
+      {R"({"id": 7, "input_ids": [1], "input_ids": [1]})", true, "the key input_ids stands twice"},
+      {R"({"id": 7, "tokens": [1, NaN]})", true, "not JSON at byte 25: invalid literal"},
+      {R"({"id": 7, "tokens": [1e999]})", true, "number overflow parsing '1e999'"},
+      {R"({"id": 7, "text": "\ud800"})", true, "not JSON at byte 26: invalid string: surrogate"},
       {R"({"id": 7, "text": "a", "text": "b"})", true, "the key text stands twice"},
       {R"({"id": true, "tokens": [1]})", false, "id is true (expected"},
       {R"({"id": [7], "tokens": [1]})", false, "id is an array (expected"},

@@ -1,0 +1,115 @@
+// The members of the object on a line; memory is a byte for each level of nesting.
+// SPDX-License-Identifier: Apache-2.0
+#include "storage/json_members.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace tetrarch::storage {
+namespace {
+
+bool is_of_word(char c) {
+  return ('0' <= c && c <= '9') || ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z') || c == '+' ||
+         c == '-' || c == '.' || c == '_';
+}
+
+}  // namespace
+
+bool JsonMembers::next(JsonMember& member) {
+  if (!problem_.empty()) return false;
+  if (!has_begun_) {
+    has_begun_ = true;
+    if (!take('{', "a {")) return false;
+    if (peek() == '}') return end_values();
+  } else {
+    if (peek() != ',') return end_values();
+    ++at_;
+  }
+  peek();
+  const std::size_t key = at_ + 1;
+  if (!skip_text("a key in quotes")) return false;
+  member.key = line_.substr(key, at_ - 1 - key);
+  if (!take(':', "a : behind the key")) return false;
+  peek();
+  member.at = at_;
+  if (!skip_value()) return false;
+  member.value = line_.substr(member.at, at_ - member.at);
+  return true;
+}
+
+/// The next letter that is no blank; 0 at the end.
+char JsonMembers::peek() {
+  at_ = std::min(line_.find_first_not_of(" \t\r\n", at_), line_.size());
+  return at_ < line_.size() ? line_[at_] : '\0';
+}
+
+bool JsonMembers::refuse(const char* expected) {
+  problem_ = at_ >= line_.size()
+                 ? fmt::format("not JSON at byte {}: unexpected end of input", line_.size() + 1)
+                 : fmt::format("not JSON at byte {}: expected {}", at_ + 1, expected);
+  return false;
+}
+
+bool JsonMembers::take(char letter, const char* expected) {
+  if (peek() != letter || at_ == line_.size()) return refuse(expected);
+  ++at_;
+  return true;
+}
+
+bool JsonMembers::skip_text(const char* expected) {
+  if (!take('"', expected)) return false;
+  while (at_ < line_.size() && line_[at_] != '"')
+    at_ += line_[at_] == '\\' ? 2 : 1;
+  if (at_ >= line_.size()) return refuse(expected);
+  ++at_;
+  return true;
+}
+
+bool JsonMembers::skip_key() {
+  return skip_text("a key in quotes") && take(':', "a : behind the key");
+}
+
+bool JsonMembers::skip_word() {
+  const std::size_t begin = at_;
+  while (at_ < line_.size() && is_of_word(line_[at_]))
+    ++at_;
+  return at_ > begin || refuse("a value");
+}
+
+/// Past the value that begins here, however deep it is.
+bool JsonMembers::skip_value() {
+  open_.clear();
+  while (begin_value()) {
+    while (!open_.empty() && peek() == open_.back() && at_ < line_.size()) {
+      open_.pop_back();
+      ++at_;
+    }
+    if (open_.empty()) return true;
+    if (!take(',', open_.back() == '}' ? "a , or }" : "a , or ]")) return false;
+    if (open_.back() == '}' && !skip_key()) return false;
+  }
+  return false;
+}
+
+/// Past a text or word, or past the brackets and keys that stand before the first one inside; to
+/// the closing bracket where nothing is inside.
+bool JsonMembers::begin_value() {
+  while (true) {
+    const char first = peek();
+    if (first == '"') return skip_text("a text");
+    if (first != '[' && first != '{') return skip_word();
+    open_ += first == '[' ? ']' : '}';
+    ++at_;
+    if (peek() == open_.back()) return true;
+    if (first == '{' && !skip_key()) return false;
+  }
+}
+
+/// At the end of the object, behind which nothing stands.
+bool JsonMembers::end_values() {
+  if (take('}', "a , or }") && (peek(), at_ < line_.size())) refuse("the end of the line");
+  return false;
+}
+
+}  // namespace tetrarch::storage

@@ -1,0 +1,85 @@
+// What is inside a zstd file, by libzstd.
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <zstd.h>
+#include <zstd_errors.h>
+
+#include "base/error.hpp"
+#include "base/handle.hpp"
+#include "storage/packed_file.hpp"
+
+namespace tetrarch::storage {
+namespace {
+
+struct CloseContext {
+  static ZSTD_DCtx* empty() { return nullptr; }
+  void operator()(ZSTD_DCtx* context) const noexcept { ::ZSTD_freeDCtx(context); }
+};
+
+class ZstdFile final : public PackedFile {
+ public:
+  explicit ZstdFile(const std::string& path) : packed_(path), context_(::ZSTD_createDCtx()) {
+    constexpr int window_log = 27;  // 128 MiB, which this takes of memory
+    if (!context_.has_value() || ::ZSTD_isError(::ZSTD_DCtx_setParameter(
+                                     context_.get(), ZSTD_d_windowLogMax, window_log)) != 0)
+      throw base::SystemError(base::ExitCode::resources,
+                              "no memory for unpacking zstd. Give the job more memory.");
+  }
+
+  std::size_t read(char* to, std::size_t bytes) override {
+    ZSTD_outBuffer out{to, bytes, 0};
+    while (out.pos < out.size && decompress_some(out)) {
+    }
+    return out.pos;
+  }
+
+ private:
+  /// False at the end of the file, which is that of a frame.
+  bool decompress_some(ZSTD_outBuffer& out) {
+    const bool is_end = packed_.size() == 0 && !packed_.fill();
+    if (is_end && !is_inside_) return false;
+    ZSTD_inBuffer in{packed_.data(), packed_.size(), 0};
+    const std::size_t before = out.pos;
+    const std::size_t left = ::ZSTD_decompressStream(context_.get(), &out, &in);
+    if (::ZSTD_isError(left) != 0) throw refusal(left);
+    packed_.use(in.pos);
+    // at the file's end, what the library still holds of a frame comes out, or nothing does
+    if (is_end && left > 0 && out.pos == before) throw is_truncated(packed_, "zstd frame");
+    is_inside_ = left > 0;
+    return true;
+  }
+
+  base::UsageError refusal(std::size_t status) const {
+    switch (::ZSTD_getErrorCode(status)) {
+      case ZSTD_error_frameParameter_windowTooLarge:
+        return base::UsageError(
+            base::ExitCode::input,
+            fmt::format("{}: its zstd window is larger than 128 MiB (a file made with --long=28 or "
+                        "more asks each reader for so much memory). Unpack it first: zstd -d "
+                        "--long=31 FILE.",
+                        packed_.path()));
+      case ZSTD_error_prefix_unknown:
+        return is_damaged(packed_, "no zstd frame begins there");
+      case ZSTD_error_dictionary_wrong:
+        return base::UsageError(
+            base::ExitCode::input,
+            fmt::format("{}: needs a dictionary of zstd (which is not in the file). Unpack it "
+                        "first: zstd -d -D DICTIONARY FILE.",
+                        packed_.path()));
+      default:
+        return is_damaged(packed_, ::ZSTD_getErrorName(status));
+    }
+  }
+
+  PackedBytes packed_;
+  base::Handle<ZSTD_DCtx*, CloseContext> context_;
+  bool is_inside_ = false;  // a frame has begun
+};
+
+}  // namespace
+
+std::unique_ptr<PackedFile> open_zstd(const std::string& path) {
+  return std::make_unique<ZstdFile>(path);
+}
+
+}  // namespace tetrarch::storage
