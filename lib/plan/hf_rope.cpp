@@ -2,15 +2,63 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/hf_rope.hpp"
 
+#include <cmath>
+
+#include "base/text.hpp"
+
 namespace tetrarch::plan {
 namespace {
 
-RopeType read_type(JsonReader& rope) {
+using base::Json;
+
+constexpr const char* orig_key = "original_max_position_embeddings";
+
+/// A dictionary that is there and not null, as {} where it is none (which has been said).
+Json dictionary(HfReader& root, const char* key) {
+  if (!root.has(key)) return nullptr;
+  root.object(key);  // says what is wrong with it
+  return root.value(key).is_object() ? root.value(key) : Json::object();
+}
+
+bool is_null_or_default(const Json& rope) {
+  for (const char* key : {"rope_type", "type"})
+    if (rope.contains(key) && !rope.at(key).is_null() && rope.at(key) != "default") return false;
+  return true;
+}
+
+/// rope_scaling (older files) and rope_parameters (newer ones, also with rope_theta) as one
+/// dictionary. transformers 5 writes rope_parameters of type "default" into every file, and model
+/// cards ask users to add a rope_scaling: that one then names the type.
+Json merged(HfReader& root, Json scaling, Json parameters) {
+  if (scaling.is_null()) return parameters;
+  if (parameters.is_null()) return scaling;
+  if (is_null_or_default(parameters) && !is_null_or_default(scaling)) {
+    for (const char* key : {"rope_type", "type"})
+      parameters.erase(key);
+    root.remark(
+        "rope_scaling = {} names the type of RoPE; rope_parameters, which is of type default, only "
+        "adds to it.",
+        JsonReader::shown(scaling));
+  }
+  for (const auto& [key, value] : parameters.items()) {
+    if (value.is_null()) continue;
+    Json& other = scaling[key];
+    if (!other.is_null() && other != value)
+      root.problems().add(
+          "rope_scaling.{} = {} and rope_parameters.{} = {} contradict each other. Remove the "
+          "wrong one.",
+          base::shown(key), JsonReader::shown(other), base::shown(key), JsonReader::shown(value));
+    other = value;
+  }
+  return scaling;
+}
+
+RopeType read_type(HfReader& rope) {
   constexpr std::pair<std::string_view, RopeType> types[] = {{"default", RopeType::standard},
                                                              {"linear", RopeType::linear},
                                                              {"llama3", RopeType::llama3},
                                                              {"yarn", RopeType::yarn}};
-  const std::string key = rope.spelling({"rope_type", "type"});
+  const std::string key = rope.agreed({"rope_type", "type"});
   const std::string name = rope.text_or(key, "default");
   for (const auto& [known, type] : types)
     if (name == known) return type;
@@ -19,17 +67,18 @@ RopeType read_type(JsonReader& rope) {
 }
 
 /// The dictionary's value, where 0 and null mean what an absent key means.
-double real_unless_zero(JsonReader& rope, const char* key, double fallback) {
-  const double value = rope.real_or(key, fallback);
+double real_unless_zero(HfReader& rope, const char* key, double fallback) {
+  const double value = rope.real_by_default(key, fallback, "the default of YaRN");
   return value == 0 ? fallback : value;
 }
 
-void read_yarn(JsonReader& rope, ModelSpec& spec) {
+void read_yarn(HfReader& rope, ModelSpec& spec) {
   RopeScaling& scaling = spec.rope_scaling;
   const double stretched = static_cast<double>(spec.max_position);
   const double fallback =
       scaling.orig_max > 0 ? stretched / static_cast<double>(scaling.orig_max) : 0;
-  scaling.factor = rope.real_or("factor", fallback);
+  scaling.factor = rope.real_by_default(
+      "factor", fallback, "max_position_embeddings / original_max_position_embeddings");
   scaling.beta_fast = real_unless_zero(rope, "beta_fast", 32);
   scaling.beta_slow = real_unless_zero(rope, "beta_slow", 1);
   scaling.truncate = rope.boolean_or("truncate", true);
@@ -41,13 +90,16 @@ void read_yarn(JsonReader& rope, ModelSpec& spec) {
   scaling.mscale_all_dim = rope.real_or("mscale_all_dim", 0);
 }
 
-void read_scaling(JsonReader& root, JsonReader& rope, ModelSpec& spec) {
-  constexpr const char* orig_key = "original_max_position_embeddings";
+void read_scaling(HfReader& root, HfReader& rope, ModelSpec& spec) {
   RopeScaling& scaling = spec.rope_scaling;
   if (spec.rope_type == RopeType::linear) scaling.factor = rope.real("factor");
   if (spec.rope_type != RopeType::llama3 && spec.rope_type != RopeType::yarn) return;
-  // beside the dictionary it counts more than inside
-  scaling.orig_max = root.integer_or(orig_key, rope.integer_or(orig_key, spec.max_position));
+  root.must_agree(orig_key, rope, orig_key);
+  if (root.has(orig_key))
+    scaling.orig_max = root.integer(orig_key);
+  else
+    scaling.orig_max =
+        rope.integer_by_default(orig_key, spec.max_position, "max_position_embeddings");
   if (spec.rope_type == RopeType::yarn) {
     read_yarn(rope, spec);
     return;
@@ -57,28 +109,76 @@ void read_scaling(JsonReader& root, JsonReader& rope, ModelSpec& spec) {
   scaling.high_freq_factor = rope.real("high_freq_factor");
 }
 
+/// Model cards add YaRN to a config whose max_position_embeddings counts positions without it;
+/// other files count them with it. The larger of both is the limit. For the other types
+/// max_position_embeddings is taken as it is: their files mostly count positions with the factor.
+void set_limit(HfReader& root, ModelSpec& spec) {
+  const bool is_yarn = spec.rope_type == RopeType::yarn;
+  const std::int64_t given = spec.max_position;
+  const double orig = is_yarn || spec.rope_type == RopeType::llama3
+                          ? static_cast<double>(spec.rope_scaling.orig_max)
+                          : static_cast<double>(given);
+  const double reached = std::floor(orig * spec.rope_scaling.factor);
+  if (spec.rope_type == RopeType::standard || reached == static_cast<double>(given)) return;
+  if (is_yarn && reached > static_cast<double>(given) && reached < 0x1p53) {
+    spec.max_position = static_cast<std::int64_t>(reached);
+    root.remark(
+        "max_position is {}: YaRN's factor {} times {} positions, more than "
+        "max_position_embeddings = {}.",
+        spec.max_position, spec.rope_scaling.factor, spec.rope_scaling.orig_max, given);
+  } else if (reached > static_cast<double>(given)) {
+    root.remark(
+        "max_position is {}, max_position_embeddings, although RoPE's factor {} may reach {}. Set "
+        "max_position_embeddings to that if the model is meant for it.",
+        given, spec.rope_scaling.factor, reached);
+  } else {
+    root.remark(
+        "max_position is {}, max_position_embeddings, although RoPE's factor {} times {} positions "
+        "reaches {} only.",
+        given, spec.rope_scaling.factor, spec.rope_scaling.orig_max, reached);
+  }
+}
+
+/// A dictionary that scales without a type would otherwise scale nothing.
+void refuse_factor_without_type(HfReader& rope, const ModelSpec& spec) {
+  if (spec.rope_type != RopeType::standard || !rope.has("factor") || rope.value("factor") == 1)
+    return;
+  rope.problems().add(
+      "{} = {} is given, but the type of RoPE is default, which has no factor. Name the type "
+      "(rope_type), or remove the factor.",
+      rope.dotted("factor"), JsonReader::shown(rope.value("factor")));
+}
+
+void refuse_partial(HfReader& reader) {
+  if (reader.real_or("partial_rotary_factor", 1) != 1)
+    reader.problems().add("{} is not computed by this version.",
+                          reader.dotted("partial_rotary_factor"));
+}
+
 }  // namespace
 
 // theta stands beside, or (newer files) inside, the dictionary that names the type.
-void read_hugging_face_rope(JsonReader& root, double default_theta, ModelSpec& spec) {
-  spec.rope_theta = root.real_or("rope_theta", default_theta);
-  if (root.real_or("partial_rotary_factor", 1) != 1)
-    root.problems().add("partial_rotary_factor is not computed by this version.");
-  if (root.has("rope_scaling") && root.has("rope_parameters"))
-    root.problems().add(
-        "rope_scaling and rope_parameters are both given (each names the type of RoPE). Remove "
-        "one.");
-  const std::string key = root.spelling({"rope_scaling", "rope_parameters"});
-  if (!root.has(key)) return;
-  JsonReader rope = root.object(key);
+void read_hugging_face_rope(HfReader& root, double default_theta, ModelSpec& spec) {
+  refuse_partial(root);
+  const char* const key = root.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
+  const Json dictionaries =
+      merged(root, dictionary(root, "rope_scaling"), dictionary(root, "rope_parameters"));
+  if (dictionaries.is_null()) {
+    spec.rope_theta = root.real_by_default("rope_theta", default_theta);
+    return;
+  }
+  HfReader rope = root.inside(dictionaries, key);
   if (rope.has("full_attention") || rope.has("sliding_attention"))
     root.problems().add(
         "{} by kind of layer is not computed by this version (which has one for all layers).", key);
-  if (rope.real_or("partial_rotary_factor", 1) != 1)
-    root.problems().add("{}.partial_rotary_factor is not computed by this version.", key);
-  spec.rope_theta = rope.real_or("rope_theta", spec.rope_theta);
+  refuse_partial(rope);
+  root.must_agree("rope_theta", rope, "rope_theta");
+  spec.rope_theta = rope.has("rope_theta") ? rope.real("rope_theta")
+                                           : root.real_by_default("rope_theta", default_theta);
   spec.rope_type = read_type(rope);
+  refuse_factor_without_type(rope, spec);
   read_scaling(root, rope, spec);
+  set_limit(root, spec);
 }
 
 }  // namespace tetrarch::plan

@@ -2,14 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "plan/json_reader.hpp"
+#include "plan/hf_reader.hpp"
 #include "plan/model_spec.hpp"
 
 namespace tetrarch::plan {
 
 /// Reads rope_theta and the type with its parameters into `spec`, whose max_position is known.
-/// What is not computed (another type, parameters by kind of layer, partial rotation) becomes a
-/// problem.
-void read_hugging_face_rope(JsonReader& root, double default_theta, ModelSpec& spec);
+/// With YaRN max_position grows to factor x original_max_position_embeddings where that is more.
+/// What is not computed (another type, parameters by kind of layer, partial rotation) and what is
+/// said twice with different values becomes a problem.
+void read_hugging_face_rope(HfReader& root, double default_theta, ModelSpec& spec);
 
 }  // namespace tetrarch::plan

@@ -24,6 +24,20 @@ Names ffn_names(const ModelSpec& spec, const TensorSpec& tensor, std::int64_t ex
   return {"block_sparse_moe." + tail, "mlp." + tail};
 }
 
+/// Names of a tensor of all experts: gate and up are one, gate first.
+void set_fused(const ModelSpec& spec, const TensorSpec& tensor, TensorSource& source) {
+  if (tensor.shape.size() != 3) return;
+  const bool is_down = tensor.role == Role::down;
+  const char* name = is_down ? "experts.down_proj" : "experts.gate_up_proj";
+  for (const char* block : {"mlp", "block_sparse_moe"})
+    if (spec.family == "mixtral" || block == std::string_view("mlp"))
+      for (const char* end : {"", ".weight"})
+        source.fused.push_back(
+            fmt::format("model.layers.{}.{}.{}{}", tensor.layer, block, name, end));
+  source.fused_parts = is_down ? 1 : 2;
+  source.fused_part = tensor.role == Role::up ? 1 : 0;
+}
+
 Names router_names(const ModelSpec& spec) {
   if (spec.family != "mixtral") return {"mlp.gate.weight"};
   return {"block_sparse_moe.gate.weight", "mlp.gate.weight"};
@@ -58,6 +72,7 @@ Names names_in_layer(const ModelSpec& spec, const TensorSpec& tensor, std::int64
 Names names_of(const ModelSpec& spec, const TensorSpec& tensor, std::int64_t expert) {
   switch (tensor.role) {
     case Role::embed:
+      if (spec.tied_embeddings) return {"model.embed_tokens.weight", "lm_head.weight"};
       return {"model.embed_tokens.weight"};
     case Role::head:
       return {"lm_head.weight"};
@@ -82,6 +97,7 @@ std::vector<TensorSource> tensor_sources(const ModelSpec& spec) {
     source.is_transposed = tensor.role == Role::o || tensor.role == Role::down;
     for (std::int64_t expert = 0; expert < tensor.num_experts; ++expert)
       source.pieces.push_back(names_of(spec, tensor, expert));
+    set_fused(spec, tensor, source);
     sources.push_back(std::move(source));
   }
   return sources;

@@ -201,7 +201,11 @@ void import_checkpoint(const std::string& from_folder, const std::string& out_pa
                        std::optional<base::DType> dtype,
                        std::optional<std::int64_t> reduction_shards, base::Log& log) {
   const Checkpoint checkpoint(from_folder);
-  plan::ModelSpec spec = plan::from_hugging_face(checkpoint.config(), checkpoint.config_path());
+  std::vector<std::string> remarks;
+  plan::ModelSpec spec =
+      plan::from_hugging_face(checkpoint.config(), checkpoint.config_path(), &remarks);
+  for (const std::string& remark : remarks)
+    log.say("import: {}", remark);
   if (dtype) spec.dtype = *dtype;
   const std::int64_t shards = reduction_shards.value_or(plan::default_reduction_shards(spec));
   plan::check_reduction_shards(spec, shards, ExitCode::usage);

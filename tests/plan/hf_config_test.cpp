@@ -206,30 +206,31 @@ TEST(HfConfig, EveryTypeOfRopeIsReadInBothGenerations) {
   }
 }
 
-TEST(HfConfig, TheOriginalLengthBesideTheDictionaryCountsMoreThanInside) {
-  Json config = version_4_with(
-      "rope_scaling",
-      {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32}});
-  config["original_max_position_embeddings"] = 48;
-
-  EXPECT_EQ(from_hugging_face(config, "config.json").rope_scaling.orig_max, 48);
-}
-
-TEST(HfConfig, AScaledRopeThatSaysTooLittleOrTwiceIsRefused) {
+TEST(HfConfig, AScaledRopeThatSaysTooLittleOrTwoThingsIsRefused) {
   const Json linear = {{"rope_type", "linear"}, {"factor", 2.0}};
+  const Json yarn = {{"rope_type", "yarn"},
+                     {"factor", 2.0},
+                     {"attention_factor", 0},
+                     {"original_max_position_embeddings", 32}};
   Json twice = version_4_with("rope_scaling", linear);
   twice["rope_parameters"] = linear;
+  Json other_length = version_4_with("rope_scaling", yarn);
+  other_length["original_max_position_embeddings"] = 48;
 
-  expect_says(refusal_of(twice), "rope_scaling and rope_parameters are both given");
+  EXPECT_EQ(from_hugging_face(twice, "config.json").rope_scaling.factor, 2);
+  twice["rope_parameters"]["factor"] = 4;
+  expect_says(refusal_of(twice),
+              "rope_scaling.factor = 2.0 and rope_parameters.factor = 4 contradict each other");
   expect_says(refusal_of(version_4_with("rope_scaling", {{"rope_type", "linear"}})),
               "rope_scaling.factor is missing");
   expect_says(
       refusal_of(version_4_with("rope_scaling", {{"rope_type", "llama3"}, {"factor", 8.0}})),
       "rope_scaling.low_freq_factor is missing");
-  expect_says(
-      refusal_of(version_4_with("rope_scaling",
-                                {{"rope_type", "yarn"}, {"factor", 2.0}, {"attention_factor", 0}})),
-      "rope_scaling.attention_factor = 0");
+  expect_says(refusal_of(version_4_with("rope_scaling", yarn)),
+              "rope_scaling.attention_factor = 0");
+  expect_says(refusal_of(other_length),
+              "original_max_position_embeddings = 48 and "
+              "rope_scaling.original_max_position_embeddings = 32 contradict each other");
 }
 
 // Qwen/Qwen3-30B-A3B as published.
