@@ -1,0 +1,23 @@
+// In place of the kernels for instructions of x86-64, on other CPUs.
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/cpu/kernels/attention_item.hpp"
+#include "backend/cpu/kernels/gemm.hpp"
+#include "base/error.hpp"
+
+namespace tetrarch::backend::cpu {
+namespace {
+
+constexpr const char* needs_x86 = "an x86-64 CPU for kernels of its instructions";
+
+}  // namespace
+
+std::unique_ptr<GemmFamily> make_bf16_gemm() {
+  base::expects(false, needs_x86);
+  return nullptr;
+}
+
+void attend_item_bf16(const AttentionArgs&, const Item&) {
+  base::expects(false, needs_x86);
+}
+
+}  // namespace tetrarch::backend::cpu
