@@ -7,11 +7,12 @@ namespace tetrarch::app {
 namespace {
 
 int import_model(const Settings& settings) {
-  std::optional<base::DType> dtype;
-  if (settings.has("dtype")) dtype = base::model_dtype_from(settings.text("dtype"));
+  storage::ImportOptions options;
+  if (settings.has("dtype")) options.dtype = base::model_dtype_from(settings.text("dtype"));
+  if (settings.has("tied")) options.tied = settings.text("tied") == "yes";
+  options.reduction_shards = settings.optional_integer("reduction-shards");
   base::Log log(base::Log::Sink::terminal);
-  storage::import_checkpoint(settings.text("from"), settings.text("out"), dtype,
-                             settings.optional_integer("reduction-shards"), log);
+  storage::import_checkpoint(settings.text("from"), settings.text("out"), options, log);
   return 0;
 }
 
@@ -39,7 +40,12 @@ Subcommand import_subcommand() {
                        .placeholder = "V",
                        .help = "which tp must divide (default the largest of 4, 2, 1 that fits)",
                        .min = 1,
-                       .max = 8}},
+                       .max = 8},
+                      {.name = "tied",
+                       .kind = Kind::choice,
+                       .placeholder = "yes|no",
+                       .help = "whether the embedding is the head, where config.json and the "
+                               "tensors disagree"}},
           .notes =
               "Example\n"
               "  tetrarch import --from mixtral-8x7b/ --out mixtral/weights.h5\n\n"

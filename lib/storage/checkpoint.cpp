@@ -1,119 +1,120 @@
-// A Hugging Face checkpoint folder: its config and where each tensor lies.
+// A Hugging Face checkpoint's tensors: all headers read, every name with one value.
 // SPDX-License-Identifier: Apache-2.0
+#include "storage/checkpoint.hpp"
+
+#include <algorithm>
 #include <filesystem>
 
 #include <fmt/format.h>
 
 #include "base/text.hpp"
 #include "plan/problems.hpp"
-#include "storage/safetensors.hpp"
 
 namespace tetrarch::storage {
 namespace {
 
-namespace fs = std::filesystem;
 using base::ExitCode;
-using base::Json;
-using base::UsageError;
 
-constexpr std::int64_t largest_json = 100'000'000;  // bytes
-constexpr std::size_t longest_shown = 200;          // bytes of a name in messages
+constexpr std::size_t longest_shown = 200;        // bytes of a name in messages
+constexpr std::int64_t compared_bytes = 1 << 20;  // of each of two tensors at once
 
-Json read_json(const std::string& path) {
-  const std::string text = read_text_file(path, largest_json, ExitCode::weights);
-  return base::parse_json(text, path, ExitCode::weights);
-}
-
-/// A plain name: the index may not lead out of the folder.
-bool is_shard_name(const std::string& name) {
-  return name.find('/') == std::string::npos && name.find('\0') == std::string::npos &&
-         name.size() > 12 && name.ends_with(".safetensors") && name.front() != '.';
+bool same_bytes(const SafetensorsFile& file_a, const StoredTensor& a, const SafetensorsFile& file_b,
+                const StoredTensor& b) {
+  if (a.dtype != b.dtype || a.shape != b.shape) return false;
+  std::vector<std::byte> left, right;
+  for (std::int64_t at = 0; at < a.end - a.begin; at += compared_bytes) {
+    const auto count = static_cast<std::size_t>(std::min(compared_bytes, a.end - a.begin - at));
+    left.resize(count);
+    right.resize(count);
+    file_a.read(a, at, left);
+    file_b.read(b, at, right);
+    if (left != right) return false;
+  }
+  return true;
 }
 
 }  // namespace
 
 Checkpoint::Checkpoint(const std::string& folder) : folder_(folder) {
-  config_ = read_json(config_path());
-  const std::string single = (fs::path(folder) / "model.safetensors").string();
-  const std::string index = single + ".index.json";
-  std::error_code error;
-  if (fs::exists(single, error))
-    open_single(single);
-  else if (fs::exists(index, error))
-    open_shards(index);
-  else
-    throw UsageError(ExitCode::weights,
-                     fmt::format("{}: has neither model.safetensors nor "
-                                 "model.safetensors.index.json (other formats are not read). "
-                                 "Download the checkpoint's safetensors files.",
-                                 folder));
-}
-
-std::string Checkpoint::config_path() const {
-  return (fs::path(folder_) / "config.json").string();
-}
-
-void Checkpoint::open_single(const std::string& path) {
-  files_.emplace_back(path);
-  const auto& tensors = files_.back().tensors();
-  for (std::size_t i = 0; i < tensors.size(); ++i)
-    places_[tensors[i].name] = {0, i};
-}
-
-void Checkpoint::open_shards(const std::string& index_path) {
-  const Json index = read_json(index_path);
-  if (!index.is_object() || !index.contains("weight_map") || !index.at("weight_map").is_object())
-    throw UsageError(ExitCode::weights, fmt::format("{}: has no object \"weight_map\". Download or "
-                                                    "copy the file again.",
-                                                    index_path));
-  plan::Problems problems;
-  std::map<std::string, std::vector<std::string>> names_of_shard;
-  for (const auto& [name, shard] : index.at("weight_map").items()) {
-    if (shard.is_string() && is_shard_name(shard.get_ref<const std::string&>()))
-      names_of_shard[shard.get<std::string>()].push_back(name);
-    else
-      problems.add(
-          "tensor \"{}\" is said to be in {} (expected the name of a .safetensors file in "
-          "the same folder). Download or copy the file again.",
-          base::shown(name, longest_shown), base::shown(shard.dump(), longest_shown));
-  }
-  problems.refuse(ExitCode::weights, index_path);
-  for (const auto& [shard, names] : names_of_shard) {
-    files_.emplace_back((fs::path(folder_) / shard).string());
-    std::map<std::string, std::size_t> present;
+  const CheckpointFiles files = find_checkpoint_files(folder);
+  remarks_ = files.remarks;
+  for (const std::string& name : files.names) {
+    files_.emplace_back((std::filesystem::path(folder) / name).string());
     const auto& tensors = files_.back().tensors();
     for (std::size_t i = 0; i < tensors.size(); ++i)
-      present[tensors[i].name] = i;
-    for (const std::string& name : names) {
-      const auto found = present.find(name);
-      if (found == present.end())
-        problems.add(
-            "tensor \"{}\" is said to be in {}, which has none of that name. Download the "
-            "checkpoint again, all files of one version.",
-            base::shown(name, longest_shown), base::shown(shard, longest_shown));
-      else
-        places_[name] = {files_.size() - 1, found->second};
-    }
+      places_[tensors[i].name].push_back({files_.size() - 1, i});
   }
-  problems.refuse(ExitCode::weights, index_path);
+  check_index(files);
+  refuse_different_doubles(files);
+}
+
+void Checkpoint::check_index(const CheckpointFiles& files) {
+  plan::Problems problems;
+  for (const auto& [name, file] : files.index) {
+    const auto found = places_.find(name);
+    if (found == places_.end()) {
+      problems.add(
+          "tensor \"{}\" is said to be in {}, which has none of that name. Download the "
+          "checkpoint again, all files of one version.",
+          base::shown(name, longest_shown), base::shown(file, longest_shown));
+      continue;
+    }
+    const bool is_right = std::ranges::any_of(
+        found->second, [&](const Place& place) { return files.names[place.file] == file; });
+    if (!is_right)
+      problems.add(
+          "tensor \"{}\" is said to be in {}, but lies in {}. Download the checkpoint again, all "
+          "files of one version.",
+          base::shown(name, longest_shown), base::shown(file, longest_shown),
+          base::shown(files.names[found->second.front().file], longest_shown));
+  }
+  problems.refuse(ExitCode::weights, folder_ + "/model.safetensors.index.json");
+
+  std::vector<std::string> unnamed;
+  for (const auto& [name, places] : places_)
+    if (!files.index.empty() && !files.index.count(name)) unnamed.push_back(name);
+  if (!unnamed.empty())
+    remarks_.push_back(fmt::format(
+        "{} tensors lie in the files although the index does not name them, and count like the "
+        "others: {}.",
+        unnamed.size(), listed(unnamed)));
+}
+
+void Checkpoint::refuse_different_doubles(const CheckpointFiles& files) const {
+  plan::Problems problems;
+  for (const auto& [name, places] : places_)
+    for (std::size_t i = 1; i < places.size(); ++i) {
+      const Place &first = places.front(), &other = places[i];
+      if (same_bytes(files_[first.file], at(first), files_[other.file], at(other))) continue;
+      problems.add(
+          "tensor \"{}\" lies in {} and in {} with different values. Remove the wrong one, or "
+          "download the checkpoint again, all files of one version.",
+          base::shown(name, longest_shown), base::shown(files.names[first.file], longest_shown),
+          base::shown(files.names[other.file], longest_shown));
+    }
+  problems.refuse(ExitCode::weights, folder_);
 }
 
 std::vector<std::string> Checkpoint::names() const {
   std::vector<std::string> names;
-  for (const auto& [name, place] : places_)
+  for (const auto& [name, places] : places_)
     names.push_back(name);
   return names;
 }
 
 const StoredTensor* Checkpoint::find(const std::string& name) const {
   const auto found = places_.find(name);
-  if (found == places_.end()) return nullptr;
-  return &files_[found->second.file].tensors()[found->second.tensor];
+  return found == places_.end() ? nullptr : &at(found->second.front());
 }
 
 void Checkpoint::read(const StoredTensor& tensor, std::int64_t offset,
                       std::span<std::byte> to) const {
-  files_[places_.at(tensor.name).file].read(tensor, offset, to);
+  files_[places_.at(tensor.name).front().file].read(tensor, offset, to);
+}
+
+bool Checkpoint::are_equal(const StoredTensor& a, const StoredTensor& b) const {
+  return same_bytes(files_[places_.at(a.name).front().file], a,
+                    files_[places_.at(b.name).front().file], b);
 }
 
 }  // namespace tetrarch::storage

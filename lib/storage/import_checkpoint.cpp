@@ -5,123 +5,36 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <set>
+#include <map>
 #include <vector>
 
 #include <fmt/ranges.h>
 
 #include "base/text.hpp"
 #include "plan/hf_config.hpp"
-#include "plan/problems.hpp"
+#include "storage/checkpoint_folder.hpp"
+#include "storage/checkpoint_tensors.hpp"
 #include "storage/convert_elements.hpp"
-#include "storage/safetensors.hpp"
+#include "storage/tied_head.hpp"
 #include "storage/weights_writer.hpp"
 
 namespace tetrarch::storage {
 namespace {
 
 using base::ExitCode;
-using plan::TensorSource;
 using plan::TensorSpec;
 
-constexpr std::size_t most_listed = 20;       // names in one message
-constexpr std::size_t longest_shown = 200;    // bytes of each
 constexpr std::int64_t read_bytes = 8 << 20;  // of the checkpoint at once
 constexpr double progress_interval_s = 10;
-
-/// Names that checkpoints carry and no computation needs.
-bool is_ignorable(const std::string& name, const plan::ModelSpec& spec) {
-  return name.ends_with("rotary_emb.inv_freq") ||
-         (spec.tied_embeddings && name == "lm_head.weight");
-}
-
-std::string listed(const std::vector<std::string>& names) {
-  std::vector<std::string> first;
-  for (std::size_t i = 0; i < std::min(names.size(), most_listed); ++i)
-    first.push_back(base::shown(names[i], longest_shown));
-  std::string text = fmt::format("{}", fmt::join(first, ", "));
-  if (first.size() < names.size()) text += fmt::format(" and {} more", names.size() - first.size());
-  return text;
-}
-
-/// The pieces of every tensor of ours, found by name and with the shape that ours asks for.
-class Sources {
- public:
-  Sources(const Checkpoint& checkpoint, const plan::ModelSpec& spec,
-          const std::vector<TensorSpec>& tensors)
-      : checkpoint_(checkpoint) {
-    const std::vector<TensorSource> sources = plan::tensor_sources(spec);
-    base::expects(sources.size() == tensors.size(), "a source for each tensor");
-    plan::Problems problems;
-    std::vector<std::string> missing, unexpected;
-    std::set<std::string> used;
-    for (std::size_t i = 0; i < tensors.size(); ++i) {
-      base::expects(sources[i].path == tensors[i].path, "sources in the order of tensors");
-      is_transposed_.push_back(sources[i].is_transposed);
-      std::vector<const StoredTensor*>& found = found_.emplace_back();
-      for (const std::vector<std::string>& names : sources[i].pieces) {
-        found.push_back(find(names));
-        if (!found.back()) {
-          missing.push_back(names.front());
-          continue;
-        }
-        used.insert(found.back()->name);
-        check_shape(problems, *found.back(), tensors[i], sources[i].is_transposed);
-      }
-    }
-    for (const std::string& name : checkpoint.names())
-      if (!used.count(name) && !is_ignorable(name, spec)) unexpected.push_back(name);
-    if (!missing.empty())
-      problems.add(
-          "{} tensors that config.json asks for are missing: {}. Download the checkpoint "
-          "again, all files of one version.",
-          missing.size(), listed(missing));
-    if (!unexpected.empty())
-      problems.add(
-          "{} tensors have no place in the model of config.json: {}. This version computes "
-          "no model that needs them.",
-          unexpected.size(), listed(unexpected));
-    problems.refuse(ExitCode::weights, checkpoint.folder());
-  }
-
-  const StoredTensor& piece(std::size_t tensor, std::int64_t expert) const {
-    return *found_[tensor][static_cast<std::size_t>(expert)];
-  }
-  bool is_transposed(std::size_t tensor) const { return is_transposed_[tensor]; }
-
- private:
-  const StoredTensor* find(const std::vector<std::string>& names) const {
-    for (const std::string& name : names)
-      if (const StoredTensor* tensor = checkpoint_.find(name)) return tensor;
-    return nullptr;
-  }
-
-  static void check_shape(plan::Problems& problems, const StoredTensor& found,
-                          const TensorSpec& tensor, bool is_transposed) {
-    base::Shape expected = tensor.shape;
-    if (expected.size() == 3) expected.erase(expected.begin());
-    if (is_transposed) std::swap(expected[0], expected[1]);
-    if (found.shape != expected)
-      problems.add(
-          "tensor \"{}\" has shape {}, expected {} from config.json. Download the "
-          "checkpoint again, all files of one version.",
-          base::shown(found.name, longest_shown), base::to_string(found.shape),
-          base::to_string(expected));
-  }
-
-  const Checkpoint& checkpoint_;
-  std::vector<std::vector<const StoredTensor*>> found_;
-  std::vector<bool> is_transposed_;
-};
 
 /// Makes the bytes of one unit after another.
 class UnitReader {
  public:
-  UnitReader(const Checkpoint& checkpoint, const Sources& sources)
+  UnitReader(const Checkpoint& checkpoint, const CheckpointTensors& sources)
       : checkpoint_(checkpoint), sources_(sources) {}
 
   std::span<const std::byte> read(const TensorSpec& tensor, std::size_t index, std::int64_t unit) {
-    const StoredTensor& piece = sources_.piece(index, unit / tensor.num_slices);
+    const Piece& piece = sources_.piece(index, unit / tensor.num_slices);
     const plan::Range rows = tensor.slice_rows(unit % tensor.num_slices);
     unit_.resize(static_cast<std::size_t>(tensor.unit_bytes(unit)));
     if (sources_.is_transposed(index))
@@ -132,44 +45,46 @@ class UnitReader {
   }
 
  private:
-  void read_rows(const StoredTensor& piece, const TensorSpec& tensor, const plan::Range& rows) {
-    const std::int64_t from_size = size_of(piece.dtype), to_size = base::size_of(tensor.dtype);
-    const std::int64_t begin = rows.begin * tensor.columns();
+  void read_rows(const Piece& piece, const TensorSpec& tensor, const plan::Range& rows) {
+    const StoredTensor& stored = *piece.tensor;
+    const std::int64_t from_size = size_of(stored.dtype), to_size = base::size_of(tensor.dtype);
+    const std::int64_t begin = piece.begin + rows.begin * tensor.columns();
     const std::int64_t count = rows.size() * tensor.columns();
     const std::int64_t most = read_bytes / from_size;
     for (std::int64_t at = 0; at < count; at += most) {
       const std::int64_t size = std::min(most, count - at);
       matrix_.resize(static_cast<std::size_t>(size * from_size));
-      held_ = nullptr;
-      checkpoint_.read(piece, (begin + at) * from_size, matrix_);
-      convert_elements(piece.dtype, matrix_, tensor.dtype,
+      held_ = {};
+      checkpoint_.read(stored, (begin + at) * from_size, matrix_);
+      convert_elements(stored.dtype, matrix_, tensor.dtype,
                        std::span(unit_).subspan(static_cast<std::size_t>(at * to_size),
                                                 static_cast<std::size_t>(size * to_size)));
     }
   }
 
-  void read_transposed(const StoredTensor& piece, const TensorSpec& tensor,
-                       const plan::Range& rows) {
-    hold(piece);
+  void read_transposed(const Piece& piece, const TensorSpec& tensor, const plan::Range& rows) {
+    hold(piece, tensor.rows() * tensor.columns());
+    const CheckpointDType dtype = piece.tensor->dtype;
     const std::int64_t columns = tensor.columns();
-    turned_.resize(static_cast<std::size_t>(rows.size() * columns * size_of(piece.dtype)));
-    transpose_rows(size_of(piece.dtype), matrix_, tensor.rows(), rows.begin, rows.size(), columns,
+    turned_.resize(static_cast<std::size_t>(rows.size() * columns * size_of(dtype)));
+    transpose_rows(size_of(dtype), matrix_, tensor.rows(), rows.begin, rows.size(), columns,
                    turned_);
-    convert_elements(piece.dtype, turned_, tensor.dtype, unit_);
+    convert_elements(dtype, turned_, tensor.dtype, unit_);
   }
 
   /// The slices of one matrix come one after another: it is read once for all of them.
-  void hold(const StoredTensor& piece) {
-    if (held_ == &piece) return;
-    matrix_.resize(static_cast<std::size_t>(piece.end - piece.begin));
-    checkpoint_.read(piece, 0, matrix_);
-    held_ = &piece;
+  void hold(const Piece& piece, std::int64_t num_elements) {
+    if (held_.tensor == piece.tensor && held_.begin == piece.begin) return;
+    const std::int64_t size = size_of(piece.tensor->dtype);
+    matrix_.resize(static_cast<std::size_t>(num_elements * size));
+    checkpoint_.read(*piece.tensor, piece.begin * size, matrix_);
+    held_ = piece;
   }
 
   const Checkpoint& checkpoint_;
-  const Sources& sources_;
+  const CheckpointTensors& sources_;
   std::vector<std::byte> unit_, matrix_, turned_;
-  const StoredTensor* held_ = nullptr;  // whose bytes are in matrix_
+  Piece held_;  // whose bytes are in matrix_
 };
 
 class ProgressLines {
@@ -195,21 +110,66 @@ class ProgressLines {
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
+/// "F32 (12), BF16 (3)": the types of the tensors that are used, where the file to be written has
+/// another one, or where they do not say what config.json says; else "".
+std::string types_to_tell(const CheckpointTensors& sources, const std::string& dtype_in_config,
+                          base::DType written) {
+  std::map<CheckpointDType, std::int64_t> counts;
+  for (const StoredTensor* tensor : sources.used())
+    ++counts[tensor->dtype];
+  const auto is_as_said = [&](CheckpointDType type) {
+    const bool is_config = dtype_in_config == (type == CheckpointDType::f32    ? "float32"
+                                               : type == CheckpointDType::bf16 ? "bfloat16"
+                                                                               : "float16");
+    const bool is_written = type == CheckpointDType::f16
+                                ? written == base::DType::f32
+                                : (type == CheckpointDType::f32) == (written == base::DType::f32);
+    return is_config && is_written;
+  };
+  if (counts.size() == 1 && is_as_said(counts.begin()->first)) return "";
+  std::vector<std::string> texts;
+  for (const auto& [type, count] : counts)
+    texts.push_back(fmt::format("{} ({})", name_of(type), count));
+  return fmt::format("{}", fmt::join(texts, ", "));
+}
+
+void tell_types(base::Log& log, const CheckpointTensors& sources, const std::string& in_config,
+                base::DType written) {
+  const std::string types = types_to_tell(sources, in_config, written);
+  if (types.empty()) return;
+  const bool is_rounded = written == base::DType::bf16 &&
+                          std::ranges::any_of(sources.used(), [](const StoredTensor* tensor) {
+                            return tensor->dtype != CheckpointDType::bf16;
+                          });
+  log.say("import: the tensors are of type {}, config.json says {}: all are stored as {}{}.", types,
+          in_config.empty() ? "nothing" : in_config, base::name_of(written),
+          is_rounded ? ", rounded (--dtype f32 keeps them as they are)" : ", without loss");
+}
+
+void tell(base::Log& log, const std::vector<std::string>& remarks) {
+  for (const std::string& remark : remarks)
+    log.say("import: {}", remark);
+}
+
 }  // namespace
 
 void import_checkpoint(const std::string& from_folder, const std::string& out_path,
-                       std::optional<base::DType> dtype,
-                       std::optional<std::int64_t> reduction_shards, base::Log& log) {
-  const Checkpoint checkpoint(from_folder);
+                       const ImportOptions& options, base::Log& log) {
+  const base::Json config = read_checkpoint_config(from_folder);
   std::vector<std::string> remarks;
   plan::ModelSpec spec =
-      plan::from_hugging_face(checkpoint.config(), checkpoint.config_path(), &remarks);
-  for (const std::string& remark : remarks)
-    log.say("import: {}", remark);
-  if (dtype) spec.dtype = *dtype;
-  const std::int64_t shards = reduction_shards.value_or(plan::default_reduction_shards(spec));
+      plan::from_hugging_face(config, checkpoint_config_path(from_folder), &remarks);
+  const Checkpoint checkpoint(from_folder);
+  spec.tied_embeddings = is_head_tied(checkpoint, spec.tied_embeddings, options.tied, remarks);
+  if (options.dtype) spec.dtype = *options.dtype;
+  const std::int64_t shards =
+      options.reduction_shards.value_or(plan::default_reduction_shards(spec));
   plan::check_reduction_shards(spec, shards, ExitCode::usage);
-  const Sources sources(checkpoint, spec, plan::tensors_of(spec, shards));
+  const CheckpointTensors sources(checkpoint, spec, plan::tensors_of(spec, shards));
+  tell(log, remarks);
+  tell(log, checkpoint.remarks());
+  tell(log, sources.remarks());
+  tell_types(log, sources, plan::dtype_in(config), spec.dtype);
 
   const std::string source = std::filesystem::absolute(from_folder).lexically_normal().string();
   WeightsWriter writer(out_path, spec, shards, source);

@@ -11,12 +11,19 @@
 
 namespace tetrarch::storage {
 
-/// `dtype` and `reduction_shards` default to the checkpoint's own and to the largest of 4, 2, 1
-/// that the rules allow. Memory: one unit and, where it is transposed, one expert's matrix. An
-/// existing file is replaced only once the new one is complete. Throws UsageError(weights) with
-/// every missing and unexpected tensor at once, SystemError(resources).
+/// What is not asked for follows from the checkpoint: its dtype, tie_word_embeddings, and the
+/// largest number of reduction shards of 4, 2, 1 that the rules allow.
+struct ImportOptions {
+  std::optional<base::DType> dtype = std::nullopt;
+  std::optional<std::int64_t> reduction_shards = std::nullopt;
+  std::optional<bool> tied = std::nullopt;  // whether the embedding is the head
+};
+
+/// Memory: one unit and, where it is transposed, one expert's matrix. An existing file is replaced
+/// only once the new one is complete. Says every default and every choice that the model depends
+/// on, a line each. Throws UsageError(weights) with every missing and unexpected tensor at once,
+/// SystemError(resources).
 void import_checkpoint(const std::string& from_folder, const std::string& out_path,
-                       std::optional<base::DType> dtype,
-                       std::optional<std::int64_t> reduction_shards, base::Log& log);
+                       const ImportOptions& options, base::Log& log);
 
 }  // namespace tetrarch::storage

@@ -12,7 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/json.hpp"
 #include "base/text.hpp"
+#include "storage/foreign_kind.hpp"
 
 namespace tetrarch::storage {
 namespace {
@@ -32,9 +34,8 @@ constexpr std::size_t most_axes = 8;
 }
 
 std::optional<CheckpointDType> dtype_from(std::string_view name) {
-  if (name == "F32") return CheckpointDType::f32;
-  if (name == "BF16") return CheckpointDType::bf16;
-  if (name == "F16") return CheckpointDType::f16;
+  for (const auto dtype : {CheckpointDType::f32, CheckpointDType::bf16, CheckpointDType::f16})
+    if (name == name_of(dtype)) return dtype;
   return std::nullopt;
 }
 
@@ -136,6 +137,10 @@ std::int64_t size_of(CheckpointDType dtype) {
   return dtype == CheckpointDType::f32 ? 4 : 2;
 }
 
+std::string_view name_of(CheckpointDType dtype) {
+  return dtype == CheckpointDType::f32 ? "F32" : dtype == CheckpointDType::bf16 ? "BF16" : "F16";
+}
+
 std::vector<StoredTensor> parse_safetensors_header(std::string_view text, std::int64_t data_begin,
                                                    std::int64_t file_bytes,
                                                    const std::string& where) {
@@ -165,6 +170,9 @@ SafetensorsFile::SafetensorsFile(const std::string& path)
   whole.end = file_bytes;
   std::uint64_t header_bytes = 0;
   read(whole, 0, std::as_writable_bytes(std::span(&header_bytes, 1)));
+  const std::string first = first_bytes_of(path);
+  if (const auto kind = foreign_kind(first, file_bytes); kind && !begins_as_safetensors(first))
+    throw UsageError(ExitCode::weights, fmt::format("{}: {}. {}", path, kind->what, kind->advice));
   if (header_bytes > largest_header)
     refuse(path, fmt::format("its header claims {} bytes, more than the format's limit of {}",
                              header_bytes, largest_header));

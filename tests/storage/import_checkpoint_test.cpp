@@ -67,7 +67,8 @@ class ImportCheckpoint : public testing::Test {
   }
   void import(std::optional<DType> dtype, std::optional<std::int64_t> shards) {
     base::Log log(base::Log::Sink::none);
-    import_checkpoint(scratch_.folder(), scratch_ / "w.h5", dtype, shards, log);
+    import_checkpoint(scratch_.folder(), scratch_ / "w.h5",
+                      {.dtype = dtype, .reduction_shards = shards}, log);
   }
   std::vector<float> values(const std::string& path) {
     const WeightsFile file = WeightsFile::open(scratch_ / "w.h5");
@@ -150,13 +151,13 @@ TEST_F(ImportCheckpoint, GivesTheSameValuesForEveryNumberOfReductionShards) {
 
 TEST_F(ImportCheckpoint, NamesEverythingMissingAndUnexpectedAtOnce) {
   checkpoint("F32", "float32",
-             "del tensors['lm_head.weight'], tensors[L + 'self_attn.q_proj.weight']\n"
+             "del tensors['model.norm.weight'], tensors[L + 'self_attn.q_proj.weight']\n"
              "tensors[L + 'self_attn.q_proj.bias'] = np.zeros(4, 'f4')\n"
              "tensors[L + 'self_attn.rotary_emb.inv_freq'] = np.zeros(1, 'f4')");
 
   EXPECT_TRUE(is_refused(
       ExitCode::weights,
-      {"2 problems", "2 tensors", "lm_head.weight", "model.layers.0.self_attn.q_proj.weight",
+      {"2 problems", "2 tensors", "model.norm.weight", "model.layers.0.self_attn.q_proj.weight",
        "1 tensors have no place", "q_proj.bias"},
       [&] { import(std::nullopt, std::nullopt); }));
   EXPECT_FALSE(std::filesystem::exists(scratch_ / "w.h5"));
@@ -251,7 +252,7 @@ TEST(ImportCheckpointOfTransformers, ReadsItsShardsOfQwen) {
   base::Log log(base::Log::Sink::none);
   const std::string folder = std::string(TETRARCH_TEST_DATA) + "/goldens/qwen3-moe-b/model";
 
-  import_checkpoint(folder, scratch / "w.h5", std::nullopt, std::nullopt, log);
+  import_checkpoint(folder, scratch / "w.h5", {}, log);
 
   const WeightsFile file = WeightsFile::open(scratch / "w.h5");
   EXPECT_EQ(file.spec().family, "qwen3_moe");
@@ -267,7 +268,7 @@ TEST(ImportCheckpointOfTransformers, ReadsItsShards) {
     base::Log log(base::Log::Sink::none);
     const std::string folder = std::string(TETRARCH_TEST_DATA) + "/goldens/" + name + "/model";
 
-    import_checkpoint(folder, scratch / "w.h5", std::nullopt, std::nullopt, log);
+    import_checkpoint(folder, scratch / "w.h5", {}, log);
 
     const WeightsFile file = WeightsFile::open(scratch / "w.h5");
     EXPECT_EQ(file.spec().family, "mixtral");
