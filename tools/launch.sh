@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 #   source tools/launch.sh; launch 64 build/cpu-release/app/tetrarch run ...
-#   tools/launch.sh 4 build/cpu-release/tests/some_test
+#   tools/launch.sh 4 build/cpu-release/app/tetrarch run ...      (the program may be a relative path)
 #
 # mpi_yield_when_idle is always said: ranks that share a core and spin make a 64-rank barrier
 # some thousand times slower; for the same reason the threads of several ranks wait without spinning
@@ -37,5 +37,12 @@ launch() {
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
   set -euo pipefail
-  launch "$@"
+  if [[ ${1:-} == --help || ${1:-} == -h ]]; then
+    sed -n '2,/^$/{/SPDX/!s/^# \{0,1\}//p}' "$0"
+  elif [[ ! ${1:-} =~ ^[1-9][0-9]*$ || $# -lt 2 ]]; then
+    printf 'launch: the number of ranks and a program are missing. Use tools/launch.sh RANKS PROGRAM [its options].\n' >&2
+    exit 2
+  else
+    launch "$@"
+  fi
 fi

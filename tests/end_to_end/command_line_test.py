@@ -287,6 +287,21 @@ class Launched(unittest.TestCase):
                               capture_output=True, text=True, timeout=60, check=False,
                               env={**environment, "OMP_NUM_THREADS": "1"})
 
+    def test_a_relative_program_is_launched(self):
+        script = [str(SOURCE / "tools/launch.sh")]
+        folder, name = Path(PROGRAM).resolve().parent, Path(PROGRAM).name
+
+        done = subprocess.run([*script, "2", f"./{name}", "--version"], cwd=folder, text=True,
+                              capture_output=True, timeout=60, check=False)
+        self.assertEqual((done.returncode, done.stdout.count("tetrarch ")), (0, 2), done.stderr)
+        done = subprocess.run([*script, "--help"], text=True, capture_output=True, check=False)
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("tools/launch.sh 4 build/", done.stdout)
+        for wrong in ([], ["4"], [f"./{name}"]):
+            done = subprocess.run([*script, *wrong], text=True, capture_output=True, check=False)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("Use tools/launch.sh RANKS PROGRAM", done.stderr)
+
     def test_all_ranks_refuse_wrong_options_with_one_message(self):
         result = self.launch(3, "run", *NEEDED, "--ep", "0")
 
