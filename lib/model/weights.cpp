@@ -2,6 +2,7 @@
 #include "model/weights.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 namespace tetrarch::model {
 
@@ -148,7 +149,9 @@ void ShardBuilder::add(const plan::TensorSpec& tensor, std::int64_t expert,
   const auto row_bytes = static_cast<std::size_t>(open_->columns * base::size_of(spec_.dtype));
   if (!cut_row_.empty()) {
     const auto rest = host.first(std::min(row_bytes - cut_row_.size(), host.size()));
-    cut_row_.insert(cut_row_.end(), rest.begin(), rest.end());
+    const std::size_t num_before = cut_row_.size();
+    cut_row_.resize(num_before + rest.size());
+    std::memcpy(cut_row_.data() + num_before, rest.data(), rest.size());
     host = host.subspan(rest.size());
     if (cut_row_.size() < row_bytes) return;
     add_rows(cut_row_.data(), 1);

@@ -14,7 +14,8 @@ constexpr std::uint16_t no_expert = 0xffff;
 
 template <class T>
 bool has_duplicates(std::span<const T> values) {
-  std::vector<T> sorted(values.begin(), values.end());
+  std::vector<T> sorted(values.size());
+  std::ranges::copy(values, sorted.begin());
   std::ranges::sort(sorted);
   return std::ranges::adjacent_find(sorted) != sorted.end();
 }

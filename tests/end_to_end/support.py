@@ -80,6 +80,18 @@ def descendants(pid):
     return found
 
 
+def name_of(pid):
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def launchers(pid):
+    """mpirun below pid; that of Open MPI 5 goes by another name once it runs."""
+    return [below for below in descendants(pid) if name_of(below) in ("mpirun", "prterun")]
+
+
 def kill(pids):
     for pid in pids:
         try:

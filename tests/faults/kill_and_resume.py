@@ -37,20 +37,11 @@ def strike(ranks, job, rng):
         job.kill()
     elif what == "the launcher" or not ranks:
         below = support.descendants(job.process.pid)
-        launchers = [pid for pid in below if name_of(pid) == "mpirun"]
-        support.kill(launchers or [job.process.pid, *below])
+        support.kill(support.launchers(job.process.pid) or [job.process.pid, *below])
         what = "the launcher"
     else:
         support.kill([min(ranks) if what == "rank 0" else rng.choice(ranks)])
     return what
-
-
-def name_of(pid):
-    try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
 
 
 def users_of(out):
@@ -179,7 +170,7 @@ def fences(test):
             time.sleep(0.002)
         time.sleep(test.random.uniform(0, 0.05))
         ranks = sorted(job.ranks(test.program))
-        launchers = [p for p in support.descendants(job.process.pid) if name_of(p) == "mpirun"]
+        launchers = support.launchers(job.process.pid)
         for pid in ranks[1:] + launchers:
             os.kill(pid, signal.SIGSTOP)
         support.kill(ranks[:1])

@@ -45,13 +45,6 @@ def environment_of(pid, name):
     return None
 
 
-def name_of(pid):
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
-
-
 def is_gone(pid, program):
     """Also when its parent has yet to hear of its end."""
     try:
@@ -114,8 +107,7 @@ class Trial:
         """False when there is nothing left to strike."""
         try:
             if self.kind == "launcher":
-                below = support.descendants(self.job.process.pid)
-                pids = [pid for pid in below if name_of(pid) == "mpirun"]
+                pids = support.launchers(self.job.process.pid)
                 support.kill(pids)
                 return bool(pids)
             pid = next(pid for pid in self.ranks
