@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "base/stop_signal.hpp"
 #include "base/text.hpp"
 #include "storage/input_paths.hpp"
 #include "storage/jsonl_reader.hpp"
@@ -143,8 +144,10 @@ void InputReader::add_jsonl(const std::string& path) {
   if (const int number = ++num_of_name_[name_]; number > 1) name_ += fmt::format("#{}", number);
   JsonlRecord record;
   JsonlLine line;
-  while (reader.next(record, line))
+  while (reader.next(record, line)) {
+    base::refuse_when_stopped("the inputs were read");
     add_record(record, line);
+  }
 }
 
 void InputReader::add_record(const JsonlRecord& record, const JsonlLine& line) {
