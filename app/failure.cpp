@@ -70,6 +70,7 @@ Failure current_failure() {
 
 int report(const base::UsageError& error, Launch launch) {
   const int rank = launch == Launch::ranks ? launched_rank() : 0;
+  if (rank > 0 && error.code() == base::ExitCode::stopped_early) return 0;  // all ranks have met
   if (rank <= 0) {
     say(error.what());
   } else {

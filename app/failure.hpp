@@ -10,7 +10,8 @@ namespace tetrarch::app {
 enum class Launch { alone, ranks };
 
 /// Says it and returns the exit code. With Launch::ranks rank 0 speaks for all; another rank waits
-/// a while to be ended with it, and otherwise has failed alone.
+/// a while to be ended with it, and otherwise has failed alone. A stop is agreed on by all ranks,
+/// and rank 0 alone returns its code.
 int report(const base::UsageError& error, Launch launch);
 
 /// Says what the current exception is, naming rank and host in a job of several ranks, and ends the

@@ -11,6 +11,7 @@
 #include <fmt/ranges.h>
 
 #include "base/build_info.hpp"
+#include "base/stop_signal.hpp"
 #include "base/text.hpp"
 #include "failure.hpp"
 #include "options.hpp"
@@ -90,6 +91,7 @@ int start_ranks(int argc, char** argv) {
 }
 
 int start_alone(int argc, char** argv) {
+  base::end_on_stop_signals();
   try {
     return start(argc, argv);
   } catch (const base::UsageError& error) {

@@ -91,9 +91,19 @@ pid_t start_child(const std::vector<ForeignFile>& files, const ProbeLimits& limi
   posix_spawn_file_actions_adddup2(&actions, list.get(), 0);
   posix_spawn_file_actions_adddup2(&actions, to_parent.get(), 1);
   posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+  // A signal to the whole group asks the parent to stop, and says nothing about the files.
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  for (const int number : {SIGINT, SIGTERM, SIGUSR1})
+    sigaddset(&blocked, number);
+  posix_spawnattr_setsigmask(&attributes, &blocked);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
   pid_t child = -1;
-  const int error =
-      ::posix_spawn(&child, limits.program.c_str(), &actions, nullptr, arguments.data(), environ);
+  const int error = ::posix_spawn(&child, limits.program.c_str(), &actions, &attributes,
+                                  arguments.data(), environ);
+  posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) fail("posix_spawn", error);
   return child;

@@ -18,6 +18,7 @@
 #include "engine/report.hpp"
 #include "engine/watchdog.hpp"
 #include "mpi/session.hpp"
+#include "run_end.hpp"
 #include "run_files.hpp"
 #include "storage/disk_space.hpp"
 #include "storage/durable.hpp"
@@ -159,28 +160,10 @@ storage::TimingSummary timing_of(const plan::RunConfig& config, const plan::Plan
   return timing;
 }
 
-/// The last line of the log, and with what this rank ends.
-ExitCode say_outcome(const plan::RunConfig& config, const mpi::Communicator& world,
-                     const engine::LoopReport& loop, std::int64_t num_failed, base::Log& log) {
-  ExitCode code = ExitCode::done;
-  if (loop.is_stopped) {
-    log.say(
-        "stopped  early on request; what is done is committed. The same command does the rest.");
-    code = ExitCode::stopped_early;
-  } else {
-    log.say("results  {}/results.h5", config.out);
-    if (num_failed > 0) {
-      log.say("done     with {} error records: see /sequences/status and /sequences/error.",
-              base::count_text(num_failed));
-      code = ExitCode::done_with_failures;
-    }
-  }
-  return world.rank() == 0 ? code : ExitCode::done;
-}
-
 }  // namespace
 
 int run(const plan::RunConfig& config, const Settings& options, int argc, char** argv) {
+  keep_stop_signals();
   base::Timeline timeline;
   timeline.keep_cpu(config.timing == plan::TimingDetail::layers);
   FirstLook first_look(config);
@@ -253,6 +236,9 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   engine::say_plan(log, plan, weights, inputs, std::ssize(folder.committed.sequences), limit);
   if (folder.held)
     storage::note_scarce_space(config.out, space_needed(layout, inputs, folder.committed), log);
+  RunEnd end{.out = config.out, .num_before = std::ssize(folder.committed.sequences)};
+  for (const plan::Microbatch& microbatch : plan.microbatches)
+    end.num_to_do += std::ssize(microbatch.sequences);
   folder.committed = {};
   for (const std::string& note : backend->notes())
     log.note(note);
@@ -260,6 +246,9 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
     log.say("dry run  everything above holds; nothing was loaded or written.");
     return static_cast<int>(ExitCode::done);
   }
+
+  if (const int signal = engine::agreed_stop_signal(world); signal != 0)
+    return say_stopped(end, world, signal, log);
 
   // Boxes: inputs that can be read, communicators, weights, a place to write.
   std::optional<storage::Spool> spool;  // on rank 0 alone
@@ -292,23 +281,23 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
                         timeline,       log};
   const engine::LoopReport loop = engine::run_microbatches(job);
 
-  std::int64_t num_failed = 0;
+  end.num_done = loop.num_sequences;
   timeline.enter(base::Phase::commit);
   if (world.rank() > 0) timeline.begin(base::Activity::waiting);
   if (!loop.is_stopped)
     on_root(world, [&] {
       const auto timing = timing_of(config, plan, inputs, loop, folder.attempt, world.size());
-      num_failed = storage::merge(*folder.held, inputs, layout, header, timing, loop.rows,
-                                  storage::Missing::refused, log)
-                       .num_failed;
+      end.num_failed = storage::merge(*folder.held, inputs, layout, header, timing, loop.rows,
+                                      storage::Missing::refused, log)
+                           .num_failed;
       if (!config.keep_parts) folder.held->remove_parts();
     });
-  num_failed = world.max(num_failed);
   spool.reset();
   timeline.begin(base::Activity::work);
   timeline.enter(base::Phase::other);
   engine::say_end(job, machine, load, loop);
-  return static_cast<int>(say_outcome(config, world, loop, num_failed, log));
+  return loop.is_stopped ? say_stopped(end, world, loop.stop_signal, log)
+                         : say_done(end, world, log);
 }
 
 }  // namespace tetrarch::app

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/agree.hpp"
 
+#include "base/stop_signal.hpp"
+
 namespace tetrarch::engine {
 
 std::optional<Problem> attempt(const std::function<void()>& action) {
@@ -26,6 +28,10 @@ void agree(const mpi::Communicator& world, const std::optional<Problem>& mine) {
 
 void on_root(const mpi::Communicator& world, const std::function<void()>& action) {
   agree(world, world.rank() == 0 ? attempt(action) : std::nullopt);
+}
+
+int agreed_stop_signal(const mpi::Communicator& world) {
+  return static_cast<int>(world.max(std::int64_t{base::stop_signal()}));
 }
 
 }  // namespace tetrarch::engine

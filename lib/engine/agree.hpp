@@ -26,4 +26,7 @@ void agree(const mpi::Communicator& world, const std::optional<Problem>& mine);
 /// `action` on rank 0 alone; what it throws is thrown on every rank.
 void on_root(const mpi::Communicator& world, const std::function<void()>& action);
 
+/// Collective: number of the signal by which a rank was asked to stop; 0: none was.
+int agreed_stop_signal(const mpi::Communicator& world);
+
 }  // namespace tetrarch::engine

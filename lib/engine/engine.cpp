@@ -2,15 +2,19 @@
 #include "engine/engine.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <span>
 
 #include "base/flight_recorder.hpp"
+#include "base/stop_signal.hpp"
+#include "engine/agree.hpp"
 #include "engine/collector.hpp"
 #include "engine/part.hpp"
 #include "engine/progress.hpp"
 #include "engine/queue.hpp"
 #include "engine/testing.hpp"
 #include "engine/timed_communicator.hpp"
+#include "mpi/bell.hpp"
 
 namespace tetrarch::engine {
 
@@ -21,6 +25,7 @@ using base::Phase;
 namespace {
 
 constexpr int index_tag = 1;
+constexpr std::int64_t stop_now = std::numeric_limits<std::int64_t>::max();  // above each index
 
 std::vector<storage::TimingRow> timing_rows(const Job& job,
                                             const std::vector<base::PhaseRecord>& records) {
@@ -56,13 +61,14 @@ void gather_rest(const Job& job, const std::vector<base::PhaseRecord>& records,
 /// A rank's part in one attempt: the steps of the loop, and what they work on.
 class Loop {
  public:
-  Loop(const Job& job, DrawBook& book, std::optional<MicrobatchQueue>& queue)
+  Loop(const Job& job, DrawBook& book, std::optional<MicrobatchQueue>& queue, mpi::Bell& bell)
       : job_(job),
         plan_(job.plan),
         topology_(job.topology),
         timeline_(job.timeline),
         book_(book),
         queue_(queue),
+        bell_(bell),
         tp_(timed(*topology_.tp, topology_.cart.tp())),
         ep_(timed(*topology_.ep, topology_.cart.ep())),
         all_(timed(*topology_.stage, topology_.cart.stage())),
@@ -110,6 +116,7 @@ class Loop {
   base::Timeline& timeline_;
   DrawBook& book_;
   std::optional<MicrobatchQueue>& queue_;
+  mpi::Bell& bell_;  // a signal came
   TimedCommunicator tp_, ep_, all_, pp_;
   model::Context context_;
   plan::MemoryPlan memory_;
@@ -122,15 +129,20 @@ class Loop {
   double first_finish_ = 0;
 };
 
-/// The leader draws, its stage hears of it, and each rank tells its peer in the next stage.
+/// The leader draws, its stage hears of it, and each rank tells its peer in the next stage. With a
+/// signal on any rank of the first stage the instance ends here, with one on any other rank at one
+/// of the next draws.
 std::int64_t Loop::draw() {
   timeline_.enter(topology_.is_first_stage() ? Phase::other : Phase::pp_wait);
   const During waiting(timeline_, Activity::waiting);
+  const bool has_signal = base::stop_signal() != 0;
+  if (has_signal) bell_.ring();
   std::int64_t index = queue_ ? queue_->next() : -1;
   const std::span<std::byte> bytes = std::as_writable_bytes(std::span(&index, 1));
   const int stage = topology_.place.pp;
   if (topology_.is_first_stage()) {
-    topology_.cart.stage().broadcast(bytes, 0);
+    index = topology_.cart.stage().max(has_signal ? stop_now : index);
+    if (index == stop_now) index = -1;
   } else {
     topology_.cart.pp().receive(bytes, stage - 1, index_tag);
   }
@@ -210,15 +222,16 @@ void Loop::run(LoopReport& report) {
     total_sequences += static_cast<std::int64_t>(microbatch.sequences.size());
     total_tokens += microbatch.num_tokens;
   }
+  bool has_signal = false;
   {
     const During waiting(timeline_, Activity::waiting);
-    job_.world.barrier();
+    has_signal = agreed_stop_signal(job_.world) != 0;  // and all have loaded
   }
   before_ = timeline_.cut(-1);
   report.before = timeline_.spending();
   report.startup_seconds = timeline_.now();
   Progress progress(job_.log, job_.config.progress_interval_s, total_sequences, total_tokens);
-  for (std::int64_t index = draw(); index >= 0; index = draw()) {
+  for (std::int64_t index = has_signal ? -1 : draw(); index >= 0; index = draw()) {
     run_microbatch(static_cast<std::int32_t>(index), report);
     commit(report);
     testing::delay(topology_.place.dp);
@@ -257,6 +270,7 @@ void Loop::run(LoopReport& report) {
   report.extra_rounds = job_.world.sum(speaks_for_stage ? report.extra_rounds : 0);
   report.part_imbalance = job_.world.max(report.part_imbalance);
   report.is_stopped = report.num_sequences < total_sequences;
+  report.stop_signal = agreed_stop_signal(job_.world);
   if (job_.config.capacity_factor > 0)
     for (const std::int64_t dropped : collector_.dropped())
       report.dropped.push_back(job_.world.sum(dropped));
@@ -271,8 +285,9 @@ void Loop::run(LoopReport& report) {
 
 LoopReport run_microbatches(const Job& job) {
   job.timeline.keep_layers(job.config.timing == plan::TimingDetail::layers);
+  mpi::Bell bell(job.world);
   DrawBook book(job.plan.microbatches, [&] {
-    return job.stop_requested() ||
+    return bell.is_rung() || job.stop_requested() ||
            (job.config.stop_after_s > 0 && job.timeline.now() >= job.config.stop_after_s);
   });
   const mpi::Communicator leaders =
@@ -280,7 +295,7 @@ LoopReport run_microbatches(const Job& job) {
   std::optional<MicrobatchQueue> queue;
   if (job.topology.is_leader()) queue.emplace(leaders, book);
   LoopReport report;
-  Loop(job, book, queue).run(report);
+  Loop(job, book, queue, bell).run(report);
   return report;
 }
 

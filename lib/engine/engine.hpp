@@ -36,6 +36,7 @@ struct Job {
 /// What the loop did in this attempt; the same on every rank but for the rows.
 struct LoopReport {
   bool is_stopped = false;  // asked to stop before all was done
+  int stop_signal = 0;      // that a rank got; 0: none did
   std::int64_t num_sequences = 0, num_tokens = 0;
   double ttft_seconds = 0;                // first microbatch: tokens in memory to last score
   double wall_seconds = 0;                // first microbatch's start to the last commit

@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "base/stop_signal.hpp"
 #include "base/text.hpp"
 #include "storage/error_reasons.hpp"
 #include "storage/file_kind.hpp"
@@ -150,6 +151,7 @@ void InputReader::add_jsonl(const std::string& path, InputFormat format) {
   JsonlLine line;
   bool has_usable = false;
   while (reader.next(record, line)) {
+    base::refuse_when_stopped("the inputs were read");
     add_record(record, line);
     const SequenceStatus status = set_.status(set_.count() - 1);
     has_usable |= status != SequenceStatus::bad_record && status != SequenceStatus::empty;

@@ -12,6 +12,7 @@
 
 #include "base/build_info.hpp"
 #include "base/error.hpp"
+#include "base/stop_signal.hpp"
 #include "base/text.hpp"
 #include "storage/checksum.hpp"
 #include "storage/disk_space.hpp"
@@ -279,11 +280,12 @@ Found find(RunFolder& folder, const InputSet& inputs) {
 
 /// Removes the temporary file unless it has been published.
 struct Temporary {
-  explicit Temporary(std::string name) : path(std::move(name)) {}
+  explicit Temporary(std::string name) : path(std::move(name)), removed_on_signal(path) {}
   Temporary(const Temporary&) = delete;
   Temporary& operator=(const Temporary&) = delete;
   ~Temporary() { ::unlink(path.c_str()); }
   std::string path;
+  base::RemovedOnSignal removed_on_signal;
 };
 
 }  // namespace

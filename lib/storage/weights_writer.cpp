@@ -86,7 +86,8 @@ TemporaryFile::TemporaryFile(const std::string& path)
     : final_(path),
       temporary_((folder_of(path) / fmt::format(".tmp-{}-{}", base::make_uuid().substr(0, 8),
                                                 std::filesystem::path(path).filename().string()))
-                     .string()) {}
+                     .string()),
+      removed_on_signal_(temporary_) {}
 
 TemporaryFile::~TemporaryFile() {
   std::error_code ignored;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/stop_signal.hpp"
 #include "plan/model_spec.hpp"
 #include "plan/shard.hpp"
 #include "storage/h5.hpp"
@@ -29,6 +30,7 @@ class TemporaryFile {
 
  private:
   std::string final_, temporary_;
+  base::RemovedOnSignal removed_on_signal_;
 };
 
 /// The file has a temporary name in the same folder until finish(); without it, it is removed.

@@ -1,18 +1,22 @@
 #!/usr/bin/python3
-"""Speed of prefill: against oneDNN's own products, llama.cpp, more ranks, and the same bits' price.
+"""Speed of prefill: against oneDNN's own products, other programs, more ranks, and the same bits' price.
 
     /usr/bin/python3 tests/bench/prefill.py [--shapes A B] [--tokens 512 2048] [--rounds 3]
-        [--llama-bench PROGRAM --gguf-python PYTHON] [--ranks 2 64] [--price] [--phases]
+        [--llama-bench [NAME=]PROGRAM ... --gguf-python PYTHON] [--transformers PYTHON]
+        [--prompts 1] [--ranks 2 64] [--price] [--phases]
         [--build build/cpu-release] [--threads 2] [--dtype bf16|f32] [--folder FOLDER]
 
 Needs the targets tetrarch and gemm_bench. All that is compared alternates, `rounds` times, each
 time in a new process; a line is the median [min..max], a ratio that of the medians.
 ceiling    oneDNN's packed product of 512 x 1792 x 1024 in the model's dtype, the best of many runs
            (where oneDNN has no bf16 on this CPU: f32, and the line says so)
-one rank   8 prompts, one a microbatch, the head on the last position. Useful GFLOP/s: products,
+one rank   8 prompts, --prompts of them a microbatch, the head on the last position. Useful GFLOP/s: products,
            visible attention pairs, router, wanted rows of the head; what is not done is not counted
-llama.cpp  llama-bench of a random model of the same shape (tests/bench/llama_model.py, which needs
-           a Python with the package gguf), same threads, prompt processing alone
+llama.cpp  llama-bench of a random bf16 model of the same shape (tests/bench/llama_model.py, which
+           needs a Python with the package gguf), same threads, prompt processing alone, with the
+           fastest of its options (peers.py); once for each --llama-bench: branches differ
+transformers  a random model of the same shape in that Python (tests/bench/transformers_prefill.py),
+           the prompts of a microbatch as one batch, with its fastest implementation of experts
 ranks      2: ep 2, two prompts a microbatch; 64: ep 16 x tp 4, sixteen; each rank one thread,
            against one rank of all threads on the same microbatches
 price      one rank with 4 reduction shards in the model file, against the model with 1
@@ -21,14 +25,14 @@ Nothing is asserted here.
 # SPDX-License-Identifier: Apache-2.0
 
 import argparse
-import os
 import re
 import statistics
-import subprocess
 import tempfile
 from pathlib import Path
 
 import h5py
+
+from peers import LlamaBench, Transformers, output_of
 
 REPO = Path(__file__).resolve().parents[2]
 SHAPES = {
@@ -38,15 +42,6 @@ SHAPES = {
          "--expert-ffn 2048 --vocab 32000",
 }
 GRIDS = {2: (["--ep", "2"], 2), 64: (["--ep", "16", "--tp", "4"], 16)}  # and prompts a microbatch
-
-
-def output_of(command, threads=1, codes=(0,)):
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run([str(word) for word in command], env=environment, text=True,
-                          capture_output=True, check=False)
-    if done.returncode not in codes:
-        raise SystemExit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
-    return done.stdout
 
 
 def ceiling(args):
@@ -85,12 +80,6 @@ class Run:
                         self.phases[name] = (seconds + row["seconds"], flops + int(row["flops"]))
 
 
-def llama_rate(args, model, tokens):
-    text = output_of([args.llama_bench, "-m", model, "-n", 0, "-p", tokens, "-t", args.threads,
-                      "-r", 3, "-o", "json"], args.threads)
-    return float(re.search(r'"avg_ts": ([\d.]+)', text).group(1))
-
-
 def spread(values):
     return f"{statistics.median(values):8.1f} [{min(values):.1f}..{max(values):.1f}]"
 
@@ -108,29 +97,29 @@ def print_phases(run):
                   f"{flops / max(seconds, 1e-9) / 1e9:>9.1f}")
 
 
-def one_rank(args, folder, shape, tokens):
+def one_rank(args, folder, shape, tokens, peers):
     model = folder / f"{shape}-{tokens}"
     make_model(args, model, shape, tokens, 8, 4)
     if args.price:
         make_model(args, folder / "plain", shape, tokens, 8, 1)
-    ceilings, runs, plain, peer = [], [], [], []
+    ceilings, runs, plain, theirs = [], [], [], [[] for _ in peers]
     for _ in range(args.rounds):
         value, dtype = ceiling(args)
         ceilings.append(value)
-        runs.append(Run(args, model, tokens))
+        runs.append(Run(args, model, args.prompts * tokens))
         if args.price:
-            plain.append(Run(args, folder / "plain", tokens).rate)
-        if args.llama_bench:
-            peer.append(llama_rate(args, folder / f"{shape}.gguf", tokens))
+            plain.append(Run(args, folder / "plain", args.prompts * tokens).rate)
+        for peer, found in zip(peers, theirs):
+            found.append(peer.rate(shape, SHAPES[shape].split(), tokens, folder))
     rates, useful = [run.rate for run in runs], [run.useful for run in runs]
     print(f"shape {shape}, {args.dtype}, prompts of {tokens}")
     print(f"  one rank, tokens/s             {spread(rates)}")
     print(f"  useful GFLOP/s                 {spread(useful)}")
     print(f"  ceiling, oneDNN {dtype:<4}, GFLOP/s  {spread(ceilings)}")
     print(f"  share of the ceiling           {100 * ratio(useful, ceilings):8.1f} %")
-    if peer:
-        print(f"  llama.cpp, tokens/s            {spread(peer)}")
-        print(f"  times llama.cpp                {ratio(rates, peer):8.2f}")
+    for peer, found in zip(peers, theirs):
+        print(f"  {peer.name + ', tokens/s':<30} {spread(found)}  ({peer.note(shape, tokens)})")
+        print(f"  {'times ' + peer.name:<30} {ratio(rates, found):8.2f}")
     if plain:
         print(f"  1 reduction shard, tokens/s    {spread(plain)}")
         print(f"  price of 4                     {100 * (ratio(plain, rates) - 1):8.1f} %")
@@ -165,7 +154,9 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dtype", choices=("bf16", "f32"), default="bf16")
-    parser.add_argument("--llama-bench", type=Path)
+    parser.add_argument("--prompts", type=int, choices=(1, 2, 4, 8), default=1, help="in a microbatch")
+    parser.add_argument("--llama-bench", action="append", default=[], metavar="[NAME=]PROGRAM")
+    parser.add_argument("--transformers", metavar="PYTHON")
     parser.add_argument("--gguf-python", default="python3")
     parser.add_argument("--ranks", type=int, choices=GRIDS, nargs="*", default=[])
     parser.add_argument("--price", action="store_true")
@@ -173,16 +164,16 @@ def main():
     parser.add_argument("--only-ranks", action="store_true", help="leave out the one-rank part")
     parser.add_argument("--folder", type=Path)
     args = parser.parse_args()
+    peers = [LlamaBench(word, args.threads, args.gguf_python) for word in args.llama_bench]
+    if args.transformers:
+        peers.append(Transformers(args.transformers, args.threads, args.dtype, args.prompts))
 
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
         for shape in args.shapes:
-            if args.llama_bench:
-                output_of([args.gguf_python, REPO / "tests/bench/llama_model.py", folder / f"{shape}.gguf"]
-                          + SHAPES[shape].split())
             for tokens in args.tokens:
                 if not args.only_ranks:
-                    one_rank(args, folder, shape, tokens)
+                    one_rank(args, folder, shape, tokens, peers)
                 for ranks in args.ranks:
                     more_ranks(args, folder, shape, tokens, ranks)
 
