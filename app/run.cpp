@@ -3,6 +3,7 @@
 #include <functional>
 #include <optional>
 #include <set>
+#include <span>
 
 #include <fmt/ranges.h>
 
@@ -118,29 +119,28 @@ HeldFolder hold_folder(const plan::RunConfig& config, const mpi::Communicator& w
 
 /// Parts of what is left to do, the compressed inputs where they are read, and the results.
 std::int64_t space_needed(const std::vector<storage::DatasetPlan>& layout,
-                          const storage::InputSet& inputs, const storage::Committed& committed) {
-  std::int64_t num_sequences = 0, num_tokens = 0;
-  for (const plan::SequenceLength& each : inputs.lengths_ok())
-    if (!committed.has(each.sequence)) {
-      ++num_sequences;
-      num_tokens += each.length;
-    }
-  return storage::payload_bytes(layout, num_sequences, num_tokens) +
-         (num_sequences > 0 ? inputs.unpacked_bytes() : 0) +
+                          const storage::InputSet& inputs,
+                          std::span<const plan::SequenceLength> left) {
+  std::int64_t num_tokens = 0;
+  for (const plan::SequenceLength& each : left)
+    num_tokens += each.length;
+  return storage::payload_bytes(layout, std::ssize(left), num_tokens) +
+         (left.empty() ? 0 : inputs.unpacked_bytes()) +
          storage::payload_bytes(layout, inputs.count(), inputs.total_tokens());
 }
 
 /// What is left to do, the same on every rank.
-std::vector<plan::SequenceLength> left_to_do(const storage::InputSet& inputs,
-                                             const HeldFolder& folder,
-                                             const mpi::Communicator& world) {
-  std::string done(inputs.count(), '0');
-  for (const storage::CommittedSequence& sequence : folder.committed.sequences)
-    done.at(static_cast<std::size_t>(sequence.entry.sequence)) = '1';
-  done = world.broadcast(done, 0);
-  std::vector<plan::SequenceLength> left = inputs.lengths_ok();
-  std::erase_if(left, [&](const plan::SequenceLength& s) { return done[s.sequence] == '1'; });
-  return left;
+SequenceList left_to_do(const storage::InputSet& inputs, const HeldFolder& folder,
+                        const mpi::Communicator& world, const mpi::Communicator& node) {
+  const auto count = static_cast<std::size_t>(inputs.count());
+  const auto fill = [&](std::span<std::byte> done) {
+    for (const storage::CommittedSequence& each : folder.committed.sequences) {
+      base::expects(each.entry.sequence < inputs.count(), "sequences of the inputs");
+      done[static_cast<std::size_t>(each.entry.sequence)] = std::byte{'1'};
+    }
+  };
+  const mpi::NodeMemory done = broadcast_by_node(count, fill, world, node);
+  return {inputs, done.bytes(), node};
 }
 
 storage::TimingSummary timing_of(const plan::RunConfig& config, const plan::Plan& plan,
@@ -154,9 +154,10 @@ storage::TimingSummary timing_of(const plan::RunConfig& config, const plan::Plan
   timing.num_ranks = num_ranks;
   if (config.peak_tflops > 0) timing.peak_tflops = config.peak_tflops;
   timing.model_flops = 0;
-  for (const plan::SequenceLength& sequence : inputs.lengths_ok())
-    timing.model_flops +=
-        plan::sequence_flops(plan.model, plan.outputs, plan.depth, sequence.length);
+  for (std::int64_t i = 0; i < inputs.count(); ++i)
+    if (inputs.status(i) == storage::SequenceStatus::ok)
+      timing.model_flops +=
+          plan::sequence_flops(plan.model, plan.outputs, plan.depth, inputs.length(i));
   return timing;
 }
 
@@ -180,23 +181,24 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
 
   // Labels: what is asked, of which model, over which inputs.
   const std::int64_t limit = engine::memory_limit_bytes(world, node);
-  check_synthetic(config, world, limit);
+  check_synthetic(config, world, node, limit);
   const storage::WeightsFile weights = open_weights(config, world, log);
   const plan::ModelSpec& spec = weights.spec();
-  storage::InputSet inputs = open_inputs(config, spec, world);
+  storage::InputSet inputs = open_inputs(config, spec, world, node, limit);
+  SequenceList all(inputs, {}, node);
   const auto backend = engine::make_backend(config.backend, world, machine.threads_per_rank);
   backend->prepare(spec.dtype, engine::whole_weights(spec, weights.reduction_shards()));
   const std::string kernels = kernels_of(world, *backend, config.allow_mixed);
   // Refuses what cannot work before a folder is made.
   const auto layout = storage::results_layout(plan::resolve_outputs(config, spec), spec);
-  const plan::Ranks ranks{
-      world.size(), limit, engine::packed_bytes_of(*backend, spec.dtype),
-      plan::FileBytes{.labels = inputs.label_bytes(),
-                      .loading = engine::loading_bytes(weights, machine.threads_per_rank),
-                      .writer = storage::part_writer_bytes(layout),
-                      .results = storage::merge_bytes(inputs.count(), layout)}};
+  plan::FileBytes files = label_bytes(inputs, all, world, node);
+  files.loading = engine::loading_bytes(weights, machine.threads_per_rank);
+  files.writer = storage::part_writer_bytes(layout);
+  files.results = storage::merge_bytes(inputs.count(), layout);
+  const plan::Ranks ranks{world.size(), limit, engine::packed_bytes_of(*backend, spec.dtype),
+                          files};
   plan::Plan whole =
-      plan::make_plan(config, spec, weights.reduction_shards(), inputs.lengths_ok(), ranks);
+      plan::make_plan(config, spec, weights.reduction_shards(), all.lengths(), ranks);
   whole.microbatches = {};  // what is left to do gets a list of its own
 
   storage::ResultsHeader header{
@@ -230,12 +232,14 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   // On the grid that was chosen for all: a remainder that needs less must not choose another.
   plan::RunConfig settled = config;
   settled.grid = {whole.grid.dp, whole.grid.pp, whole.grid.ep, whole.grid.tp};
-  plan::Plan plan = plan::make_plan(settled, spec, weights.reduction_shards(),
-                                    left_to_do(inputs, folder, world), ranks, inputs.lengths_ok());
+  const SequenceList left = left_to_do(inputs, folder, world, node);
+  if (config.capacity_factor == 0) all = {};
+  plan::Plan plan = plan::make_plan(settled, spec, weights.reduction_shards(), left.lengths(),
+                                    ranks, all.lengths());
   plan.grid_reason = whole.grid_reason;
   engine::say_plan(log, plan, weights, inputs, std::ssize(folder.committed.sequences), limit);
   if (folder.held)
-    storage::note_scarce_space(config.out, space_needed(layout, inputs, folder.committed), log);
+    storage::note_scarce_space(config.out, space_needed(layout, inputs, left.lengths()), log);
   RunEnd end{.out = config.out, .num_before = std::ssize(folder.committed.sequences)};
   for (const plan::Microbatch& microbatch : plan.microbatches)
     end.num_to_do += std::ssize(microbatch.sequences);

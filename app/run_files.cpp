@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/flight_recorder.hpp"
+#include "base/shape.hpp"
 #include "mpi/launcher.hpp"
 #include "storage/durable.hpp"
 #include "storage/input_paths.hpp"
@@ -97,29 +98,90 @@ storage::WeightsFile open_weights(const plan::RunConfig& config, const mpi::Comm
   return std::move(*weights);
 }
 
+mpi::NodeMemory broadcast_by_node(std::size_t bytes,
+                                  const std::function<void(std::span<std::byte>)>& fill,
+                                  const mpi::Communicator& world, const mpi::Communicator& node) {
+  mpi::NodeMemory memory(node, bytes);
+  if (world.rank() == 0) fill(memory.bytes());
+  const bool is_first = node.rank() == 0;  // as world rank 0 is
+  const mpi::Communicator nodes = world.split(is_first ? 0 : 1, world.rank(), "nodes");
+  if (is_first) nodes.broadcast(memory.bytes(), 0);
+  memory.share(node);
+  return memory;
+}
+
 storage::InputSet open_inputs(const plan::RunConfig& config, const plan::ModelSpec& spec,
-                              const mpi::Communicator& world) {
-  std::string bytes;
+                              const mpi::Communicator& world, const mpi::Communicator& node,
+                              std::int64_t memory_limit) {
+  std::optional<storage::InputSet> inputs;
+  std::string head;
   on_root(world, [&] {
-    const auto found =
-        storage::InputSet::open(config.inputs, spec.vocab_size, spec.max_position, config.tokenizer)
-            .to_bytes();
-    bytes.assign(reinterpret_cast<const char*>(found.data()), found.size());
+    const std::int64_t most =
+        memory_limit == 0 ? storage::InputSet::no_limit : memory_limit * node.size();
+    inputs = storage::InputSet::open(config.inputs, spec.vocab_size, spec.max_position,
+                                     config.tokenizer, most);
+    const std::vector<std::byte> bytes = inputs->head();
+    head.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   });
-  bytes = world.broadcast(bytes, 0);
-  return storage::InputSet::from_bytes(std::as_bytes(std::span(bytes)));
+  head = world.broadcast(head, 0);
+  if (!inputs) inputs = storage::InputSet::from_head(std::as_bytes(std::span(head)));
+  inputs->take_columns(broadcast_by_node(
+      static_cast<std::size_t>(inputs->column_bytes()),
+      [&](std::span<std::byte> to) { inputs->copy_columns(to); }, world, node));
+  return std::move(*inputs);
+}
+
+SequenceList::SequenceList(const storage::InputSet& inputs, std::span<const std::byte> done,
+                           const mpi::Communicator& node) {
+  const auto is_left = [&](std::int64_t i) {
+    return inputs.status(i) == storage::SequenceStatus::ok &&
+           (done.empty() || done[static_cast<std::size_t>(i)] != std::byte{'1'});
+  };
+  std::int64_t count = 0;
+  if (node.rank() == 0)
+    for (std::int64_t i = 0; i < inputs.count(); ++i)
+      count += is_left(i);
+  node.broadcast(std::as_writable_bytes(std::span(&count, 1)), 0);
+  memory_ = mpi::NodeMemory(node, static_cast<std::size_t>(count) * sizeof(plan::SequenceLength));
+  auto* to = reinterpret_cast<plan::SequenceLength*>(memory_.bytes().data());
+  if (node.rank() == 0)
+    for (std::int64_t i = 0; i < inputs.count(); ++i)
+      if (is_left(i)) *to++ = {i, inputs.length(i)};
+  memory_.share(node);
+}
+
+std::span<const plan::SequenceLength> SequenceList::lengths() const {
+  const std::span<std::byte> bytes = memory_.bytes();
+  return {reinterpret_cast<const plan::SequenceLength*>(bytes.data()),
+          bytes.size() / sizeof(plan::SequenceLength)};
+}
+
+plan::FileBytes label_bytes(const storage::InputSet& inputs, const SequenceList& list,
+                            const mpi::Communicator& world, const mpi::Communicator& node) {
+  const std::int64_t of_node =
+      inputs.column_bytes() +
+      std::ssize(list.lengths()) * static_cast<std::int64_t>(sizeof(plan::SequenceLength));
+  const std::int64_t sharing = list.is_shared() ? node.size() : 1;
+  plan::FileBytes bytes;
+  bytes.labels = base::ceil_div(of_node, world.min(sharing));
+  const std::int64_t of_all = world.min(inputs.id_bytes());
+  bytes.labels += of_all;
+  bytes.ids = inputs.id_bytes() - of_all;
+  world.broadcast(std::as_writable_bytes(std::span(&bytes.ids, 1)), 0);
+  return bytes;
 }
 
 void check_synthetic(const plan::RunConfig& config, const mpi::Communicator& world,
-                     std::int64_t memory_limit) {
+                     const mpi::Communicator& node, std::int64_t memory_limit) {
   if (!is_synthetic(config)) return;
   const plan::ModelSpec spec = synthetic_spec(config);
-  const storage::InputSet inputs = open_inputs(config, spec, world);
-  plan::make_plan(config, spec, plan::default_reduction_shards(spec), inputs.lengths_ok(),
+  const storage::InputSet inputs = open_inputs(config, spec, world, node, memory_limit);
+  const SequenceList list(inputs, {}, node);
+  plan::make_plan(config, spec, plan::default_reduction_shards(spec), list.lengths(),
                   {.number = world.size(),
                    .memory_limit_bytes = memory_limit,
                    .packed_bytes = {},
-                   .files = {.labels = inputs.label_bytes()}});
+                   .files = label_bytes(inputs, list, world, node)});
 }
 
 }  // namespace tetrarch::app

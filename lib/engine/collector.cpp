@@ -329,6 +329,7 @@ void Collector::scores(const MicroBatch& batch, const model::TokenScores& scores
       first_row = begin;
     }
     if (span.first == 0) neighbours.push_back(none);
+    at.has_first = at.has_first || span.first == 0;
     const auto logprob = std::span(scores.next_logprob).subspan(row, count);
     neighbours.insert(neighbours.end(), logprob.begin(), logprob.end());
     add_scores(span, at, logprob, std::span(scores.is_greedy).subspan(row, count));
@@ -362,6 +363,9 @@ void Collector::write_sums() {
     count.push_back(at.count);
     is_greedy.push_back(at.is_greedy);
   }
+  const float none = base::failed_value();
+  for (const Sequence& at : sequences_)  // one token alone predicts nothing, and has no scores
+    if (!at.has_first) writer_->write("/logprobs/token", at.first_row, 1, &none);
   const std::int64_t rows = std::ssize(sequences_);
   writer_->write("/logprobs/sum", 0, rows, sum.data());
   writer_->write("/logprobs/count", 0, rows, count.data());

@@ -64,6 +64,7 @@ class Collector final : public model::Observer {
     double sum = 0;
     std::uint64_t count = 0;
     std::uint8_t is_greedy = 1;
+    bool has_first = false;  // log-probability written, which is NaN
   };
 
   bool wants_hidden(std::int64_t layer) const;

@@ -331,6 +331,7 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
   if (place.tp == 0 && place.pp == grid.pp - 1)
     memory.writer_bytes = request.files.writer + gathered_bytes(spec, request);
   if (place == Place{}) memory.results_bytes = request.files.results;
+  if (place == Place{}) memory.label_bytes += request.files.ids;
 
   const LocalSizes local = local_sizes(spec, reduction_shards, grid, place);
   // the most vocabulary rows of a tp rank: so that all of them take the same head_chunk

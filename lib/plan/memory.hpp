@@ -71,7 +71,8 @@ inline constexpr std::int64_t piece_bytes = 4 << 20;
 
 /// Host bytes for files, as those who read and write them count.
 struct FileBytes {
-  std::int64_t labels = 0;   // of the inputs, a rank's share
+  std::int64_t labels = 0;   // of the inputs, a rank's share of its node's
+  std::int64_t ids = 0;      // of the inputs, on rank 0
   std::int64_t loading = 0;  // while weights are read
   std::int64_t writer = 0;   // of a rank that writes parts
   std::int64_t results = 0;  // of rank 0 while it writes the results

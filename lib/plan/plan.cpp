@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -40,7 +40,7 @@ class Needs {
   Needs(const Plan& plan, const RunConfig& config, std::span<const SequenceLength> lengths)
       : plan_(plan), config_(config), lengths_(lengths) {}
 
-  std::int64_t operator()(const Choice& choice) const {
+  std::int64_t operator()(const Choice& choice) {
     Plan changed;
     changed.model = plan_.model;
     changed.reduction_shards = plan_.reduction_shards;
@@ -48,19 +48,30 @@ class Needs {
     changed.files = plan_.files;
     changed.outputs = choice.outputs;
     changed.depth = depth_of(choice.outputs, plan_.model.num_layers, config_.capacity_factor);
-    std::vector<Microbatch> made;
-    std::span<const Microbatch> microbatches = plan_.microbatches;
-    if (choice.tokens_per_microbatch != config_.tokens_per_microbatch)
-      microbatches = made = make_microbatches(lengths_, choice.tokens_per_microbatch);
-    return largest_memory(config_, changed, choice.grid,
-                          extents_of(microbatches, plan_.model, choice.grid, choice.chunk_tokens))
-        .total_bytes();
+    return largest_memory(config_, changed, choice.grid, extents_of_choice(choice)).total_bytes();
   }
 
  private:
+  /// Sequences are many and grids too: of each ep they are looked at once.
+  Extents extents_of_choice(const Choice& choice) {
+    const auto [at, is_new] =
+        known_.try_emplace({choice.tokens_per_microbatch, choice.chunk_tokens, choice.grid.ep});
+    Extents& extents = at->second;
+    if (is_new) {
+      std::vector<Microbatch> made;
+      std::span<const Microbatch> microbatches = plan_.microbatches;
+      if (choice.tokens_per_microbatch != config_.tokens_per_microbatch)
+        microbatches = made = make_microbatches(lengths_, choice.tokens_per_microbatch);
+      extents = extents_of(microbatches, plan_.model, choice.grid, choice.chunk_tokens);
+    }
+    extents.max_home_tokens = home_tokens(extents.max_part_tokens, choice.grid);
+    return extents;
+  }
+
   const Plan& plan_;
   const RunConfig& config_;
   std::span<const SequenceLength> lengths_;
+  std::map<std::tuple<std::int64_t, std::int64_t, int>, Extents> known_;
 };
 
 void check_fit(const Plan& plan, const RunConfig& config, std::span<const SequenceLength> lengths,
@@ -117,12 +128,9 @@ LayerCost cost_of(const ModelSpec& spec, std::int64_t layer) {
 /// The microbatches whose sequences are to be done: whole ones, since they are done as a whole.
 std::vector<Microbatch> left_of(std::vector<Microbatch> microbatches,
                                 std::span<const SequenceLength> lengths) {
-  std::set<std::int64_t> left;
-  for (const SequenceLength& sequence : lengths)
-    left.insert(sequence.sequence);
   std::erase_if(microbatches, [&](const Microbatch& microbatch) {
     return std::ranges::none_of(microbatch.sequences, [&](const SequenceLength& sequence) {
-      return left.contains(sequence.sequence);
+      return std::ranges::binary_search(lengths, sequence.sequence, {}, &SequenceLength::sequence);
     });
   });
   return microbatches;

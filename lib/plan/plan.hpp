@@ -33,7 +33,7 @@ struct Plan {
 /// Decides all of it; nothing is decided again later. `lengths`: the sequences that are to be done,
 /// out of all good ones in `all` (empty: they are the same). Microbatches are a pure function of
 /// `lengths`; with a capacity factor of `all`, so that a resumed run forms those that are left as
-/// they were.
+/// they were. The plan's microbatches refer to these lists, which are in input order.
 /// A plan that needs more than the memory limit is refused with UsageError(resources), by how many
 /// bytes, and what would make it fit. Throws as the parts do.
 Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t reduction_shards,

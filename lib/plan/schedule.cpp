@@ -15,23 +15,19 @@ std::vector<Microbatch> make_microbatches(std::span<const SequenceLength> sequen
                                           std::int64_t tokens_per_microbatch) {
   base::expects(tokens_per_microbatch > 0, "a positive number of tokens per microbatch");
   std::vector<Microbatch> microbatches;
-  for (const SequenceLength& sequence : sequences) {
-    base::expects(sequence.length > 0, "sequences with tokens");
-    if (microbatches.empty() ||
-        sequence.length > tokens_per_microbatch - microbatches.back().num_tokens)
-      microbatches.emplace_back();
-    microbatches.back().sequences.push_back(sequence);
-    microbatches.back().num_tokens += sequence.length;
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
+    const std::int64_t length = sequences[i].length;
+    base::expects(length > 0, "sequences with tokens");
+    if (microbatches.empty() || length > tokens_per_microbatch - microbatches.back().num_tokens)
+      microbatches.push_back({sequences.subspan(i, 0), 0});
+    Microbatch& last = microbatches.back();
+    last = {{last.sequences.data(), last.sequences.size() + 1}, last.num_tokens + length};
   }
-  for (Microbatch& microbatch : microbatches)
-    microbatch.sequences.shrink_to_fit();
   microbatches.shrink_to_fit();
   return microbatches;
 }
 
 namespace {
-
-constexpr std::int64_t microbatch_bytes = sizeof(Microbatch) + 16;  // and of the heap's block
 
 /// For each sequence its EP rank. Keeps its memory from call to call.
 class Assignment {
@@ -144,8 +140,7 @@ Extents extents_of(std::span<const Microbatch> microbatches, const ModelSpec& sp
       ++extents.num_chunked;
     }
     grow(extents.max_microbatch_tokens, tokens);
-    extents.list_bytes += microbatch_bytes + std::ssize(microbatch.sequences) *
-                                                 static_cast<std::int64_t>(sizeof(SequenceLength));
+    extents.list_bytes += sizeof(Microbatch);
     for (const Load& load : loads) {
       grow(extents.max_part_tokens, load.part);
       grow(extents.max_cache_tokens, load.cache);

@@ -25,15 +25,15 @@ struct SequenceSpan {
   bool is_last() const { return first + count == length; }
 };
 
-/// The sequences that pass the layers together.
+/// The sequences that pass the layers together: a run of a list that outlives it.
 struct Microbatch {
-  std::vector<SequenceLength> sequences;
+  std::span<const SequenceLength> sequences;
   std::int64_t num_tokens = 0;
 };
 
 /// Greedy in input order: a microbatch closes when the next sequence would make it exceed
 /// `tokens_per_microbatch`; a longer sequence is a microbatch of its own. A pure function of the
-/// lengths and that number: the same for every grid.
+/// lengths and that number: the same for every grid. They refer to `sequences`.
 std::vector<Microbatch> make_microbatches(std::span<const SequenceLength> sequences,
                                           std::int64_t tokens_per_microbatch);
 

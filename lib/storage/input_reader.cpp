@@ -94,8 +94,8 @@ void check_id(const std::string& file, const std::string& id, std::int64_t index
 }  // namespace
 
 InputReader::InputReader(std::int64_t vocab_size, std::int64_t max_position,
-                         plan::Tokenizer tokenizer)
-    : max_position_(max_position) {
+                         plan::Tokenizer tokenizer, std::int64_t most_bytes)
+    : max_position_(max_position), most_bytes_(most_bytes) {
   if (tokenizer == plan::Tokenizer::bytes && vocab_size < num_bytes)
     throw base::UsageError(
         ExitCode::usage,
@@ -191,6 +191,8 @@ void InputReader::add_record(const JsonlRecord& record, const JsonlLine& line) {
                     "bytes, which makes a token of each byte, or give tokens.",
                     set_.files_.back(), line.number));
   const std::int64_t sequence = set_.count();
+  constexpr std::int64_t checked_every = 1 << 16;
+  if (sequence % checked_every == 0) check_memory(checked_every);
   set_.lines_.push_back(line);
   set_.offsets_.push_back(set_.offsets_.back() + record.tokens.size());
   set_.status_.push_back(static_cast<std::uint8_t>(SequenceStatus::ok));
@@ -250,6 +252,7 @@ void InputReader::add_offsets(const h5::File& file, std::int64_t num_tokens) {
   const h5::Dataset dataset = file.dataset("/offsets");
   const std::int64_t size = check_vector(dataset, file.path(), "/offsets", DType::u64);
   if (size == 0) refuse(file.path(), "/offsets", "empty", "one element more than sequences");
+  check_memory(size - 1);
   std::vector<std::uint64_t> offsets(static_cast<std::size_t>(size));
   dataset.read_all(DType::u64, offsets.data());
   hash_.update(std::as_bytes(std::span(offsets)));
@@ -297,6 +300,7 @@ void InputReader::add_ids(const h5::File& file) {
   std::vector<std::uint64_t> ids(static_cast<std::size_t>(count));
   dataset.read_all(DType::u64, ids.data());
   hash_.update(std::as_bytes(std::span(ids)));
+  if (set_.is_numeric_) set_.numeric_ids_.reserve(set_.numeric_ids_.size() + ids.size());
   for (const std::uint64_t id : ids)
     add_id(id);
 }
@@ -403,6 +407,27 @@ void InputReader::refuse_duplicates() const {
                                      num_found == 1 ? std::string("1 id stands")
                                                     : fmt::format("{} ids stand", num_found),
                                      list));
+}
+
+/// Before labels of so many more sequences are read.
+void InputReader::check_memory(std::int64_t num_more) const {
+  // offset, id and status; while they are read the file's own of one kind, and an order by id
+  constexpr std::int64_t of_sequence = 8 + 8 + 1 + 8 + 8;
+  const std::int64_t count = set_.count() + num_more;
+  const auto of = [](std::int64_t number, std::size_t bytes) {
+    return number * static_cast<std::int64_t>(bytes);
+  };
+  const std::int64_t needed = base::checked_add(
+      base::checked_mul(count, of_sequence), of(std::ssize(set_.text_ids_), sizeof(std::string)) +
+                                                 of(std::ssize(set_.lines_), sizeof(JsonlLine)));
+  if (needed <= most_bytes_) return;
+  throw base::UsageError(
+      ExitCode::resources,
+      fmt::format("inputs: the labels of {} sequences or more need {}, {} more than the {} that a "
+                  "node may use. Give the inputs to several runs, or use nodes with more memory.",
+                  base::count_text(count), base::bytes_text(needed, needed),
+                  base::bytes_text(needed - most_bytes_, needed),
+                  base::bytes_text(most_bytes_, needed)));
 }
 
 std::string InputReader::place(std::int64_t sequence) const {

@@ -84,31 +84,25 @@ class Unpacker {
 }  // namespace
 
 InputSet InputSet::open(const std::vector<std::string>& paths, std::int64_t vocab_size,
-                        std::int64_t max_position, plan::Tokenizer tokenizer) {
-  InputReader reader(vocab_size, max_position, tokenizer);
+                        std::int64_t max_position, plan::Tokenizer tokenizer,
+                        std::int64_t most_bytes) {
+  InputReader reader(vocab_size, max_position, tokenizer, most_bytes);
   std::vector<std::string> notes;
   for (const std::string& path : input_files(paths, &notes))
     reader.add(path);
   return reader.finish(std::move(notes));
 }
 
-std::vector<std::byte> InputSet::to_bytes() const {
+std::vector<std::byte> InputSet::head() const {
   Packer packer;
   packer.texts(files_);
   packer.vector(file_begin_);
   packer.vector(line_begin_);
-  packer.vector(lines_);
-  packer.vector(offsets_);
-  packer.vector(score_from_);
-  packer.vector(status_);
-  packer.value(static_cast<std::uint64_t>(errors_.size()));
-  for (const auto& [sequence, text] : errors_) {
-    packer.value(sequence);
-    packer.text(text);
-  }
+  packer.value(sizes());
   packer.value(static_cast<std::uint8_t>(is_numeric_));
-  packer.vector(numeric_ids_);
-  packer.texts(text_ids_);
+  const bool has_lines = sizes().lines > 0;
+  packer.vector(has_lines ? numeric_ids_ : std::vector<std::uint64_t>());
+  packer.texts(has_lines ? text_ids_ : std::vector<std::string>());
   packer.vector(packed_);
   packer.texts(notes_);
   packer.text(identity_);
@@ -117,21 +111,13 @@ std::vector<std::byte> InputSet::to_bytes() const {
   return packer.take();
 }
 
-InputSet InputSet::from_bytes(std::span<const std::byte> bytes) {
-  Unpacker unpacker(bytes);
+InputSet InputSet::from_head(std::span<const std::byte> head) {
+  Unpacker unpacker(head);
   InputSet set;
   set.files_ = unpacker.texts();
   set.file_begin_ = unpacker.vector<std::int64_t>();
   set.line_begin_ = unpacker.vector<std::int64_t>();
-  set.lines_ = unpacker.vector<JsonlLine>();
-  set.offsets_ = unpacker.vector<std::uint64_t>();
-  set.score_from_ = unpacker.vector<std::uint32_t>();
-  set.status_ = unpacker.vector<std::uint8_t>();
-  const auto num_errors = unpacker.value<std::uint64_t>();
-  for (std::uint64_t i = 0; i < num_errors; ++i) {
-    const auto sequence = unpacker.value<std::int64_t>();
-    set.errors_[sequence] = unpacker.text();
-  }
+  set.sizes_ = unpacker.value<Sizes>();
   set.is_numeric_ = unpacker.value<std::uint8_t>() != 0;
   set.numeric_ids_ = unpacker.vector<std::uint64_t>();
   set.text_ids_ = unpacker.texts();
@@ -141,6 +127,47 @@ InputSet InputSet::from_bytes(std::span<const std::byte> bytes) {
   set.vocab_size_ = unpacker.value<std::int64_t>();
   set.tokenizer_ = unpacker.value<plan::Tokenizer>();
   return set;
+}
+
+InputSet::Sizes InputSet::sizes() const {
+  return sizes_ ? *sizes_
+                : Sizes{offsets_.size(), lines_.size(), score_from_.size(), status_.size()};
+}
+
+std::int64_t InputSet::column_bytes() const {
+  const Sizes size = sizes();
+  return static_cast<std::int64_t>(size.offsets * sizeof(std::uint64_t) +
+                                   size.lines * sizeof(JsonlLine) +
+                                   size.score_from * sizeof(std::uint32_t) + size.status);
+}
+
+void InputSet::copy_columns(std::span<std::byte> to) const {
+  base::expects(std::ssize(to) == column_bytes(), "room for all columns");
+  std::byte* at = to.data();
+  const auto put = [&]<class T>(std::span<const T> values) {
+    if (!values.empty()) std::memcpy(at, values.data(), values.size_bytes());
+    at += values.size_bytes();
+  };
+  put(offsets_.all());  // the widest first: each begins where its type may
+  put(lines_.all());
+  put(score_from_.all());
+  put(status_.all());
+}
+
+void InputSet::take_columns(mpi::NodeMemory memory) {
+  const Sizes size = sizes();
+  base::expects(std::ssize(memory.bytes()) == column_bytes(), "all columns");
+  memory_ = std::move(memory);
+  const std::byte* at = memory_.bytes().data();
+  const auto refer = [&]<class T>(LabelColumn<T>& column, std::size_t count) {
+    column.refer_to({reinterpret_cast<const T*>(at), count});
+    at += count * sizeof(T);
+  };
+  refer(offsets_, size.offsets);
+  refer(lines_, size.lines);
+  refer(score_from_, size.score_from);
+  refer(status_, size.status);
+  sizes_.reset();
 }
 
 std::int64_t InputSet::length(std::int64_t sequence) const {
@@ -163,7 +190,8 @@ std::string InputSet::error(std::int64_t sequence) const {
 
 std::string InputSet::id(std::int64_t sequence) const {
   const auto i = static_cast<std::size_t>(sequence);
-  return is_numeric_ ? std::to_string(numeric_ids_[i]) : text_ids_[i];
+  if (i < numeric_ids_.size()) return std::to_string(numeric_ids_[i]);
+  return i < text_ids_.size() ? text_ids_[i] : fmt::format("at place {} of the inputs", sequence);
 }
 
 std::uint32_t InputSet::file(std::int64_t sequence) const {
@@ -196,14 +224,11 @@ std::vector<plan::SequenceLength> InputSet::lengths_ok() const {
   return lengths;
 }
 
-std::int64_t InputSet::label_bytes() const {
-  const auto of = [](const auto& values) {
-    return std::ssize(values) * static_cast<std::int64_t>(sizeof values[0]);
-  };
+std::int64_t InputSet::id_bytes() const {
   constexpr std::int64_t short_text = 15;  // held in the string itself
   constexpr std::int64_t node_bytes = 64;  // of a map, besides its text
-  std::int64_t bytes = of(file_begin_) + of(line_begin_) + of(lines_) + of(offsets_) +
-                       of(score_from_) + of(status_) + of(numeric_ids_) + of(text_ids_);
+  std::int64_t bytes =
+      std::ssize(numeric_ids_) * 8 + std::ssize(text_ids_) * std::int64_t{sizeof(std::string)};
   for (const std::string& id : text_ids_)
     if (std::ssize(id) > short_text) bytes += std::ssize(id);
   for (const auto& [sequence, text] : errors_)

@@ -69,9 +69,8 @@ Outcome outcome_of(const Committed& committed, const InputSet& inputs) {
 }
 
 template <class T>
-void write_vector(h5::File& file, const std::string& path, DType dtype,
-                  const std::vector<T>& values, const std::string& description,
-                  const std::string& units = "") {
+void write_values(h5::File& file, const std::string& path, DType dtype, std::span<const T> values,
+                  const std::string& description, const std::string& units = "") {
   h5::Create create;
   create.shape = {static_cast<std::int64_t>(values.size())};
   create.dtype = dtype;
@@ -79,7 +78,7 @@ void write_vector(h5::File& file, const std::string& path, DType dtype,
   create.units = units;
   h5::Dataset dataset = file.create_dataset(path, create);
   if (!values.empty()) dataset.write_all(dtype, values.data());
-  dataset.set_attribute("xxh3", hex_text(xxh3(std::as_bytes(std::span(values)))));
+  dataset.set_attribute("xxh3", hex_text(xxh3(std::as_bytes(values))));
 }
 
 void write_texts(h5::File& file, const std::string& path, std::int64_t count,
@@ -100,16 +99,17 @@ void write_texts(h5::File& file, const std::string& path, std::int64_t count,
 
 void write_sequences(h5::File& file, const InputSet& inputs, const Outcome& outcome) {
   if (inputs.is_numeric()) {
-    write_vector(file, "/sequences/id", DType::u64, inputs.numeric_ids(), "the inputs' ids");
+    write_values(file, "/sequences/id", DType::u64, std::span(inputs.numeric_ids()),
+                 "the inputs' ids");
   } else {
     write_texts(
         file, "/sequences/id", inputs.count(), [&](std::int64_t i) { return inputs.id(i); },
         "the inputs' ids");
   }
-  write_vector(file, "/sequences/offsets", DType::u64, inputs.offsets(),
+  write_values(file, "/sequences/offsets", DType::u64, inputs.offsets(),
                "sequence i has rows offsets[i] .. offsets[i + 1] - 1 of datasets per token",
                "tokens");
-  write_vector(file, "/sequences/status", DType::u8, outcome.status,
+  write_values(file, "/sequences/status", DType::u8, std::span(outcome.status),
                "0 ok, 1 empty, 2 token id, 3 longer than max_position, 4 non-finite, 5 bad record, "
                "255 not done yet");
   write_texts(
@@ -119,7 +119,8 @@ void write_sequences(h5::File& file, const InputSet& inputs, const Outcome& outc
   files.reserve(static_cast<std::size_t>(inputs.count()));
   for (std::int64_t i = 0; i < inputs.count(); ++i)
     files.push_back(inputs.file(i));
-  write_vector(file, "/sequences/file", DType::u32, files, "index into /inputs/files");
+  write_values(file, "/sequences/file", DType::u32, std::span(std::as_const(files)),
+               "index into /inputs/files");
   write_texts(
       file, "/inputs/files", std::ssize(inputs.files()),
       [&](std::int64_t i) { return inputs.files()[static_cast<std::size_t>(i)]; },

@@ -122,16 +122,16 @@ struct CollectorTest : ::testing::Test {
       }
     collector.kv(0, {key.data(), base::DType::f32, 1, 8, columns},
                  {value.data(), base::DType::f32, 1, 8, columns});
-    std::vector<std::int32_t> ids, count(16, 0);
+    std::vector<std::int32_t> ids, count(8, 0);
     for (std::int64_t row = home.begin; row < home.end; ++row) {
       ids.insert(ids.end(),
                  {static_cast<std::int32_t>(row % 8), static_cast<std::int32_t>(7 - row % 8)});
-      ++count[static_cast<std::size_t>(2 * (row % 8))];
-      ++count[static_cast<std::size_t>(2 * (7 - row % 8) + 1)];
+      ++count[static_cast<std::size_t>(row % 8)];
+      ++count[static_cast<std::size_t>(7 - row % 8)];
     }
     model::Routing routing;
     routing.expert_id = {ids.data(), base::DType::i32, 1, home.size(), 2};
-    routing.count = {count.data(), base::DType::i32, 1, 1, 16};
+    routing.count = {count.data(), base::DType::i32, 1, 1, 8};
     routing.num_dropped = world.rank() + 1;
     collector.experts(0, routing);
   }

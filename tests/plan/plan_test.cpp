@@ -110,7 +110,7 @@ TEST(Plan, LabelsOfAllSequencesCountAgainstTheLimit) {
   const std::string message = refusal(
       ExitCode::resources, [&] { plan_with(without.total_bytes() + (1 << 20) - 123, 1 << 20); });
 
-  EXPECT_EQ(without.label_bytes, 64 * 16 + 48);  // the list of one microbatch
+  EXPECT_EQ(without.label_bytes, 24);  // the list of one microbatch
   EXPECT_EQ(with.label_bytes, without.label_bytes + (1 << 20));
   EXPECT_EQ(with.tensor_bytes(), without.tensor_bytes());
   EXPECT_EQ(with.total_bytes(), without.total_bytes() + (1 << 20));
@@ -148,7 +148,7 @@ TEST(Plan, TheListOfMicrobatchesCounts) {
   const auto lengths = equal_lengths(64, 100);
 
   EXPECT_EQ(make_plan(with_tokens(100), preset("tiny"), 4, lengths, {1}).memory.label_bytes,
-            64 * (16 + 48));
+            64 * 24);
 }
 
 TEST(Plan, WhatTheRefusalAdvisesFits) {
@@ -187,7 +187,7 @@ TEST(Plan, ALongSequenceFitsInChunks) {
   EXPECT_NO_THROW(make_plan(config, preset("tiny"), 4, lengths, {1, needed / 2}));
 }
 
-TEST(Plan, ASequenceThatFitsNowhereIsNamed) {
+TEST(Plan, ASequenceThatIsTooLongForOneRankNeedsMoreOfThem) {
   const auto lengths = equal_lengths(1, 5000);
   RunConfig config = with_tokens(5000);
   config.capacity_factor = 1;  // nothing is chunked
@@ -198,7 +198,9 @@ TEST(Plan, ASequenceThatFitsNowhereIsNamed) {
     make_plan(config, preset("tiny"), 4, lengths, {1, needed - 1});
   });
 
-  expect_says(message, "longest sequence (5000 tokens)");
+  EXPECT_EQ(message.find("--tokens-per-microbatch"), std::string::npos) << message;
+  expect_says(message, "2 ranks on more nodes");
+  EXPECT_NO_THROW(make_plan(config, preset("tiny"), 4, lengths, {2, needed - 1}));
 }
 
 TEST(Plan, WithACapacityFactorMicrobatchesStayAsTheyWere) {

@@ -55,11 +55,12 @@ TEST_F(RemedyTest, OnlyOutputsThatMustGoAreLeftOut) {
   });
 
   EXPECT_EQ(remedies.outputs, (std::vector<std::string>{"topk"}));
-  EXPECT_EQ(to_string(remedies, request), "Leave topk out of --outputs");
+  EXPECT_TRUE(to_string(remedies, request).starts_with("Leave topk out of --outputs"));
 }
 
 TEST_F(RemedyTest, SomethingMustBeLeftToCompute) {
-  now.outputs = {.logprobs = false, .kv = true};
+  now.outputs.logprobs = false;
+  now.outputs.kv = true;
 
   EXPECT_TRUE(found([](const Choice& choice) {
                 return choice.outputs.kv ? 2 * limit : limit;

@@ -43,14 +43,16 @@ std::vector<std::vector<std::int64_t>> lengths_of(const std::vector<Microbatch>&
 }
 
 TEST(Schedule, AMicrobatchClosesBeforeItWouldExceedItsTokens) {
-  const auto microbatches = make_microbatches(of_lengths({4, 6, 1, 10, 9, 1, 1}), 10);
+  const auto lengths = of_lengths({4, 6, 1, 10, 9, 1, 1});
+  const auto microbatches = make_microbatches(lengths, 10);
 
   using Lengths = std::vector<std::vector<std::int64_t>>;
   EXPECT_EQ(lengths_of(microbatches), (Lengths{{4, 6}, {1}, {10}, {9, 1}, {1}}));
 }
 
 TEST(Schedule, ALongerSequenceIsAMicrobatchOfItsOwn) {
-  const auto microbatches = make_microbatches(of_lengths({3, 25, 3, 30}), 10);
+  const auto lengths = of_lengths({3, 25, 3, 30});
+  const auto microbatches = make_microbatches(lengths, 10);
 
   using Lengths = std::vector<std::vector<std::int64_t>>;
   EXPECT_EQ(lengths_of(microbatches), (Lengths{{3}, {25}, {3}, {30}}));
@@ -79,7 +81,8 @@ TEST(Schedule, NoSequencesMakeNoMicrobatch) {
 }
 
 TEST(Schedule, EveryEpRankSetCoversEachSequenceOnceInInputOrder) {
-  const Microbatch microbatch = microbatch_of(random_lengths(100, 50));
+  const auto lengths = random_lengths(100, 50);
+  const Microbatch microbatch = microbatch_of(lengths);
   for (const int ep : {1, 2, 3, 16, 128}) {
     const auto parts = assign_to_ep(microbatch, ep, 10, 1);
 
@@ -111,7 +114,8 @@ TEST(Schedule, LongestFirstGoesToTheLeastLoadedRank) {
 }
 
 TEST(Schedule, CostsDecideWhoIsLoaded) {
-  const Microbatch microbatch = microbatch_of(of_lengths({10, 5, 5, 2}));
+  const auto lengths = of_lengths({10, 5, 5, 2});
+  const Microbatch microbatch = microbatch_of(lengths);
 
   const auto linear = assign_to_ep(microbatch, 2, 1, 0);
   const auto quadratic = assign_to_ep(microbatch, 2, 0, 1);
@@ -121,7 +125,8 @@ TEST(Schedule, CostsDecideWhoIsLoaded) {
 }
 
 TEST(Schedule, LoadsDifferByNoMoreThanTheLongestSequence) {
-  const Microbatch microbatch = microbatch_of(random_lengths(2000, 400));
+  const auto lengths = random_lengths(2000, 400);
+  const Microbatch microbatch = microbatch_of(lengths);
   const double linear = 100, quadratic = 1;
   const auto cost = [&](double length) {
     return length * linear + length * (length + 1) / 2 * quadratic;
@@ -142,7 +147,8 @@ TEST(Schedule, LoadsDifferByNoMoreThanTheLongestSequence) {
 }
 
 TEST(Schedule, ExtentsAreTheLargestParts) {
-  const auto microbatches = make_microbatches(of_lengths({10, 3, 3, 3, 7}), 19);
+  const auto lengths = of_lengths({10, 3, 3, 3, 7});
+  const auto microbatches = make_microbatches(lengths, 19);
 
   const Extents one = extents_of(microbatches, preset("tiny"), Grid{1, 1, 1, 4}, 100);
   const Extents two = extents_of(microbatches, preset("tiny"), Grid{1, 1, 2, 4}, 100);
@@ -158,7 +164,8 @@ TEST(Schedule, ExtentsAreTheLargestParts) {
 }
 
 TEST(Schedule, ExtentsBoundTheHomeOfEveryTpRank) {
-  const auto microbatches = make_microbatches(random_lengths(200, 50), 333);
+  const auto lengths = random_lengths(200, 50);
+  const auto microbatches = make_microbatches(lengths, 333);
   const ModelSpec spec = preset("tiny");
   const Grid grid{1, 1, 4, 4};
   const Extents extents = extents_of(microbatches, spec, grid, 1000);
@@ -196,7 +203,8 @@ TEST(Schedule, PassesTakeTheChunksOfEachSequenceInTurn) {
 }
 
 TEST(Schedule, ExtentsWithChunksAreThoseOfThePasses) {
-  const auto microbatches = make_microbatches(of_lengths({10, 3, 8, 4}), 100);
+  const auto lengths = of_lengths({10, 3, 8, 4});
+  const auto microbatches = make_microbatches(lengths, 100);
 
   const Extents extents = extents_of(microbatches, preset("tiny"), Grid{}, 4);
 
@@ -208,7 +216,8 @@ TEST(Schedule, ExtentsWithChunksAreThoseOfThePasses) {
 }
 
 TEST(Schedule, ExtentsAreThoseOfThePassesForEveryChunk) {
-  const auto microbatches = make_microbatches(random_lengths(60, 40), 300);
+  const auto lengths = random_lengths(60, 40);
+  const auto microbatches = make_microbatches(lengths, 300);
   const ModelSpec spec = preset("tiny");
   for (const std::int64_t chunk : {1, 2, 7, 39, 40, 41, 1000})
     for (const int ep : {1, 3}) {

@@ -1,0 +1,97 @@
+// Memory of rank 0 of a node that the others map by its name below /proc: unlike memory of MPI or
+// of /dev/shm it needs no room in a file system, and is gone when the last process is.
+// SPDX-License-Identifier: Apache-2.0
+#include "mpi/node_memory.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+
+namespace tetrarch::mpi {
+namespace {
+
+[[noreturn]] void refuse(std::size_t bytes, int error) {
+  throw base::SystemError(
+      base::ExitCode::resources,
+      fmt::format(
+          "out of memory (the system refused {} for the labels of the inputs: {}). Give the "
+          "inputs to several runs, or use a node with more memory.",
+          base::bytes_text(static_cast<std::int64_t>(bytes)), std::strerror(error)));
+}
+
+/// -1 where the system has no such files.
+int file_in_memory(std::size_t bytes) {
+  const int file = ::memfd_create("labels", MFD_CLOEXEC);
+  if (file < 0) return -1;
+  const int error = bytes > 0 ? ::posix_fallocate(file, 0, static_cast<off_t>(bytes)) : 0;
+  if (error != 0) {
+    ::close(file);
+    refuse(bytes, error);
+  }
+  return file;
+}
+
+std::byte* map(int file, std::size_t bytes) {
+  const int kind = file >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
+  void* found = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, kind, file, 0);
+  return found == MAP_FAILED ? nullptr : static_cast<std::byte*>(found);
+}
+
+}  // namespace
+
+NodeMemory::NodeMemory(std::size_t bytes) : size_(bytes) {
+  if (bytes == 0) return;
+  data_ = map(-1, bytes);
+  if (data_ == nullptr) refuse(bytes, errno);
+}
+
+NodeMemory::NodeMemory(const Communicator& node, std::size_t bytes) : size_(bytes) {
+  if (bytes == 0) return;
+  const bool is_root = node.rank() == 0;
+  std::int64_t place[2] = {::getpid(), is_root ? file_in_memory(bytes) : -1};
+  node.broadcast(std::as_writable_bytes(std::span(place)), 0);
+  int file = static_cast<int>(place[1]);
+  if (!is_root && file >= 0)
+    file = ::open(fmt::format("/proc/{}/fd/{}", place[0], place[1]).c_str(), O_RDWR | O_CLOEXEC);
+  if (file >= 0) data_ = map(file, bytes);
+  is_shared_ = node.min(std::int64_t{data_ != nullptr}) != 0;  // and all have opened it
+  if (file >= 0) ::close(file);
+  if (is_shared_) return;
+  if (data_ != nullptr) ::munmap(data_, size_);
+  data_ = map(-1, bytes);
+  if (data_ == nullptr) refuse(bytes, errno);
+}
+
+NodeMemory::NodeMemory(NodeMemory&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      is_shared_(other.is_shared_) {}
+
+NodeMemory& NodeMemory::operator=(NodeMemory&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  std::swap(is_shared_, other.is_shared_);
+  return *this;
+}
+
+NodeMemory::~NodeMemory() {
+  if (data_ != nullptr) ::munmap(data_, size_);
+}
+
+void NodeMemory::share(const Communicator& node) const {
+  if (is_shared_) {
+    node.barrier();
+  } else {
+    node.broadcast(bytes(), 0);
+  }
+}
+
+}  // namespace tetrarch::mpi
