@@ -80,7 +80,8 @@ Expected expected_at(const Case& c, std::int64_t row, std::int64_t head, std::in
 /// Kernels with bf16 products round the probabilities as well, each by at most one rounding.
 void expect_right(const Case& c, const Array& out) {
   const DType dtype = out.tensor().dtype;
-  const bool rounds_probabilities = dtype == DType::bf16 && simd::has_bf16_products();
+  const bool rounds_probabilities =
+      dtype == DType::bf16 && active_bf16_kernels() != Bf16Kernels::widened;
   const std::int64_t d = c.shape.head_size;
   for (std::int64_t row = 0; row < c.tokens; row += row < 3 ? 1 : 37)
     for (std::int64_t head = 0; head < c.shape.num_heads; ++head)
@@ -93,19 +94,40 @@ void expect_right(const Case& c, const Array& out) {
       }
 }
 
-class Attention : public ::testing::TestWithParam<DType> {
+/// A family of kernels.
+struct Family {
+  std::string name;
+  DType dtype;
+  Bf16Kernels kernels;
+};
+
+std::vector<Family> families() {
+  std::vector<Family> there = {{"f32", DType::f32, Bf16Kernels::widened}};
+  const Family of_bf16[] = {{"bf16", DType::bf16, Bf16Kernels::widened},
+                            {"bf16_instructions", DType::bf16, Bf16Kernels::avx512_bf16},
+                            {"amx", DType::bf16, Bf16Kernels::amx},
+                            {"software_tiles", DType::bf16, Bf16Kernels::amx_software}};
+  for (const Family& family : of_bf16)
+    if (testing::has_bf16_kernels(family.kernels)) there.push_back(family);
+  return there;
+}
+
+class Attention : public ::testing::TestWithParam<Family> {
  protected:
+  void SetUp() override { testing::set_bf16_kernels(GetParam().kernels); }
   void TearDown() override {
     omp_set_num_threads(2);
     testing::set_attention_block_shift(0);
+    testing::set_bf16_kernels({});
   }
+  DType dtype() const { return GetParam().dtype; }
   CpuCompute compute_ = portable_compute();
 };
-INSTANTIATE_TEST_SUITE_P(Dtypes, Attention, ::testing::Values(DType::f32, DType::bf16),
-                         [](const auto& test) { return std::string(base::name_of(test.param)); });
+INSTANTIATE_TEST_SUITE_P(Families, Attention, ::testing::ValuesIn(families()),
+                         [](const auto& test) { return test.param.name; });
 
 TEST_P(Attention, TheFirstTokenSeesItselfAlone) {
-  const Case c(GetParam(), {2, 1, 8}, 1);
+  const Case c(dtype(), {2, 1, 8}, 1);
 
   const Array out = attend(compute_, c);
 
@@ -116,17 +138,18 @@ TEST_P(Attention, TheFirstTokenSeesItselfAlone) {
 TEST_P(Attention, IsRightForGroupsWindowsAndOddHeads) {
   for (const AttentionShape& shape :
        {AttentionShape{4, 4, 16}, AttentionShape{8, 2, 8}, AttentionShape{6, 2, 20},
-        AttentionShape{32, 1, 24}, AttentionShape{2, 2, 128}, AttentionShape{4, 2, 16, 1, 50},
-        AttentionShape{4, 2, 16, 1, 128}, AttentionShape{2, 1, 16, 1, 1}})
+        AttentionShape{32, 1, 24}, AttentionShape{2, 2, 128}, AttentionShape{2, 1, 33},
+        AttentionShape{2, 1, 72}, AttentionShape{4, 2, 16, 1, 50}, AttentionShape{4, 2, 16, 1, 128},
+        AttentionShape{2, 1, 16, 1, 1}})
     for (const std::int64_t tokens : {5, 128, 300}) {
-      const Case c(GetParam(), shape, tokens);
+      const Case c(dtype(), shape, tokens);
 
       expect_right(c, attend(compute_, c));
     }
 }
 
 TEST_P(Attention, SlicesHoldTheHeadsInOrder) {
-  const Case c(GetParam(), {8, 4, 8}, 40);
+  const Case c(dtype(), {8, 4, 8}, 40);
   const Array whole = attend(compute_, c);
 
   const Array sliced = attend(compute_, c, 4);
@@ -140,7 +163,7 @@ TEST_P(Attention, SlicesHoldTheHeadsInOrder) {
 TEST_P(Attention, ChunksGiveTheBitsOfTheWhole) {
   for (const std::int64_t window : {0, 70, 200})
     for (const std::int64_t group : {1, 4}) {
-      const Case c(GetParam(), {4, 4 / group, 16, 1, window}, 400);
+      const Case c(dtype(), {4, 4 / group, 16, 1, window}, 400);
       const Array whole = attend(compute_, c);
       for (const std::int64_t size : {1, 7, 64, 333}) {
         const Array chunks = attend_in_chunks(compute_, c, size);
@@ -151,9 +174,9 @@ TEST_P(Attention, ChunksGiveTheBitsOfTheWhole) {
 }
 
 TEST_P(Attention, PackingAndThreadsKeepTheBits) {
-  const Case a(GetParam(), {4, 2, 16}, 150, 1), b(GetParam(), {4, 2, 16}, 77, 9);
+  const Case a(dtype(), {4, 2, 16}, 150, 1), b(dtype(), {4, 2, 16}, 77, 9);
   const Array alone_a = attend(compute_, a), alone_b = attend(compute_, b);
-  Array query(GetParam(), 240, 64), key(GetParam(), 240, 32), value(GetParam(), 240, 32);
+  Array query(dtype(), 240, 64), key(dtype(), 240, 32), value(dtype(), 240, 32);
   const auto place = [](const Array& from, const Array& to, std::int64_t row) {
     std::memcpy(to.tensor().row_range(row, from.tensor().rows).data, from.data(),
                 static_cast<std::size_t>(from.tensor().bytes()));
@@ -167,7 +190,7 @@ TEST_P(Attention, PackingAndThreadsKeepTheBits) {
   const std::vector<Segment> segments = {{80, 150, 0, 3}, {0, 0, 0, 0}, {0, 77, 0, 160}};
   for (const int threads : {1, 2, 3}) {
     omp_set_num_threads(threads);
-    Array out(GetParam(), 240, 64);
+    Array out(dtype(), 240, 64);
 
     compute_.attention(a.shape, query, key, value, segments, out);
 
@@ -177,9 +200,9 @@ TEST_P(Attention, PackingAndThreadsKeepTheBits) {
 }
 
 TEST_P(Attention, HeadsOfOneRankHaveTheBitsOfAll) {
-  const Case all(GetParam(), {8, 4, 8}, 200);
+  const Case all(dtype(), {8, 4, 8}, 200);
   const Array whole = attend(compute_, all);
-  Case part(GetParam(), {2, 1, 8}, 200);  // query heads 4 and 5, kv head 2
+  Case part(dtype(), {2, 1, 8}, 200);  // query heads 4 and 5, kv head 2
   for (std::int64_t row = 0; row < 200; ++row) {
     for (std::int64_t i = 0; i < 16; ++i)
       part.query.set(row * 16 + i, all.query.at(row, 32 + i));
@@ -197,7 +220,7 @@ TEST_P(Attention, HeadsOfOneRankHaveTheBitsOfAll) {
 }
 
 TEST_P(Attention, ZeroValuesKeepTheirSignWhateverIsMasked) {
-  Case c(GetParam(), {1, 1, 8}, 40);
+  Case c(dtype(), {1, 1, 8}, 40);
   for (std::int64_t i = 0; i < c.value.size(); ++i)
     c.value.set(i, i % 3 == 0 ? -0.0f : -1e-38f);
   const Array whole = attend(compute_, c);
@@ -206,22 +229,22 @@ TEST_P(Attention, ZeroValuesKeepTheirSignWhateverIsMasked) {
 }
 
 TEST_P(Attention, ShiftedBlocksChangeBitsSoThatTheTestsAboveCanFail) {
-  const Case c(GetParam(), {4, 4, 16}, 400);
+  const Case c(dtype(), {4, 4, 16}, 400);
   const Array whole = attend(compute_, c);
 
   testing::set_attention_block_shift(64);
   const Array shifted = attend(compute_, c);
 
-  if (GetParam() == DType::f32) {  // rounding to bf16 hides almost all of them
+  if (dtype() == DType::f32) {  // rounding to bf16 hides almost all of them
     EXPECT_GT(num_differences(whole, shifted), 1000);
   }
   expect_right(c, shifted);
 }
 
 TEST_P(Attention, BadRowsHarmNoOtherSequence) {
-  Case c(GetParam(), {2, 2, 8}, 60);
+  Case c(dtype(), {2, 2, 8}, 60);
   const Segment second{30, 30, 0, 30};
-  Array clean(GetParam(), 60, 16), harmed(GetParam(), 60, 16);
+  Array clean(dtype(), 60, 16), harmed(dtype(), 60, 16);
   compute_.attention(c.shape, c.query, c.key, c.value, {&second, 1}, clean);
   for (std::int64_t i = 0; i < 30 * 16; ++i) {
     c.key.set(i, i % 2 == 0 ? not_a_number : infinity);
@@ -239,7 +262,7 @@ TEST_P(Attention, BadRowsHarmNoOtherSequence) {
 
 TEST_P(Attention, ABadKeyReachesTheRowsThatSeeItAlone) {
   for (const std::int64_t window : {0, 9}) {
-    const Case clean(GetParam(), {4, 2, 20, 1, window}, 150);
+    const Case clean(dtype(), {4, 2, 20, 1, window}, 150);
     Case c = clean;
     constexpr std::int64_t bad = 131, bad_key = 140;
     c.value.set(bad * 40 + 3, not_a_number);
@@ -267,7 +290,7 @@ TEST_P(Attention, ABadKeyReachesTheRowsThatSeeItAlone) {
 
 TEST_P(Attention, EveryInstructionSetIsRight) {
   const auto best = simd::active_isa();
-  const Case c(GetParam(), {4, 2, 20, 1, 150}, 290);
+  const Case c(dtype(), {4, 2, 20, 1, 150}, 290);
   for (const auto isa : {simd::Isa::any, simd::Isa::v3, simd::Isa::v4}) {
     if (isa > best) continue;
     testing::set_isa(isa);
@@ -277,8 +300,44 @@ TEST_P(Attention, EveryInstructionSetIsRight) {
   testing::set_isa(best);
 }
 
+/// A sequence with windows, odd heads and keys that are not finite.
+Array attend_a_difficult_one(CpuCompute& compute, std::int64_t head_size, std::int64_t window) {
+  Case c(DType::bf16, {4, 2, head_size, 1, window}, 290);
+  c.value.set(131 * 2 * head_size + 1, not_a_number);
+  c.key.set(140 * 2 * head_size, infinity);
+  c.query.set(17 * 4 * head_size, -infinity);
+  for (std::int64_t i = 0; i < 40 * 2 * head_size; ++i)
+    c.value.set(i, i % 3 == 0 ? -0.0f : 1e-38f);
+  return attend(compute, c, 2);
+}
+
+/// Of those with fused multiply-adds: without them the softmax has other bits.
+TEST(AttentionByTiles, HasTheSameBitsOnEveryInstructionSetBesideTheTiles) {
+  if (!testing::has_bf16_kernels(Bf16Kernels::amx_software))
+    GTEST_SKIP() << "software tiles are for x86-64";
+  CpuCompute compute = portable_compute();
+  const auto best = simd::active_isa();
+  for (const std::int64_t head_size : {8, 20, 33, 64})
+    for (const std::int64_t window : {0, 70}) {
+      testing::set_bf16_kernels(Bf16Kernels::amx_software);
+      const Array expected = attend_a_difficult_one(compute, head_size, window);
+      if (best == simd::Isa::v4) {
+        testing::set_isa(simd::Isa::v3);
+        EXPECT_EQ(num_differences(attend_a_difficult_one(compute, head_size, window), expected), 0)
+            << "AVX2, heads of " << head_size << ", window " << window;
+        testing::set_isa(best);
+      }
+      if (testing::has_bf16_kernels(Bf16Kernels::amx)) {
+        testing::set_bf16_kernels(Bf16Kernels::amx);
+        EXPECT_EQ(num_differences(attend_a_difficult_one(compute, head_size, window), expected), 0)
+            << "tiles of the CPU, heads of " << head_size << ", window " << window;
+      }
+      testing::set_bf16_kernels({});
+    }
+}
+
 TEST_P(Attention, NothingIsNoWork) {
-  const Case c(GetParam(), {2, 2, 8}, 0);
+  const Case c(dtype(), {2, 2, 8}, 0);
 
   EXPECT_EQ(attend(compute_, c).size(), 0);
 }

@@ -58,14 +58,19 @@ Tensor rows_of(const Array& x, std::int64_t begin, std::int64_t count) {
 struct Family {
   std::string name;
   DType dtype;
-  std::unique_ptr<GemmFamily> (*make)();
+  std::function<std::unique_ptr<GemmFamily>()> make;
 };
 
 std::vector<Family> own_families() {
   std::vector<Family> families = {{"f32", DType::f32, make_portable_gemm},
                                   {"bf16", DType::bf16, make_portable_gemm}};
-  if (simd::has_bf16_products())
+  if (testing::has_bf16_kernels(Bf16Kernels::avx512_bf16))
     families.push_back({"bf16_instructions", DType::bf16, make_bf16_gemm});
+  if (testing::has_bf16_kernels(Bf16Kernels::amx))
+    families.push_back({"amx", DType::bf16, [] { return make_amx_gemm(TileKind::amx); }});
+  if (testing::has_bf16_kernels(Bf16Kernels::amx_software))
+    families.push_back(
+        {"software_tiles", DType::bf16, [] { return make_amx_gemm(TileKind::software); }});
   return families;
 }
 
@@ -284,20 +289,47 @@ TEST(GemmFamilies, OneDnnTakesGroupsAndTransposedWeights) {
     ASSERT_NEAR(results[0][i], results[1][i], 1e-5);
 }
 
-TEST(GemmFamilies, TheChoiceIsProvenOrPortable) {
+TEST(GemmFamilies, TheChoiceIsOwnOrProven) {
   const std::vector<WholeWeight> weights = {{128, 64, 4}, {64, 32, 1}};
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const ChosenGemm chosen = choose_gemm(GemmChoice::automatic, dtype, weights, 2);
 
     const std::string name = chosen.family->name();
-    EXPECT_TRUE(name.starts_with("portable ") || name == "avx512-bf16" ||
+    const bool is_own_bf16 = name == "avx512-bf16" || name == "amx-bf16";
+    EXPECT_TRUE(is_own_bf16 || name.starts_with("portable ") ||
                 name.find("brg") != std::string::npos)
         << name;
+    EXPECT_EQ(is_own_bf16, dtype == DType::bf16 && active_bf16_kernels() != Bf16Kernels::widened);
     EXPECT_EQ(omp_get_max_threads(), 2);
+    EXPECT_LE(chosen.notes.size(), 1u);
     if (dtype == DType::bf16 && name.starts_with("portable ")) {
-      EXPECT_EQ(chosen.notes.size(), 1u);
+      ASSERT_EQ(chosen.notes.size(), 1u);
+      EXPECT_TRUE(chosen.notes[0].starts_with("bf16 values are multiplied as f32 (" +
+                                              active_bf16_choice().reason))
+          << chosen.notes[0];
     }
   }
+}
+
+TEST(GemmFamilies, ATestChoosesAnyThatThereIs) {
+  constexpr std::pair<Bf16Kernels, const char*> named[] = {
+      {Bf16Kernels::avx512_bf16, "avx512-bf16"},
+      {Bf16Kernels::amx, "amx-bf16"},
+      {Bf16Kernels::amx_software, "amx-bf16 software"}};
+  for (const auto& [kernels, name] : named) {
+    if (!testing::has_bf16_kernels(kernels)) continue;
+    testing::set_bf16_kernels(kernels);
+    EXPECT_EQ(choose_gemm(GemmChoice::automatic, DType::bf16, {}, 2).family->name(), name);
+    EXPECT_TRUE(choose_gemm(GemmChoice::automatic, DType::f32, {}, 2)
+                    .family->name()
+                    .starts_with("portable "));
+  }
+  testing::set_bf16_kernels(Bf16Kernels::widened);
+
+  EXPECT_TRUE(choose_gemm(GemmChoice::automatic, DType::bf16, {}, 2)
+                  .family->name()
+                  .starts_with("portable "));
+  testing::set_bf16_kernels({});
 }
 
 TEST(GemmFamilies, RowsOfAnotherWidthAreRefused) {

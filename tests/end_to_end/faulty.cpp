@@ -1,10 +1,12 @@
 // tetrarch run with a fault switched on, which a comparison of results must find.
 //
-//   faulty none|attention-blocks|plain-reduction|slow-instance|left-out:R:PHASE:N|INSTRUCTION-SET
+//   faulty none|attention-blocks|plain-reduction|slow-instance|left-out:R:PHASE:N|KERNELS
 //          run [options]
 //
 // slow-instance is no fault of the results: the second instance sleeps after each microbatch. Nor
-// is an instruction set (x86-64, x86-64-v3 or x86-64-v4) that the own kernels are bound to.
+// are the kernels that the own ones are bound to: those of an instruction set, without any for bf16
+// (x86-64, x86-64-v3 or x86-64-v4), or those for bf16 (avx512-bf16, amx-bf16 or amx-software). Exit
+// code 77: this CPU does not have them.
 // left-out: rank R leaves out its N-th collective of tensors in that phase, and goes on.
 //
 // SPDX-License-Identifier: Apache-2.0
@@ -12,6 +14,7 @@
 #include <cstdlib>
 #include <exception>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backend/cpu/kernels/testing.hpp"
@@ -27,12 +30,29 @@ namespace {
 
 using namespace tetrarch;
 
-/// True when `name` is that of an instruction set; this CPU must have it.
+void end_without_kernels(const std::string& name) {
+  std::fprintf(stderr, "faulty: this CPU has no %s\n", name.c_str());
+  std::exit(77);
+}
+
+/// True when `name` is that of kernels.
 bool bind_to(const std::string& name) {
-  namespace simd = backend::cpu::simd;
-  for (const simd::Isa isa : {simd::Isa::any, simd::Isa::v3, simd::Isa::v4})
-    if (name == simd::name_of(isa)) {
-      backend::cpu::testing::set_isa(isa);
+  namespace cpu = backend::cpu;
+  for (const cpu::simd::Isa isa : {cpu::simd::Isa::any, cpu::simd::Isa::v3, cpu::simd::Isa::v4})
+    if (name == cpu::simd::name_of(isa)) {
+      if (isa > cpu::simd::active_isa()) end_without_kernels(name);
+      cpu::testing::set_isa(isa);
+      cpu::testing::set_bf16_kernels(cpu::Bf16Kernels::widened);
+      return true;
+    }
+  constexpr std::pair<const char*, cpu::Bf16Kernels> of_bf16[] = {
+      {"avx512-bf16", cpu::Bf16Kernels::avx512_bf16},
+      {"amx-bf16", cpu::Bf16Kernels::amx},
+      {"amx-software", cpu::Bf16Kernels::amx_software}};
+  for (const auto& [known, kernels] : of_bf16)
+    if (name == known) {
+      if (!cpu::testing::has_bf16_kernels(kernels)) end_without_kernels(name);
+      cpu::testing::set_bf16_kernels(kernels);
       return true;
     }
   return false;
@@ -91,7 +111,7 @@ int main(int argc, char** argv) {
   if (argc < 3 || std::string(argv[2]) != "run" || !switch_on(argv[1])) {
     std::fputs(
         "usage: faulty none|attention-blocks|plain-reduction|slow-instance|left-out:R:PHASE:N|"
-        "x86-64|x86-64-v3|x86-64-v4 run [options]\n",
+        "x86-64|x86-64-v3|x86-64-v4|avx512-bf16|amx-bf16|amx-software run [options]\n",
         stderr);
     return 2;
   }

@@ -1,7 +1,8 @@
 """A CPU with fewer instructions gives right results, the same bits on every grid, and says so.
 
-ONEDNN_MAX_CPU_ISA bounds oneDNN, the program's own kernels are bounded by tests/end_to_end/faulty.cpp;
-together they stand for another CPU. Sets that this CPU does not have are named and left out.
+ONEDNN_MAX_CPU_ISA bounds oneDNN alone; tests/end_to_end/faulty.cpp bounds the program's own
+kernels; together they stand for another CPU. Sets that this CPU does not have are named and left
+out.
 """
 # SPDX-License-Identifier: Apache-2.0
 

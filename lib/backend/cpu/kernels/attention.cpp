@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backend/cpu/kernels/attention_item.hpp"
+#include "backend/cpu/kernels/bf16_kernels.hpp"
 #include "backend/cpu/kernels/kernels.hpp"
 #include "backend/cpu/kernels/parallel.hpp"
 #include "backend/cpu/kernels/testing.hpp"
@@ -51,14 +52,14 @@ struct Workspace {
         place(weight + panels * lanes) {}
 };
 
-/// Rows of keys or values as f32; rows outside [0, total) are 0.
+/// `num_keys` rows of keys or values as f32; those before the first are 0.
 template <int Width, class T>
 TETRARCH_INLINE void fill_block(const Tensor& from, const Segment& segment, std::int64_t column,
-                                std::int64_t d, std::int64_t first_key, float* to) {
-  const std::int64_t total = segment.first_position + segment.count;
-  for (std::int64_t j = 0; j < block_keys; ++j, to += d) {
+                                std::int64_t d, std::int64_t first_key, std::int64_t num_keys,
+                                float* to) {
+  for (std::int64_t j = 0; j < num_keys; ++j, to += d) {
     const std::int64_t position = first_key + j;
-    if (position < 0 || position >= total) {
+    if (position < 0) {
       std::fill_n(to, d, 0.0f);
       continue;
     }
@@ -75,8 +76,8 @@ TETRARCH_INLINE void fill_block(const Tensor& from, const Segment& segment, std:
 /// see them; `bad` gets their keys.
 template <int Width>
 TETRARCH_INLINE void take_out_bad(float* rows, std::int64_t d, std::int64_t first_key,
-                                  std::vector<std::int64_t>& bad) {
-  for (std::int64_t j = 0; j < block_keys; ++j, rows += d) {
+                                  std::int64_t num_keys, std::vector<std::int64_t>& bad) {
+  for (std::int64_t j = 0; j < num_keys; ++j, rows += d) {
     auto sum = simd::splat<Width>(0);
     for (std::int64_t c = 0; c < d; c += lanes) {
       const auto value = simd::load_some<Width>(rows + c, d - c);
@@ -127,28 +128,22 @@ TETRARCH_INLINE void multiply_rows(A a, std::int64_t rows, TileOperands t) {
   }
 }
 
-/// Positions after this one have `key` outside their window.
-TETRARCH_INLINE std::int32_t last_to_see(std::int64_t key, std::int64_t window) {
-  return static_cast<std::int32_t>(
-      std::min<std::int64_t>(key + window - 1, std::numeric_limits<std::int32_t>::max()));
-}
-
 /// Scales the scores, hides the keys that a lane may not see, and returns each lane's maximum.
 template <int Width>
-TETRARCH_INLINE simd::F32<Width> mask_scores(float* score, float scale, std::int64_t window,
-                                             std::int64_t first_key, simd::I32<Width> place,
-                                             bool sees_all) {
+TETRARCH_INLINE simd::F32<Width> mask_scores(float* score, std::int64_t num_keys, float scale,
+                                             std::int64_t window, std::int64_t first_key,
+                                             simd::I32<Width> place, bool sees_all) {
   auto most = simd::splat<Width>(-infinity);
   const auto factor = simd::splat<Width>(scale), hidden = simd::splat<Width>(-infinity);
   if (sees_all) {
-    for (std::int64_t j = 0; j < block_keys; ++j) {
+    for (std::int64_t j = 0; j < num_keys; ++j) {
       const auto value = simd::load<Width>(score + j * lanes) * factor;
       simd::store(value, score + j * lanes);
       most = simd::max(most, value);
     }
     return most;
   }
-  for (std::int64_t j = 0; j < block_keys; ++j) {
+  for (std::int64_t j = 0; j < num_keys; ++j) {
     const std::int64_t key = first_key + j;
     auto value = simd::load<Width>(score + j * lanes) * factor;
     value = select(place < simd::splat_int<Width>(static_cast<std::int32_t>(key)), hidden, value);
@@ -161,7 +156,9 @@ TETRARCH_INLINE simd::F32<Width> mask_scores(float* score, float scale, std::int
   return most;
 }
 
-/// One panel of queries against one block of keys.
+/// One panel of queries against one block of keys. Keys behind all its queries are left out: their
+/// weights would be 0, and adding 0 times a finite value changes nothing but the sign of a zero,
+/// which write_out() takes away.
 template <int Width>
 TETRARCH_INLINE void attend_block(const AttentionArgs& args, const Workspace& w, std::int64_t panel,
                                   std::int64_t first_key) {
@@ -173,12 +170,13 @@ TETRARCH_INLINE void attend_block(const AttentionArgs& args, const Workspace& w,
     highest = std::max<std::int64_t>(highest, place[i]);
   }
   if (highest < first_key) return;
-  const bool sees_all = first_key >= 0 && first_key + block_keys - 1 <= lowest &&
+  const std::int64_t num_keys = args.keys_up_to(highest, first_key);
+  const bool sees_all = first_key >= 0 && first_key + num_keys - 1 <= lowest &&
                         (window == 0 || first_key > highest - window);
 
-  multiply_rows<Width>(StridedRows{w.key, d}, block_keys,
+  multiply_rows<Width>(StridedRows{w.key, d}, num_keys,
                        {d, w.query + panel * d * lanes, 0, w.score, 0, true});
-  const auto most = mask_scores<Width>(w.score, args.shape.scale, window, first_key,
+  const auto most = mask_scores<Width>(w.score, num_keys, args.shape.scale, window, first_key,
                                        simd::load<Width>(place), sees_all);
 
   const auto old_max = simd::load<Width>(w.max + panel * lanes);
@@ -188,7 +186,7 @@ TETRARCH_INLINE void attend_block(const AttentionArgs& args, const Workspace& w,
       select(new_max == simd::splat<Width>(-infinity), simd::splat<Width>(0), new_max);
   const auto shrink = simd::exp(old_max - base);
   auto weight = simd::load<Width>(w.weight + panel * lanes) * shrink;
-  for (std::int64_t j = 0; j < block_keys; ++j) {
+  for (std::int64_t j = 0; j < num_keys; ++j) {
     const auto value = simd::exp(simd::load<Width>(w.score + j * lanes) - base);
     simd::store(value, w.score + j * lanes);
     weight = weight + value;
@@ -199,7 +197,7 @@ TETRARCH_INLINE void attend_block(const AttentionArgs& args, const Workspace& w,
   float* sum = w.sum + panel * d * lanes;
   for (std::int64_t j = 0; j < d; ++j)
     simd::store(simd::load<Width>(sum + j * lanes) * shrink, sum + j * lanes);
-  multiply_rows<Width>(StridedColumns{w.value, d}, d, {block_keys, w.score, 0, sum, 0, false});
+  multiply_rows<Width>(StridedColumns{w.value, d}, d, {num_keys, w.score, 0, sum, 0, false});
 }
 
 /// Adding 0 turns -0 into 0: which of both a sum of nothing is depends on masked keys.
@@ -245,11 +243,12 @@ TETRARCH_INLINE void attend_item(const AttentionArgs& args, const Item& item) {
 
   for (std::int64_t block = args.first_block(item); block <= args.last_block(item); ++block) {
     const std::int64_t first_key = block * block_keys - args.shift;
-    fill_block<Width, T>(args.key, *item.segment, item.kv_head * d, d, first_key, w.key);
-    fill_block<Width, T>(args.value, *item.segment, item.kv_head * d, d, first_key, w.value);
+    const std::int64_t num_keys = args.keys_up_to(item.last_position(), first_key);
     bad.clear();
-    take_out_bad<Width>(w.key, d, first_key, bad);
-    take_out_bad<Width>(w.value, d, first_key, bad);
+    for (const auto& [from, to] : {std::pair{&args.key, w.key}, std::pair{&args.value, w.value}}) {
+      fill_block<Width, T>(*from, *item.segment, item.kv_head * d, d, first_key, num_keys, to);
+      take_out_bad<Width>(to, d, first_key, num_keys, bad);
+    }
     for (std::int64_t panel = 0; panel < panels; ++panel)
       attend_block<Width>(args, w, panel, first_key);
     spoil_queries(reinterpret_cast<const std::int32_t*>(w.place), w.weight, panels * lanes,
@@ -261,12 +260,17 @@ TETRARCH_INLINE void attend_item(const AttentionArgs& args, const Item& item) {
 template <int Width>
 TETRARCH_INLINE void attend_items_body(const AttentionArgs& args, std::int64_t begin,
                                        std::int64_t end) {
+  const Bf16Kernels kernels = active_bf16_kernels();
   for (std::int64_t i = begin; i < end; ++i) {
     const Item& item = args.items[static_cast<std::size_t>(i)];
     if (args.query.dtype == DType::f32)
       attend_item<Width, float>(args, item);
-    else if (Width == 16 && simd::has_bf16_products())
+    else if (kernels == Bf16Kernels::avx512_bf16)
       attend_item_bf16(args, item);
+    else if (kernels == Bf16Kernels::amx)
+      attend_item_amx(args, item, TileKind::amx);
+    else if (kernels == Bf16Kernels::amx_software)
+      attend_item_amx(args, item, TileKind::software);
     else
       attend_item<Width, bf16>(args, item);
   }
@@ -274,14 +278,6 @@ TETRARCH_INLINE void attend_items_body(const AttentionArgs& args, std::int64_t b
 TETRARCH_KERNEL(attend_items, AttentionArgs)
 
 }  // namespace
-
-void spoil_queries(const std::int32_t* position, float* weight, std::int64_t count,
-                   std::int64_t window, std::span<const std::int64_t> bad) {
-  for (const std::int64_t key : bad)
-    for (std::int64_t i = 0; i < count; ++i)
-      if (position[i] >= key && (window == 0 || position[i] < key + window))
-        weight[i] = std::numeric_limits<float>::quiet_NaN();
-}
 
 void attention(const AttentionShape& shape, const Tensor& query, const Tensor& key,
                const Tensor& value, std::span<const Segment> segments, const Tensor& out) {

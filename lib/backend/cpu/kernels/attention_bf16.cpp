@@ -1,8 +1,8 @@
 // Attention of bf16 by AVX512-BF16: as attention.cpp, with products of pairs.
 //
 // Sixteen queries stand in the lanes of a panel. Scores are chains over pairs of dimensions, sums
-// chains over pairs of keys, within one lane. Keys that no query of a panel sees are left out by
-// sixteens: their probability is 0, and adding 0 times a finite value changes nothing.
+// chains over pairs of keys, within one lane. Keys behind all queries of a panel are left out by
+// eights: their probability is 0, and adding 0 times a finite value changes nothing.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstring>
@@ -23,6 +23,7 @@ using base::bf16;
 using simd::lanes;
 
 constexpr int tile_rows = 16;  // accumulators: keys or dimensions
+constexpr int half_tile_rows = 8;
 constexpr std::int64_t key_pairs = block_keys / 2;
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float log2_e = 1.44269504088896341f;
@@ -99,11 +100,12 @@ TETRARCH_BF16_INLINE bool is_finite(const bf16* row, std::int64_t d) {
   return bad == 0;
 }
 
-/// Keys of a block; rows that are missing or `bad` are 0.
+/// The first `num_keys` keys of a block; rows that are missing or `bad` are 0.
 TETRARCH_BF16 void fill_keys(const AttentionArgs& args, const Item& item, std::int64_t first_key,
-                             const Workspace& w, std::vector<std::int64_t>& bad) {
+                             std::int64_t num_keys, const Workspace& w,
+                             std::vector<std::int64_t>& bad) {
   const std::int64_t d = args.shape.head_size;
-  for (std::int64_t j = 0; j < block_keys; ++j) {
+  for (std::int64_t j = 0; j < num_keys; ++j) {
     std::uint32_t* to = w.key + j * w.depth;
     const std::int64_t key = first_key + j;
     std::memset(to, 0, static_cast<std::size_t>(w.depth) * 4);
@@ -116,16 +118,17 @@ TETRARCH_BF16 void fill_keys(const AttentionArgs& args, const Item& item, std::i
   }
 }
 
-/// Values of a block, those of keys 2 p and 2 p + 1 side by side.
+/// Their values, those of keys 2 p and 2 p + 1 side by side.
 TETRARCH_BF16 void fill_values(const AttentionArgs& args, const Item& item, std::int64_t first_key,
-                               const Workspace& w, std::vector<std::int64_t>& bad) {
+                               std::int64_t num_keys, const Workspace& w,
+                               std::vector<std::int64_t>& bad) {
   const std::int64_t d = args.shape.head_size;
   const __m512i lower = _mm512_load_si512(orders.lower), upper = _mm512_load_si512(orders.upper);
   const auto usable = [&](std::int64_t key) -> const bf16* {
     if (key < 0 || key > item.last_position()) return nullptr;
     return row_of(args.value, item, key, d);
   };
-  for (std::int64_t pair = 0; pair < key_pairs; ++pair) {
+  for (std::int64_t pair = 0; pair < num_keys / 2; ++pair) {
     const bf16* rows[2];
     for (int i = 0; i < 2; ++i) {
       rows[i] = usable(first_key + 2 * pair + i);
@@ -143,27 +146,6 @@ TETRARCH_BF16 void fill_values(const AttentionArgs& args, const Item& item, std:
       _mm512_mask_storeu_epi32(to + c + lanes, first_lanes(left - lanes),
                                _mm512_permutex2var_epi16(a, upper, b));
     }
-  }
-}
-
-/// Column c of the item is query begin + c / group of head kv_head * group + c % group.
-void fill_queries(const AttentionArgs& args, const Item& item, std::int64_t panels,
-                  const Workspace& w) {
-  const std::int64_t d = args.shape.head_size, group = args.group();
-  const std::int64_t columns = (item.end - item.begin) * group;
-  std::fill_n(w.query, panels * w.depth * lanes, 0u);
-  for (std::int64_t c = 0; c < panels * lanes; ++c) {
-    const std::int64_t query = item.begin + c / group;
-    w.position[c] =
-        c < columns ? static_cast<std::int32_t>(item.segment->first_position + query) : -1;
-    if (c >= columns) continue;
-    const bf16* from = static_cast<const bf16*>(args.query.data) +
-                       (item.segment->row + query) * args.query.columns +
-                       (item.kv_head * group + c % group) * d;
-    std::uint32_t* to = w.query + c / lanes * w.depth * lanes + c % lanes;
-    for (std::int64_t j = 0; j + 1 < d; j += 2)
-      std::memcpy(to + j / 2 * lanes, from + j, sizeof *to);
-    if (d % 2 != 0) to[d / 2 * lanes] = from[d - 1].bits;
   }
 }
 
@@ -198,16 +180,22 @@ TETRARCH_BF16_INLINE void multiply_tile(const TileArgs& t) {
 
 template <bool is_first>
 TETRARCH_BF16_INLINE void multiply_rows(TileArgs t, std::int64_t rows) {
-  for (; rows >= tile_rows; rows -= tile_rows) {
+  const auto pass = [&](std::int64_t done) {
+    t.a += done * t.row_stride;
+    t.c += done * lanes;
+    rows -= done;
+  };
+  for (; rows >= tile_rows; pass(tile_rows))
     multiply_tile<tile_rows, is_first>(t);
-    t.a += tile_rows * t.row_stride;
-    t.c += tile_rows * lanes;
-  }
-  for (; rows > 0; --rows) {
+  for (; rows >= half_tile_rows; pass(half_tile_rows))
+    multiply_tile<half_tile_rows, is_first>(t);
+  for (; rows > 0; pass(1))
     multiply_tile<1, is_first>(t);
-    t.a += t.row_stride;
-    t.c += lanes;
-  }
+}
+
+/// Keys of the block at first_key up to the one at a position, in whole half tiles.
+std::int64_t keys_up_to(std::int64_t position, std::int64_t first_key) {
+  return base::round_up(AttentionArgs::keys_up_to(position, first_key), half_tile_rows);
 }
 
 /// 2^x for x <= 0, error < 2 ulp; 0 below -150. Minimax polynomial on [-1/2, 1/2].
@@ -233,9 +221,7 @@ TETRARCH_BF16_INLINE void mask_scores(const Workspace& w, std::int64_t num_keys,
     const auto key = static_cast<std::int32_t>(first_key + j);
     __mmask16 is_hidden = _mm512_cmplt_epi32_mask(position, _mm512_set1_epi32(key));
     if (window > 0) {
-      const std::int64_t last = std::min<std::int64_t>(key + window - 1, 0x7fffffff);
-      is_hidden |=
-          _mm512_cmpgt_epi32_mask(position, _mm512_set1_epi32(static_cast<std::int32_t>(last)));
+      is_hidden |= _mm512_cmpgt_epi32_mask(position, _mm512_set1_epi32(last_to_see(key, window)));
     }
     if (key < 0) is_hidden = 0xffff;
     float* score = w.score + j * lanes;
@@ -281,8 +267,7 @@ TETRARCH_BF16 void attend_block(const AttentionArgs& args, const Workspace& w, s
   const auto [least, most] = std::minmax_element(position, position + lanes);
   const std::int64_t lowest = *least, highest = *most;
   if (highest < first_key) return;
-  const std::int64_t num_keys =
-      std::min(block_keys, base::round_up(highest - first_key + 1, lanes));
+  const std::int64_t num_keys = keys_up_to(highest, first_key);
   const bool sees_all = first_key >= 0 && first_key + num_keys - 1 <= lowest &&
                         (window == 0 || first_key > highest - window);
 
@@ -309,21 +294,6 @@ TETRARCH_BF16 void divide(const Workspace& w, std::int64_t panel) {
   }
 }
 
-void write_out(const AttentionArgs& args, const Item& item, const Workspace& w) {
-  const std::int64_t d = args.shape.head_size, group = args.group();
-  const std::int64_t columns = (item.end - item.begin) * group;
-  const std::int64_t slice_heads = args.shape.num_heads / args.out.slices;
-  for (std::int64_t c = 0; c < columns; ++c) {
-    const std::int64_t head = item.kv_head * group + c % group;
-    const std::int64_t row =
-        head / slice_heads * args.out.rows + item.segment->row + item.begin + c / group;
-    bf16* to = static_cast<bf16*>(args.out.data) + row * args.out.columns + head % slice_heads * d;
-    const std::uint32_t* from = w.query + c / lanes * w.depth * lanes + c % lanes;
-    for (std::int64_t j = 0; j < d; j += 2)
-      std::memcpy(static_cast<void*>(to + j), from + j / 2 * lanes, j + 1 < d ? 4 : 2);
-  }
-}
-
 }  // namespace
 
 void attend_item_bf16(const AttentionArgs& args, const Item& item) {
@@ -332,7 +302,7 @@ void attend_item_bf16(const AttentionArgs& args, const Item& item) {
   static thread_local Scratch scratch;
   static thread_local std::vector<std::int64_t> bad;  // keys of the block at hand
   const Workspace w(scratch.floats(Workspace::floats(depth, panels)), depth, panels);
-  fill_queries(args, item, panels, w);
+  fill_query_pairs(args, item, panels, depth, w.query, w.position);
   std::fill_n(w.sum, panels * 2 * depth * lanes, 0.0f);
   std::fill_n(w.max, panels * lanes, -infinity);
   std::fill_n(w.weight, panels * lanes, 0.0f);
@@ -340,15 +310,16 @@ void attend_item_bf16(const AttentionArgs& args, const Item& item) {
   for (std::int64_t block = args.first_block(item); block <= args.last_block(item); ++block) {
     const std::int64_t first_key = block * block_keys - args.shift;
     bad.clear();
-    fill_keys(args, item, first_key, w, bad);
-    fill_values(args, item, first_key, w, bad);
+    const std::int64_t num_keys = keys_up_to(item.last_position(), first_key);
+    fill_keys(args, item, first_key, num_keys, w, bad);
+    fill_values(args, item, first_key, num_keys, w, bad);
     for (std::int64_t panel = 0; panel < panels; ++panel)
       attend_block(args, w, panel, first_key);
     spoil_queries(w.position, w.weight, panels * lanes, args.shape.window, bad);
   }
   for (std::int64_t panel = 0; panel < panels; ++panel)
     divide(w, panel);
-  write_out(args, item, w);
+  write_pairs(args, item, depth, w.query);
 }
 
 }  // namespace tetrarch::backend::cpu

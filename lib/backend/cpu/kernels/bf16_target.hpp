@@ -1,4 +1,4 @@
-/// Marks functions that use AVX512-BF16; to be called where simd::has_bf16_products() says so.
+/// Marks functions that use AVX512-BF16; to be called where active_bf16_kernels() says so.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backend/backend.hpp"
+#include "backend/cpu/kernels/bf16_kernels.hpp"
 
 namespace tetrarch::backend::cpu {
 
@@ -41,9 +42,13 @@ class GemmFamily {
 /// depend on nothing else by construction. bf16 is widened to f32.
 std::unique_ptr<GemmFamily> make_portable_gemm();
 
-/// Own kernels for bf16 on CPUs with AVX512-BF16 (simd::has_bf16_products): each y[m][n] is one
-/// chain over pairs of k in order, and nothing else decides its bits.
+/// Own kernels for bf16 on CPUs with AVX512-BF16: each y[m][n] is one chain over pairs of k in
+/// order, and nothing else decides its bits.
 std::unique_ptr<GemmFamily> make_bf16_gemm();
+
+/// Own kernels for bf16 by tiles of Intel's AMX, or by software with the same bits, which any
+/// x86-64 CPU can run (slowly: for tests). Each y[m][n] is one chain over steps of 32 inputs.
+std::unique_ptr<GemmFamily> make_amx_gemm(TileKind tiles);
 
 /// oneDNN has no kernel of the wanted kind on this CPU.
 class NoSuchKernel : public std::runtime_error {
@@ -58,8 +63,6 @@ std::unique_ptr<GemmFamily> make_onednn_gemm(bool demand_brg);
 std::string onednn_version();
 /// The instruction set that oneDNN would use: "avx2", "avx512_core_bf16", ...
 std::string onednn_isa();
-/// Whether that set has bf16 products; ONEDNN_MAX_CPU_ISA may hold it below the CPU's.
-bool onednn_has_bf16();
 
 enum class GemmChoice { automatic, portable, onednn };
 
@@ -67,10 +70,10 @@ struct ChosenGemm {
   std::unique_ptr<GemmFamily> family;
   std::vector<std::string> notes;
 };
-/// Automatic: own bf16 kernels where the CPU has AVX512-BF16 and oneDNN knows nothing better (AMX)
-/// and is not held below it (ONEDNN_MAX_CPU_ISA); else oneDNN where its kernels for all these
-/// weights are "brg" and a trial finds each row the same for every number of rows, columns and
-/// threads; else the portable family for all.
+/// Automatic: of bf16 the own kernels that active_bf16_choice() names, whatever oneDNN takes the
+/// CPU for. Else, and of f32, oneDNN where its kernels for all these weights are "brg" and a trial
+/// finds each row the same for every number of rows, columns and threads; else the portable family
+/// for all.
 ChosenGemm choose_gemm(GemmChoice choice, base::DType dtype, std::span<const WholeWeight> weights,
                        int num_threads);
 

@@ -8,8 +8,8 @@
 #include <fmt/format.h>
 #include <omp.h>
 
+#include "backend/cpu/kernels/bf16_kernels.hpp"
 #include "backend/cpu/kernels/gemm.hpp"
-#include "backend/cpu/kernels/simd.hpp"
 
 namespace tetrarch::backend::cpu {
 namespace {
@@ -119,7 +119,7 @@ Verdict try_onednn(DType dtype, std::span<const WholeWeight> weights, int num_th
     if (!seen.insert({weight.outputs, weight.inputs, weight.output_slices}).second) continue;
     Trial trial(dtype, weight);
     const std::string difference = trial.find_difference(num_threads);
-    if (!difference.empty()) return {"", difference};
+    if (!difference.empty()) return {"", fmt::format("its rows differ: {}", difference)};
     if (verdict.name.empty()) verdict.name = trial.name();
   }
   return verdict;
@@ -130,9 +130,9 @@ Verdict try_onednn_safely(DType dtype, std::span<const WholeWeight> weights, int
   try {
     verdict = try_onednn(dtype, weights, num_threads);
   } catch (const NoSuchKernel&) {
-    verdict = {"", "no brg kernel", false};
+    verdict = {"", "it has no kernel here whose rows are alike", false};
   } catch (const std::exception& error) {
-    verdict = {"", error.what(), true};
+    verdict = {"", fmt::format("it fails: {}", error.what()), true};
   }
   omp_set_num_threads(num_threads);
   return verdict;
@@ -157,29 +157,52 @@ class ProvenGemm final : public GemmFamily {
   std::unique_ptr<GemmFamily> family_;
 };
 
+std::unique_ptr<GemmFamily> make_family(Bf16Kernels kernels) {
+  switch (kernels) {
+    case Bf16Kernels::avx512_bf16:
+      return make_bf16_gemm();
+    case Bf16Kernels::amx:
+      return make_amx_gemm(TileKind::amx);
+    case Bf16Kernels::amx_software:
+      return make_amx_gemm(TileKind::software);
+    case Bf16Kernels::widened:
+      break;
+  }
+  return make_portable_gemm();
+}
+
 }  // namespace
 
 ChosenGemm choose_gemm(GemmChoice choice, DType dtype, std::span<const WholeWeight> weights,
                        int num_threads) {
   if (choice == GemmChoice::onednn) return {make_onednn_gemm(false), {}};
-  if (choice == GemmChoice::automatic && dtype == DType::bf16 && simd::has_bf16_products() &&
-      onednn_isa() == "avx512_core_bf16")
-    return {make_bf16_gemm(), {}};
-  ChosenGemm chosen;
-  if (choice == GemmChoice::automatic && !weights.empty()) {
-    const Verdict verdict = try_onednn_safely(dtype, weights, num_threads);
-    if (verdict.problem.empty()) return {std::make_unique<ProvenGemm>(verdict.name), {}};
-    if (verdict.has_brg)
-      chosen.notes.push_back(
-          fmt::format("oneDNN {} is not used (its rows differ or it fails: {}); own kernels "
-                      "multiply, with the same bits on every grid.",
-                      onednn_version(), verdict.problem));
+  if (choice == GemmChoice::portable) return {make_portable_gemm(), {}};
+  const Bf16Choice own = dtype == DType::bf16 ? active_bf16_choice() : Bf16Choice{};
+  if (own.kernels != Bf16Kernels::widened) {
+    ChosenGemm chosen{make_family(own.kernels), {}};
+    if (!own.reason.empty())
+      chosen.notes.push_back(fmt::format("bf16 values are multiplied by kernels {}: {}.",
+                                         chosen.family->name(), own.reason));
+    return chosen;
   }
-  chosen.family = make_portable_gemm();
+  Verdict verdict;
+  if (own.may_be_onednn && !weights.empty()) {
+    verdict = try_onednn_safely(dtype, weights, num_threads);
+    if (verdict.problem.empty()) return {std::make_unique<ProvenGemm>(verdict.name), {}};
+  }
+  ChosenGemm chosen{make_portable_gemm(), {}};
+  const std::string onednn =
+      verdict.problem.empty()
+          ? ""
+          : fmt::format("oneDNN {} is not used, {}", onednn_version(), verdict.problem);
   if (dtype == DType::bf16)
     chosen.notes.push_back(
-        "bf16 values are multiplied as f32 (no bf16 kernels are used on this "
-        "CPU): results are right, and about half as fast.");
+        fmt::format("bf16 values are multiplied as f32 ({}{}{}): results are right, and come about "
+                    "half as fast as by bf16 kernels.",
+                    own.reason, onednn.empty() ? "" : "; ", onednn));
+  else if (verdict.has_brg && !onednn.empty())
+    chosen.notes.push_back(
+        fmt::format("{}; own kernels multiply, with the same bits on every grid.", onednn));
   return chosen;
 }
 

@@ -190,9 +190,4 @@ std::string onednn_isa() {
   }
 }
 
-bool onednn_has_bf16() {
-  const std::string isa = onednn_isa();
-  return isa == "avx512_core_bf16" || isa.starts_with("isa ");  // AMX and what may come after it
-}
-
 }  // namespace tetrarch::backend::cpu

@@ -4,7 +4,6 @@
 
 #include <atomic>
 
-#include "backend/cpu/kernels/gemm.hpp"
 #include "backend/cpu/kernels/testing.hpp"
 #include "base/error.hpp"
 
@@ -31,14 +30,6 @@ namespace simd {
 
 Isa active_isa() {
   return chosen_isa().load(std::memory_order_relaxed);
-}
-
-bool has_bf16_products() {
-  static const bool are_there = [] {
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx512bf16") != 0 && onednn_has_bf16();
-  }();
-  return are_there && active_isa() == Isa::v4;
 }
 
 const char* name_of(Isa isa) {

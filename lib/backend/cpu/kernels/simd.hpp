@@ -42,9 +42,6 @@ namespace tetrarch::backend::cpu::simd {
 enum class Isa { any, v3, v4 };
 /// The best that this CPU has, unless a test has chosen less.
 Isa active_isa();
-/// Whether the kernels of AVX512-BF16 may be used: v4 is active, the CPU has them, and oneDNN is
-/// not held below them: products and attention have one instruction set, which backends compare.
-bool has_bf16_products();
 /// "x86-64-v3" and the like.
 const char* name_of(Isa isa);
 

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
+#include "backend/cpu/kernels/bf16_kernels.hpp"
 #include "backend/cpu/kernels/simd.hpp"
 #include "base/timeline.hpp"
 
@@ -11,6 +13,12 @@ namespace tetrarch::backend::cpu::testing {
 
 /// Uses the kernels of `isa`, which this CPU must have.
 void set_isa(simd::Isa isa);
+
+/// Whether this CPU has them and may use them; amx_software: on any x86-64 CPU.
+bool has_bf16_kernels(Bf16Kernels kernels);
+/// Multiplies bf16 by these, which there must be, whatever oneDNN could do; none: by the choice for
+/// this CPU. Those of AVX-512 are used only while set_isa() leaves it.
+void set_bf16_kernels(std::optional<Bf16Kernels> kernels);
 
 /// Negative control: attention's key blocks begin at 128 b - shift instead of 128 b. 0 <= shift.
 void set_attention_block_shift(std::int64_t shift);

@@ -1,0 +1,106 @@
+// What an x86-64 CPU and its Linux say of themselves. AMX's tiles need the CPU, a system that saves
+// them, and the permission of Linux to this process: without it the first tile instruction ends the
+// process. All its threads have the permission, its forks inherit it, exec loses it. Linux refuses
+// it to a process with a signal stack that is too small for tiles.
+// SPDX-License-Identifier: Apache-2.0
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+
+#include <cpuid.h>
+#include <fmt/format.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "backend/cpu/kernels/bf16_kernels.hpp"
+
+namespace tetrarch::backend::cpu {
+namespace {
+
+struct CpuId {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+};
+
+/// Zeros where the CPU has no such leaf.
+CpuId cpu_id(unsigned leaf, unsigned subleaf = 0) {
+  CpuId id;
+  if (!__get_cpuid_count(leaf, subleaf, &id.a, &id.b, &id.c, &id.d)) return {};
+  return id;
+}
+
+bool has_bit(unsigned word, int bit) {
+  return (word >> bit & 1u) != 0;
+}
+
+std::string vendor() {
+  const CpuId id = cpu_id(0);
+  std::string name(12, ' ');
+  std::memcpy(name.data(), &id.b, 4);
+  std::memcpy(name.data() + 4, &id.d, 4);
+  std::memcpy(name.data() + 8, &id.c, 4);
+  return name;
+}
+
+/// The parts of the CPU's state that the system saves (XCR0).
+std::uint64_t saved_state() {
+  constexpr int system_says = 27;  // OSXSAVE
+  if (!has_bit(cpu_id(1).c, system_says)) return 0;
+  std::uint32_t low = 0, high = 0;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return static_cast<std::uint64_t>(high) << 32 | low;
+}
+
+/// Eight tiles of 16 rows of 64 bytes, 8 KiB in all.
+bool has_known_tiles() {
+  const CpuId palette = cpu_id(0x1d, 1);
+  return palette.a == (1024u << 16 | 8192u) && palette.b == (8u << 16 | 64u) &&
+         (palette.c & 0xffffu) == 16;
+}
+
+/// Asks Linux for the tiles; "" or why it refuses.
+std::string ask_for_tiles() {
+  constexpr long which = 0x1022, ask = 0x1023, tile_data = 18;  // ARCH_GET_, ARCH_REQ_XCOMP_PERM
+  if (syscall(SYS_arch_prctl, ask, tile_data) != 0) {
+    const int error = errno;
+    const char* const hint = error == EINVAL   ? "; it offers them from version 5.16 on"
+                             : error == ENOSPC ? "; a signal stack of this process is too small"
+                                               : "";
+    return fmt::format("Linux refuses its tiles (arch_prctl: {}{})", std::strerror(error), hint);
+  }
+  std::uint64_t permitted = 0;
+  if (syscall(SYS_arch_prctl, which, &permitted) != 0 || (permitted >> tile_data & 1) == 0)
+    return "Linux does not confirm the permission for its tiles";
+  return "";
+}
+
+std::string find_amx_refusal() {
+  constexpr std::uint64_t tiles = 3u << 17, avx512 = 0xe6;
+  const std::uint64_t saved = saved_state();
+  if ((saved & tiles) != tiles || (saved & avx512) != avx512)
+    return fmt::format("the system does not save its tiles (XCR0 {:#x})", saved);
+  if (!has_known_tiles()) return "its tiles are not of the known sizes";
+  return ask_for_tiles();
+}
+
+}  // namespace
+
+CpuFacts read_cpu_facts() {
+  CpuFacts cpu;
+  cpu.vendor = vendor();
+  const unsigned version = cpu_id(1).a, family = version >> 8 & 0xfu;
+  cpu.family = static_cast<int>(family == 0xf ? family + (version >> 20 & 0xffu) : family);
+  cpu.model = static_cast<int>((version >> 4 & 0xfu) | (version >> 12 & 0xf0u));
+  __builtin_cpu_init();
+  cpu.has_avx512_bf16 = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512f") &&
+                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                        __builtin_cpu_supports("avx512vl");
+  constexpr int amx_bf16 = 22, amx_tile = 24;
+  const unsigned features = cpu_id(7).d;
+  cpu.has_amx = has_bit(features, amx_bf16) && has_bit(features, amx_tile);
+  if (cpu.has_amx)
+    cpu.amx_refusal = cpu.has_avx512_bf16 ? find_amx_refusal()
+                                          : "the system does not offer AVX512-BF16 beside it";
+  return cpu;
+}
+
+}  // namespace tetrarch::backend::cpu
