@@ -176,11 +176,13 @@ void InputReader::refuse_unusable(const char* which) const {
   const ErrorReason most = error_reasons(set_, first_).front();
   throw base::UsageError(
       ExitCode::input,
-      fmt::format("{}: not one {} {} line{} can be used ({}: {}, first line {}). Each line is an "
+      fmt::format("{}: {} can be used ({}: {}, first line {}). Each line is an "
                   "object: {{\"id\": 1, \"tokens\": [1, 2, 3]}}, or with \"text\" and --tokenizer "
                   "bytes.",
-                  path, which, base::count_text(count), count == 1 ? "" : "s", most.text,
-                  base::count_text(most.count), set_.line(most.first)->number));
+                  path,
+                  count == 1 ? "nothing of its one line"
+                             : fmt::format("not one {} {} lines", which, base::count_text(count)),
+                  most.text, base::count_text(most.count), set_.line(most.first)->number));
 }
 
 void InputReader::add_record(const JsonlRecord& record, const JsonlLine& line) {

@@ -2,16 +2,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/json_members.hpp"
 
-#include <algorithm>
+#include <array>
 
 #include <fmt/format.h>
 
 namespace tetrarch::storage {
 namespace {
 
-bool is_of_word(char c) {
-  return ('0' <= c && c <= '9') || ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z') || c == '+' ||
-         c == '-' || c == '.' || c == '_';
+/// By byte: nearly all of a line passes here.
+constexpr std::array<bool, 256> is_of_word = [] {
+  std::array<bool, 256> result = {};
+  for (const char c : std::string_view("0123456789abcdefghijklmnopqrstuvwxyz"
+                                       "ABCDEFGHIJKLMNOPQRSTUVWXYZ+-._"))
+    result[static_cast<unsigned char>(c)] = true;
+  return result;
+}();
+
+bool is_blank(char c) {
+  return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
 }  // namespace
@@ -40,7 +48,8 @@ bool JsonMembers::next(JsonMember& member) {
 
 /// The next letter that is no blank; 0 at the end.
 char JsonMembers::peek() {
-  at_ = std::min(line_.find_first_not_of(" \t\r\n", at_), line_.size());
+  while (at_ < line_.size() && is_blank(line_[at_]))
+    ++at_;
   return at_ < line_.size() ? line_[at_] : '\0';
 }
 
@@ -72,7 +81,7 @@ bool JsonMembers::skip_key() {
 
 bool JsonMembers::skip_word() {
   const std::size_t begin = at_;
-  while (at_ < line_.size() && is_of_word(line_[at_]))
+  while (at_ < line_.size() && is_of_word[static_cast<unsigned char>(line_[at_])])
     ++at_;
   return at_ > begin || refuse("a value");
 }

@@ -704,8 +704,8 @@ TEST(InputSetOfLines, AFileWithoutAUsableLineIsRefusedWithTheCommonestReason) {
                   "not one of its 4 lines can be used (the token at position 0 is 1.5 "
                   "(expected an unsigned integer): 2, first line 1)"))
       << mixed;
-  EXPECT_TRUE(
-      has(refusal({R"({"id": 1, "tokens": []})"}), "1 line can be used (no tokens: 1, first"));
+  EXPECT_TRUE(has(refusal({R"({"id": 1, "tokens": []})"}),
+                  "nothing of its one line can be used (no tokens: 1, first"));
   EXPECT_TRUE(has(refusal({}), "is empty (0 bytes)"));
   EXPECT_TRUE(has(refusal({"", " \t", ""}), "is empty (nothing but blanks"));
   const std::string many = refusal(std::vector<std::string>(200'000, "{}"));

@@ -45,6 +45,16 @@ TEST(JsonlRecord, TheOrderOfKeysIsFreeAndOthersArePassedOver) {
   EXPECT_EQ(record.tokens, Tokens{5});
 }
 
+TEST(JsonlRecord, BlanksInAnArrayDoNotMatterAndItsNumbersAreThoseOfJson) {
+  EXPECT_EQ(parsed("{\"id\": 7, \"tokens\": [ 1\t,0 ,\r12 ]}").tokens, (Tokens{1, 0, 12}));
+  EXPECT_EQ(parsed("{\"id\": 7, \"tokens\": [ ]}").problem, "");
+  for (const char* array : {"[01]", "[1 2]", "[1,]", "[,1]", "[+1]", "[0x1]", "[1a]", "[1.]"}) {
+    const JsonlRecord record = parsed(std::string("{\"id\": 7, \"tokens\": ") + array + "}");
+    EXPECT_TRUE(record.problem.starts_with("not JSON at byte ")) << array << " " << record.problem;
+    EXPECT_TRUE(record.tokens.empty()) << array;
+  }
+}
+
 TEST(JsonlRecord, TheLargestIdIsTaken) {
   EXPECT_EQ(number_of(parsed(R"({"id": 18446744073709551615, "tokens": []})")),
             18446744073709551615u);
