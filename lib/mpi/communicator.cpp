@@ -9,7 +9,9 @@
 namespace tetrarch::mpi {
 namespace {
 
-constexpr std::size_t max_piece_bytes = std::size_t{1} << 30;  // MPI's counts are int
+constexpr std::size_t max_gathered_bytes = std::size_t{1} << 30;  // MPI's counts are int
+// A piece that has moved is a sign of life: in the 300 s of a watchdog it needs 0.2 MB/s.
+constexpr std::size_t max_piece_bytes = std::size_t{64} << 20;
 
 using base::Operation;
 using base::OperationKind;
@@ -26,8 +28,10 @@ T reduce(const Communicator& communicator, T value, MPI_Datatype type, MPI_Op op
 /// Calls piece(first byte, count) over all of `bytes`.
 template <class Piece>
 void in_pieces(std::size_t bytes, const Piece& piece) {
-  for (std::size_t begin = 0; begin < bytes; begin += max_piece_bytes)
+  for (std::size_t begin = 0; begin < bytes; begin += max_piece_bytes) {
     piece(begin, static_cast<int>(std::min(max_piece_bytes, bytes - begin)));
+    base::flight_recorder().moved();
+  }
 }
 
 /// Where the ragged contributions of all ranks lie, in MPI's ints.
@@ -42,7 +46,7 @@ Pieces pieces_of(const std::vector<std::int64_t>& sizes) {
     pieces.counts.push_back(static_cast<int>(size));
     pieces.offsets.push_back(static_cast<int>(pieces.total));
     pieces.total += static_cast<std::size_t>(size);
-    base::expects(pieces.total <= max_piece_bytes, "at most 1 GiB to gather");
+    base::expects(pieces.total <= max_gathered_bytes, "at most 1 GiB to gather");
   }
   return pieces;
 }

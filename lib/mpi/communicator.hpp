@@ -37,7 +37,7 @@ class Communicator {
   std::int64_t min(std::int64_t value) const;
   std::int64_t max(std::int64_t value) const;
   double max(double value) const;
-  /// Any number of bytes, in pieces of at most 1 GiB.
+  /// Any number of bytes, in pieces of at most 64 MiB.
   void broadcast(std::span<std::byte> bytes, int root) const;
   std::string broadcast(const std::string& text, int root) const;
   /// rank r's text at [r], on every rank.
