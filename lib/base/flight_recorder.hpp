@@ -73,6 +73,8 @@ class FlightRecorder {
   GroupHandle add_group(const char* name, std::vector<int> ranks);
 
   void begin(Group& group, const OperationLabel& label);
+  /// Some bytes of the running operation have gone or come: it is slow, not stuck.
+  void moved() { count_event(); }
   void end();
   void enter(Phase phase);
   void begin_microbatch(std::int32_t microbatch);

@@ -25,8 +25,10 @@ T reduce(const Communicator& communicator, T value, MPI_Datatype type, MPI_Op op
 /// Calls piece(first byte, count) over all of `bytes`.
 template <class Piece>
 void in_pieces(std::size_t bytes, const Piece& piece) {
-  for (std::size_t begin = 0; begin < bytes; begin += Communicator::max_piece_bytes)
+  for (std::size_t begin = 0; begin < bytes; begin += Communicator::max_piece_bytes) {
     piece(begin, static_cast<int>(std::min(Communicator::max_piece_bytes, bytes - begin)));
+    base::flight_recorder().moved();
+  }
 }
 
 /// Where the ragged contributions of all ranks lie, in MPI's ints.

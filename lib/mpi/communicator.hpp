@@ -22,7 +22,9 @@ struct CloseCommunicator {
 
 class Communicator {
  public:
-  static constexpr std::size_t max_piece_bytes = std::size_t{1} << 30;  // MPI's counts are int
+  /// Below the range of MPI's int counts. A piece that has moved is a sign of life: in the 300 s of
+  /// a watchdog it needs 0.2 MB/s.
+  static constexpr std::size_t max_piece_bytes = std::size_t{64} << 20;
 
   /// Takes ownership of `comm`, and makes its errors return. `name`, a literal: in the records of
   /// what ran.
@@ -39,7 +41,7 @@ class Communicator {
   std::int64_t min(std::int64_t value) const;
   std::int64_t max(std::int64_t value) const;
   double max(double value) const;
-  /// Any number of bytes, in pieces of at most 1 GiB.
+  /// Any number of bytes, in pieces of at most 64 MiB.
   void broadcast(std::span<std::byte> bytes, int root) const;
   std::string broadcast(const std::string& text, int root) const;
   /// rank r's text at [r], on every rank. Any number of bytes: at most `most_at_once` of all ranks

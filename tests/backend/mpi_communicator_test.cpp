@@ -14,10 +14,21 @@ namespace {
 
 using base::DType;
 
-class Collectives : public ::testing::TestWithParam<DType> {
+struct Kind {
+  DType dtype;
+  std::int64_t piece_bytes;
+};
+constexpr std::int64_t usual_piece_bytes = std::int64_t{16} << 20;
+
+class Collectives : public ::testing::TestWithParam<Kind> {
  protected:
   Collectives()
-      : world_(MPI_COMM_WORLD_copy()), backend_(make_cpu_backend(world_, 1)), comm_(everyone()) {}
+      : world_(MPI_COMM_WORLD_copy()), backend_(make_cpu_backend(world_, 1)), comm_(everyone()) {
+    testing::set_piece_bytes(::testing::TestWithParam<Kind>::GetParam().piece_bytes);
+  }
+  ~Collectives() override { testing::set_piece_bytes(usual_piece_bytes); }
+
+  static DType GetParam() { return ::testing::TestWithParam<Kind>::GetParam().dtype; }
 
   static mpi::Communicator MPI_COMM_WORLD_copy() {
     MPI_Comm copy = MPI_COMM_NULL;
@@ -36,8 +47,15 @@ class Collectives : public ::testing::TestWithParam<DType> {
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Communicator> comm_;
 };
-INSTANTIATE_TEST_SUITE_P(Dtypes, Collectives, ::testing::Values(DType::f32, DType::bf16),
-                         [](const auto& test) { return std::string(base::name_of(test.param)); });
+// In one piece and, with 8 bytes, row by row.
+INSTANTIATE_TEST_SUITE_P(Kinds, Collectives,
+                         ::testing::Values(Kind{DType::f32, usual_piece_bytes},
+                                           Kind{DType::bf16, usual_piece_bytes},
+                                           Kind{DType::f32, 8}, Kind{DType::bf16, 8}),
+                         [](const auto& test) {
+                           return std::string(base::name_of(test.param.dtype)) +
+                                  (test.param.piece_bytes == 8 ? "_row_by_row" : "");
+                         });
 
 /// Rank r has r rows when `is_ragged`, so that rank 0 has none; else 3.
 std::vector<std::int64_t> row_counts(int size, bool is_ragged) {
@@ -69,6 +87,21 @@ TEST_P(Collectives, AllGatherPutsRowsInRankOrder) {
       EXPECT_TRUE(has_same_bits(receive.tensor().row_range(first, count), expected));
       first += count;
     }
+  }
+}
+
+TEST_P(Collectives, EachPieceIsASignOfLife) {
+  const auto send = Array::random(GetParam(), 100, 4, 1);
+  Array receive(GetParam(), 100 * size(), 4);
+  const std::vector<std::int64_t> counts(static_cast<std::size_t>(size()), 100);
+  const std::uint64_t before = base::flight_recorder().status().events;
+
+  comm_->all_gather_v(send, counts, receive);
+
+  const std::uint64_t events = base::flight_recorder().status().events - before;
+  const bool is_cut = ::testing::TestWithParam<Kind>::GetParam().piece_bytes == 8;
+  if (size() > 1) {
+    EXPECT_EQ(events >= 100, is_cut) << events;
   }
 }
 

@@ -1,18 +1,21 @@
 // tetrarch run with a fault switched on, which a comparison of results must find.
 //
-//   faulty none|attention-blocks|plain-reduction|slow-instance|left-out:R:PHASE:N|KERNELS
-//          run [options]
+//   faulty none|attention-blocks|plain-reduction|slow-instance|left-out:R:PHASE:N|
+//          slow-exchange:R:PHASE:MS|KERNELS run [options]
 //
 // slow-instance is no fault of the results: the second instance sleeps after each microbatch. Nor
 // are the kernels that the own ones are bound to: those of an instruction set, without any for bf16
 // (x86-64, x86-64-v3 or x86-64-v4), or those for bf16 (avx512-bf16, amx-bf16 or amx-software). Exit
 // code 77: this CPU does not have them.
 // left-out: rank R leaves out its N-th collective of tensors in that phase, and goes on.
+// slow-exchange: in its first collective of tensors in that phase rank R waits MS milliseconds
+// before each piece; a piece is one row, in all exchanges of all ranks.
 //
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -58,8 +61,8 @@ bool bind_to(const std::string& name) {
   return false;
 }
 
-/// What follows "left-out:" of a fault.
-bool leave_out(const std::string& words) {
+/// `words` are R:PHASE:NUMBER: on rank R calls act(PHASE, NUMBER). False when they are not.
+bool on_rank(const std::string& words, const std::function<void(base::Phase, int)>& act) {
   const std::size_t first = words.find(':'), last = words.rfind(':');
   if (first == std::string::npos || first == last) return false;
   const std::string phase_name = words.substr(first + 1, last - first - 1);
@@ -67,11 +70,17 @@ bool leave_out(const std::string& words) {
     if (base::name_of(static_cast<base::Phase>(phase)) == phase_name) {
       const char* const own_rank = std::getenv("OMPI_COMM_WORLD_RANK");
       if (own_rank != nullptr && words.substr(0, first) == own_rank)
-        backend::cpu::testing::set_left_out(static_cast<base::Phase>(phase),
-                                            std::atoi(words.c_str() + last + 1));
+        act(static_cast<base::Phase>(phase), std::atoi(words.c_str() + last + 1));
       return true;
     }
   return false;
+}
+
+bool slow_down(const std::string& words) {
+  backend::cpu::testing::set_piece_bytes(1);
+  return on_rank(words, [](base::Phase phase, int milliseconds) {
+    backend::cpu::testing::set_slow_exchange(phase, 1e-3 * milliseconds);
+  });
 }
 
 /// True when there is such a fault. Key blocks move only where there is more than one rank, so that
@@ -86,7 +95,9 @@ bool switch_on(const std::string& fault) {
   else if (fault == "slow-instance")
     engine::testing::set_slow_instance(1, 0.5);
   else if (const std::string prefix = "left-out:"; fault.starts_with(prefix))
-    return leave_out(fault.substr(prefix.size()));
+    return on_rank(fault.substr(prefix.size()), testing::set_left_out);
+  else if (const std::string slow = "slow-exchange:"; fault.starts_with(slow))
+    return slow_down(fault.substr(slow.size()));
   else
     return fault == "none" || bind_to(fault);
   return true;
@@ -111,7 +122,8 @@ int main(int argc, char** argv) {
   if (argc < 3 || std::string(argv[2]) != "run" || !switch_on(argv[1])) {
     std::fputs(
         "usage: faulty none|attention-blocks|plain-reduction|slow-instance|left-out:R:PHASE:N|"
-        "x86-64|x86-64-v3|x86-64-v4|avx512-bf16|amx-bf16|amx-software run [options]\n",
+        "slow-exchange:R:PHASE:MS|x86-64|x86-64-v3|x86-64-v4|avx512-bf16|amx-bf16|amx-software "
+        "run [options]\n",
         stderr);
     return 2;
   }

@@ -116,6 +116,19 @@ TEST_F(WatchdogTest, WhoWaitsForARankThatComputesGoesOn) {
   EXPECT_FALSE(fs::exists(run_dir + "/watchdog"));
 }
 
+TEST_F(WatchdogTest, AnExchangeThatMovesGoesOn) {
+  const auto move = [] {
+    for (const auto until = Clock::now() + std::chrono::duration<double>(4 * limit_s);
+         Clock::now() < until; ::usleep(100'000))
+      base::flight_recorder().moved();
+  };
+  start(0, 2, [&] { exchange("tp", {0, 1}, move); });
+  start(1, 2, [&] { exchange("tp", {0, 1}, move); });
+
+  EXPECT_EQ(end_of(0), 0);
+  EXPECT_EQ(end_of(1), 0);
+}
+
 TEST_F(WatchdogTest, AStoppedRankIsNamed) {
   start(0, 3, [] { exchange("tp", {0, 1}, for_ever); });
   start(1, 3, for_ever);

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cpu/mpi_communicator.hpp"
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <limits>
 #include <numeric>
+#include <thread>
 
 #include "backend/cpu/kernels/kernels.hpp"
 #include "backend/cpu/kernels/testing.hpp"
@@ -15,16 +18,32 @@ namespace {
 using base::expects;
 using base::OperationKind;
 
-constexpr int message_tag = 0;
+constexpr int message_tag = 0, exchange_tag = 1;
+// The watchdog sees each piece that has moved: in its 300 s one needs 0.05 MB/s.
+std::atomic<std::int64_t> piece_bytes{std::int64_t{16} << 20};
 std::atomic<bool> is_reduction_plain{false};
 std::atomic<base::Phase> left_out_phase{base::Phase::other};
 std::atomic<int> left_out_in{0};  // so many collectives of that phase from now; 0: none
+std::atomic<base::Phase> slow_phase{base::Phase::other};
+std::atomic<double> slow_seconds{0};
 
 /// For tests: does this rank leave out the collective that is about to begin?
 bool is_left_out() {
   return left_out_in != 0 && base::flight_recorder().phase() == left_out_phase &&
          --left_out_in == 0;
 }
+
+/// One collective of tensors, which a test may slow down.
+class Pace {
+ public:
+  Pace() : seconds_(base::flight_recorder().phase() == slow_phase ? slow_seconds.exchange(0) : 0) {}
+  void wait() const {
+    if (seconds_ > 0) std::this_thread::sleep_for(std::chrono::duration<double>(seconds_));
+  }
+
+ private:
+  double seconds_;
+};
 
 std::span<std::byte> bytes_of(const Tensor& tensor) {
   return {static_cast<std::byte*>(tensor.data), static_cast<std::size_t>(tensor.bytes())};
@@ -50,6 +69,15 @@ void testing::set_plain_reduction(bool is_on) {
 void testing::set_left_out(base::Phase phase, int number) {
   left_out_phase = phase;
   left_out_in = number;
+}
+
+void testing::set_piece_bytes(std::int64_t bytes) {
+  piece_bytes = bytes;
+}
+
+void testing::set_slow_exchange(base::Phase phase, double seconds) {
+  slow_phase = phase;
+  slow_seconds = seconds;
 }
 
 MpiCommunicator::MpiCommunicator(mpi::Communicator comm)
@@ -86,27 +114,79 @@ void MpiCommunicator::all_gather_v(const Tensor& send, std::span<const std::int6
   if (is_left_out()) return;
   const auto bytes = static_cast<std::uint64_t>(total * send.row_bytes());
   const base::Operation running(comm_.group(), {"all_gather_v", OperationKind::collective, bytes});
-  std::int64_t first = 0;
-  for (std::size_t r = 0; r < ranks; ++r) {
-    incoming_.set(r, row_count[r], first);
-    first += row_count[r];
-  }
   const MPI_Datatype row = row_type(send.row_bytes());
-  // Rows that stand in their place already: MPI forbids buffers that overlap otherwise.
-  const auto* place =
-      static_cast<const std::byte*>(receive.data) + incoming_.offset[own] * send.row_bytes();
-  const void* from = send.data == place ? MPI_IN_PLACE : send.data;
-  mpi::check(MPI_Allgatherv(from, static_cast<int>(send.rows), row, receive.data,
-                            incoming_.count.data(), incoming_.offset.data(), row, comm_.get()),
-             "MPI_Allgatherv");
+  const std::int64_t step = rows_of_a_piece(send), most = *std::ranges::max_element(row_count);
+  const Pace pace;
+  for (std::int64_t begin = 0; begin < most; begin += step) {
+    const auto rows_of = [&](std::size_t r) {
+      return std::clamp(row_count[r] - begin, std::int64_t{0}, step);
+    };
+    std::int64_t first = 0;
+    for (std::size_t r = 0; r < ranks; ++r) {
+      incoming_.set(r, rows_of(r), first + std::min(begin, row_count[r]));
+      first += row_count[r];
+    }
+    const auto at = std::min(begin, send.rows);
+    const auto* rows = static_cast<const std::byte*>(send.data) + at * send.row_bytes();
+    // Rows that stand in their place already: MPI forbids buffers that overlap otherwise.
+    const auto* place =
+        static_cast<const std::byte*>(receive.data) + incoming_.offset[own] * send.row_bytes();
+    const void* from = rows == place ? MPI_IN_PLACE : rows;
+    pace.wait();
+    mpi::check(MPI_Allgatherv(from, incoming_.count[own], row, receive.data, incoming_.count.data(),
+                              incoming_.offset.data(), row, comm_.get()),
+               "MPI_Allgatherv");
+    base::flight_recorder().moved();
+  }
 }
 
+std::int64_t MpiCommunicator::rows_of_a_piece(const Tensor& tensor) const {
+  return std::max<std::int64_t>(1, piece_bytes / std::max<std::int64_t>(1, tensor.row_bytes()));
+}
+
+/// start(first row, rows, peer) for each piece of the rows of each other rank, the next one first,
+/// so that not all speak to the same one.
+template <class Start>
+void MpiCommunicator::start_pieces(const Tensor& tensor, const Places& places, const Start& start) {
+  const std::int64_t step = rows_of_a_piece(tensor);
+  for (int distance = 1; distance < size(); ++distance) {
+    const int peer = (rank() + distance) % size();
+    const auto at = static_cast<std::size_t>(peer);
+    const std::int64_t first = places.offset[at], count = places.count[at];
+    for (std::int64_t done = 0; done < count; done += step)
+      start(tensor.row_range(first + done, std::min(step, count - done)), peer);
+  }
+}
+
+/// As MPI_Alltoallv, which does not tell whether anything moves.
 void MpiCommunicator::exchange(const Tensor& send, const Tensor& receive) {
   const MPI_Datatype row = row_type(send.row_bytes());
-  mpi::check(
-      MPI_Alltoallv(send.data, outgoing_.count.data(), outgoing_.offset.data(), row, receive.data,
-                    incoming_.count.data(), incoming_.offset.data(), row, comm_.get()),
-      "MPI_Alltoallv");
+  const Pace pace;
+  start_pieces(receive, incoming_, [&](const Tensor& rows, int peer) {
+    requests_.push_back(MPI_REQUEST_NULL);
+    mpi::check(MPI_Irecv(rows.data, static_cast<int>(rows.rows), row, peer, exchange_tag,
+                         comm_.get(), &requests_.back()),
+               "MPI_Irecv");
+  });
+  start_pieces(send, outgoing_, [&](const Tensor& rows, int peer) {
+    pace.wait();
+    requests_.push_back(MPI_REQUEST_NULL);
+    mpi::check(MPI_Isend(rows.data, static_cast<int>(rows.rows), row, peer, exchange_tag,
+                         comm_.get(), &requests_.back()),
+               "MPI_Isend");
+    base::flight_recorder().moved();
+  });
+  const auto own = static_cast<std::size_t>(rank());
+  if (outgoing_.count[own] > 0)
+    copy_rows(send, outgoing_.offset[own], receive, incoming_.offset[own], outgoing_.count[own]);
+  completed_.resize(requests_.size());
+  for (int count = 0; count != MPI_UNDEFINED;) {
+    mpi::check(MPI_Waitsome(static_cast<int>(requests_.size()), requests_.data(), &count,
+                            completed_.data(), MPI_STATUSES_IGNORE),
+               "MPI_Waitsome");
+    base::flight_recorder().moved();
+  }
+  requests_.clear();
 }
 
 void MpiCommunicator::all_to_all_v(const Tensor& send, std::span<const std::int64_t> send_count,

@@ -43,12 +43,17 @@ class MpiCommunicator final : public Communicator {
   };
 
   void exchange(const Tensor& send, const Tensor& receive);
+  std::int64_t rows_of_a_piece(const Tensor& tensor) const;
+  template <class Start>
+  void start_pieces(const Tensor& tensor, const Places& places, const Start& start);
   void scatter_slices(const ReduceScatter& call, std::int64_t own_rows);
   MPI_Datatype row_type(std::int64_t bytes);
 
   mpi::Communicator comm_;
   std::map<std::int64_t, base::Handle<MPI_Datatype, FreeDatatype>> row_types_;
   Places outgoing_, incoming_;
+  std::vector<MPI_Request> requests_;  // of an exchange, empty between two
+  std::vector<int> completed_;
 };
 
 }  // namespace tetrarch::backend::cpu

@@ -32,4 +32,10 @@ void set_plain_reduction(bool is_on);
 /// more than one rank takes part in. 0: none.
 void set_left_out(base::Phase phase, int number);
 
+/// Tensors go from rank to rank in pieces of about so many bytes; the same on every rank.
+void set_piece_bytes(std::int64_t bytes);
+
+/// This process waits for so long before each piece of its next collective of tensors in `phase`.
+void set_slow_exchange(base::Phase phase, double seconds);
+
 }  // namespace tetrarch::backend::cpu::testing
