@@ -6,12 +6,18 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <fstream>
 #include <new>
 #include <string>
+#include <system_error>
 #include <thread>
 
 #include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include "base/text.hpp"
 #include "mpi/launcher.hpp"
 #include "mpi/session.hpp"
 
@@ -41,6 +47,25 @@ struct Failure {
   std::string message;
 };
 
+std::int64_t addresses_in_use() {
+  std::ifstream file("/proc/self/statm");
+  std::int64_t pages = 0;
+  return file >> pages ? pages * sysconf(_SC_PAGESIZE) : 0;
+}
+
+/// "; ulimit -v is 1.00 GiB", or nothing without a limit.
+std::string limit_text() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return "";
+  return fmt::format("; ulimit -v is {}",
+                     base::bytes_text(static_cast<std::int64_t>(limit.rlim_cur)));
+}
+
+Failure defect(const std::string& what) {
+  return {base::ExitCode::internal,
+          fmt::format("internal defect: {}. Please report it with the command line.", what)};
+}
+
 Failure current_failure() {
   try {
     if (!std::current_exception())
@@ -53,13 +78,22 @@ Failure current_failure() {
   } catch (const base::InternalError& error) {
     return {base::ExitCode::internal, error.what()};
   } catch (const std::bad_alloc&) {
-    return {base::ExitCode::resources,
-            "out of memory (the system gave no more). Use a smaller --tokens-per-microbatch, more "
-            "ranks, or a job with more memory."};
-  } catch (const std::exception& error) {
     return {
-        base::ExitCode::internal,
-        fmt::format("internal defect: {}. Please report it with the command line.", error.what())};
+        base::ExitCode::resources,
+        fmt::format("out of memory (the system gave no more than the {} of addresses in use{}). "
+                    "Raise the limits of this process (ulimit -v, the job's memory), or use a "
+                    "smaller --tokens-per-microbatch.",
+                    base::bytes_text(addresses_in_use()), limit_text())};
+  } catch (const std::system_error& error) {
+    const bool is_limit = error.code() == std::errc::resource_unavailable_try_again ||
+                          error.code() == std::errc::not_enough_memory;
+    if (!is_limit) return defect(error.what());
+    return {base::ExitCode::resources,
+            fmt::format("a thread cannot be started ({}{}). Raise the limits of this process on "
+                        "threads and memory (ulimit -u, ulimit -v).",
+                        error.code().message(), limit_text())};
+  } catch (const std::exception& error) {
+    return defect(error.what());
   } catch (...) {
     return {base::ExitCode::internal,
             "internal defect: an unknown exception. Please report it with the command line."};
@@ -79,6 +113,32 @@ int report(const base::UsageError& error, Launch launch) {
     if (mpi::find_launcher().name == "mpirun") say(rank_label() + error.what());
   }
   return static_cast<int>(error.code());
+}
+
+void check_address_space() {
+  constexpr std::size_t needed = std::size_t{512} << 20;  // threads of Open MPI 4, their heaps
+  void* found = ::mmap(nullptr, needed, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (found == MAP_FAILED)
+    throw base::UsageError(
+        base::ExitCode::resources,
+        fmt::format("MPI cannot begin with less than {} of addresses ({} are in use{}). Raise the "
+                    "limit.",
+                    base::bytes_text(needed), base::bytes_text(addresses_in_use()), limit_text()));
+  ::munmap(found, needed);
+}
+
+void watch_for_exits() {
+  ::on_exit(
+      [](int code, void*) {
+        if (code != EXIT_FAILURE || !mpi::Session::is_active()) return;
+        say(rank_label() +
+            fmt::format("a library ended the program, most likely since it got no memory or no "
+                        "thread (its own words stand before this line{}). Raise the limits of this "
+                        "process (ulimit -u, ulimit -v, the job's memory).",
+                        limit_text()));
+        mpi::Session::abort(static_cast<int>(base::ExitCode::resources));
+      },
+      nullptr);
 }
 
 void end_with_failure() noexcept {

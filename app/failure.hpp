@@ -18,4 +18,11 @@ int report(const base::UsageError& error, Launch launch);
 /// process; all ranks while an mpi::Session is active. Also serves as std::terminate_handler.
 [[noreturn]] void end_with_failure() noexcept;
 
+/// Throws UsageError(resources) where the limit on address space leaves too little for MPI to
+/// begin: it would end the process itself, with exit code 1.
+void check_address_space();
+/// From now on a library that ends the process with exit code 1, as OpenMP does when it finds no
+/// memory or no thread, ends all ranks with exit code 5 and a line.
+void watch_for_exits();
+
 }  // namespace tetrarch::app

@@ -84,6 +84,8 @@ int start(int argc, char** argv) {
 /// from where it is thrown: on a rank that unwinds alone, destructors would wait for the others.
 int start_ranks(int argc, char** argv) {
   try {
+    check_address_space();
+    watch_for_exits();
     return start(argc, argv);
   } catch (const base::UsageError& error) {
     return report(error, Launch::ranks);

@@ -209,7 +209,7 @@ void say(std::string_view text) {
 
 /// 0, or the exit code after saying what is wrong with the file.
 int probe_one(const std::string& path, storage::Purpose purpose, std::int64_t cpu_s,
-              std::int64_t memory) {
+              std::int64_t memory, bool is_limited_from_outside) {
   const auto sign = [&](char what) {
     limit(RLIMIT_CPU, cpu_seconds_used() + cpu_s);
     say({&what, 1});
@@ -225,6 +225,13 @@ int probe_one(const std::string& path, storage::Purpose purpose, std::int64_t cp
     say(error.what());
     return static_cast<int>(error.code());
   } catch (const std::bad_alloc&) {
+    if (is_limited_from_outside) {
+      say(
+          fmt::format("{}: cannot be looked at (the system gave no more memory than its limits "
+                      "allow). Raise the limits of this process (ulimit -v, the job's memory).",
+                      path));
+      return static_cast<int>(ExitCode::resources);
+    }
     say(
         fmt::format("{}: cannot be opened within {} of memory (its labels ask for more). Copy the "
                     "file again, or make it again.",
@@ -298,9 +305,13 @@ int run_probe(int argc, char** argv) {
   const std::int64_t cpu_s = number_of(argv[2]), memory = number_of(argv[3]);
   limit(RLIMIT_CORE, 0);
   const std::vector<std::string> words = read_words();
-  limit(RLIMIT_AS, bytes_in_use() + memory);
+  rlimit outside{};
+  const auto needed = static_cast<rlim_t>(bytes_in_use() + memory);
+  const bool is_limited = ::getrlimit(RLIMIT_AS, &outside) == 0 && outside.rlim_cur < needed;
+  if (!is_limited) limit(RLIMIT_AS, bytes_in_use() + memory);
   for (std::size_t i = 0; i + 1 < words.size(); i += 2)
-    if (const int code = probe_one(words[i + 1], storage::purpose_from(words[i]), cpu_s, memory))
+    if (const int code =
+            probe_one(words[i + 1], storage::purpose_from(words[i]), cpu_s, memory, is_limited))
       return code;
   return 0;
 }

@@ -15,6 +15,16 @@ void check(int status, const char* call, std::source_location where) {
   char text[MPI_MAX_ERROR_STRING];
   int length = 0;
   MPI_Error_string(status, text, &length);
+  int kind = MPI_ERR_UNKNOWN;
+  MPI_Error_class(status, &kind);
+  if (kind == MPI_ERR_NO_MEM)
+    throw base::SystemError(
+        base::ExitCode::resources,
+        fmt::format(
+            "{} failed: {} (phase {}; the system gave MPI no more memory). Raise the limits "
+            "of this process (ulimit -v, the job's memory), or start fewer ranks on a node.",
+            call, std::string(text, length), base::name_of(base::flight_recorder().phase())),
+        where);
   throw base::SystemError(
       base::ExitCode::communication,
       fmt::format("{} failed: {} (phase {}). A rank or the network is lost; start the same command "

@@ -112,9 +112,17 @@ void refuse(base::ExitCode code, const std::string& message) {
 }
 
 void fail_reading(base::ExitCode code, const std::string& object, const std::string& problem) {
+  const std::string why = reason();
+  if (why.find("memory allocation failed") != std::string::npos ||
+      why.find("Cannot allocate memory") != std::string::npos)
+    throw base::SystemError(
+        base::ExitCode::resources,
+        fmt::format("{}: {} (HDF5: {}; the system gave no more memory). Raise the limits of this "
+                    "process (ulimit -v, the job's memory).",
+                    object, problem, why));
   refuse(code, fmt::format("{}: {} (HDF5: {}). The file is damaged or incomplete; copy it or make "
                            "it again.",
-                           object, problem, reason()));
+                           object, problem, why));
 }
 
 void fail_writing(const std::string& object, const std::string& problem) {

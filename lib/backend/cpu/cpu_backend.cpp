@@ -1,4 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <latch>
+#include <system_error>
+#include <thread>
+#include <vector>
+
 #include <fmt/format.h>
 #include <omp.h>
 
@@ -14,6 +19,36 @@ namespace {
 
 using namespace cpu;
 
+/// Makes the threads of parallel loops now: where OpenMP cannot start one later, it ends the
+/// process with exit code 1. Throws SystemError(resources) instead.
+void start_threads(int num_threads) {
+  std::vector<std::thread> threads;
+  std::latch all_started(num_threads);
+  try {
+    for (int i = 1; i < num_threads; ++i)
+      threads.emplace_back([&] { all_started.arrive_and_wait(); });
+  } catch (const std::system_error& error) {
+    const auto num_started = static_cast<std::ptrdiff_t>(threads.size());
+    all_started.count_down(num_threads - num_started);
+    for (std::thread& thread : threads)
+      thread.join();
+    throw base::SystemError(
+        base::ExitCode::resources,
+        fmt::format("{} of {} threads cannot be started ({}). Raise the limits of this process on "
+                    "threads and memory (ulimit -u, ulimit -v), or set OMP_NUM_THREADS to fewer.",
+                    num_threads - 1 - num_started, num_threads, error.code().message()));
+  }
+  all_started.count_down();
+  for (std::thread& thread : threads)
+    thread.join();
+  omp_set_num_threads(num_threads);
+#pragma omp parallel
+  {
+    volatile int is_running = 1;
+    static_cast<void>(is_running);
+  }
+}
+
 class CpuBackend final : public Backend {
  public:
   CpuBackend(const mpi::Communicator& world, int num_threads, GemmChoice choice)
@@ -22,7 +57,7 @@ class CpuBackend final : public Backend {
         choice_(choice),
         compute_(choice == GemmChoice::onednn ? make_onednn_gemm(false) : make_portable_gemm()) {
     base::expects(num_threads >= 1, "at least one thread");
-    omp_set_num_threads(num_threads);
+    start_threads(num_threads);
   }
 
   std::string name() const override { return "cpu"; }

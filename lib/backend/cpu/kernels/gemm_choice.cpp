@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <set>
 #include <tuple>
 
@@ -129,6 +130,8 @@ Verdict try_onednn_safely(DType dtype, std::span<const WholeWeight> weights, int
   Verdict verdict;
   try {
     verdict = try_onednn(dtype, weights, num_threads);
+  } catch (const std::bad_alloc&) {  // other kernels would give other bits
+    throw;
   } catch (const NoSuchKernel&) {
     verdict = {"", "it has no kernel here whose rows are alike", false};
   } catch (const std::exception& error) {
