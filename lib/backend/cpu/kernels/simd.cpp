@@ -11,6 +11,9 @@
 namespace tetrarch::backend::cpu {
 namespace {
 
+#ifdef __x86_64__
+constexpr const char* base_name = "x86-64";
+
 simd::Isa best_isa() {
   __builtin_cpu_init();
   const bool has_v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -19,6 +22,26 @@ simd::Isa best_isa() {
     return simd::Isa::v4;
   return has_v3 ? simd::Isa::v3 : simd::Isa::any;
 }
+
+bool cpu_has_bf16_products() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512bf16") != 0;
+}
+#else
+#ifdef __aarch64__
+constexpr const char* base_name = "aarch64";
+#else
+constexpr const char* base_name = "portable vectors";
+#endif
+
+simd::Isa best_isa() {
+  return simd::Isa::any;
+}
+
+bool cpu_has_bf16_products() {
+  return false;
+}
+#endif
 
 std::atomic<simd::Isa>& chosen_isa() {
   static std::atomic<simd::Isa> chosen{best_isa()};
@@ -34,17 +57,14 @@ Isa active_isa() {
 }
 
 bool has_bf16_products() {
-  static const bool are_there = [] {
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx512bf16") != 0 && onednn_has_bf16();
-  }();
+  static const bool are_there = cpu_has_bf16_products() && onednn_has_bf16();
   return are_there && active_isa() == Isa::v4;
 }
 
 const char* name_of(Isa isa) {
   switch (isa) {
     case Isa::any:
-      return "x86-64";
+      return base_name;
     case Isa::v3:
       return "x86-64-v3";
     case Isa::v4:
