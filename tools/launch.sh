@@ -8,13 +8,15 @@
 # mpi_yield_when_idle is always said: ranks that share a core and spin make a 64-rank barrier
 # some thousand times slower; for the same reason the threads of several ranks wait without spinning
 # (OMP_WAIT_POLICY, unless it is set). TETRARCH_TRANSPORT=tcp lets the ranks speak over the loopback device, as
-# those of several machines would over theirs.
+# those of several machines would over theirs. TETRARCH_MPIRUN names another launcher than mpirun, where
+# several MPI libraries are installed; flags are added for Open MPI alone, MPICH needs none.
 
 launch() {
-  local ranks=$1 version major sm transport flags=() settings=()
+  local ranks=$1 mpirun=${TETRARCH_MPIRUN:-mpirun} version major sm transport flags=() settings=()
   shift
-  version=$(mpirun --version 2>&1) || {
-    printf 'launch: mpirun does not start (%s). Run tools/setup.sh.\n' "${version%%$'\n'*}" >&2
+  version=$("$mpirun" --version 2>&1) || {
+    printf 'launch: %s does not start (%s). Run tools/setup.sh.\n' \
+      "$mpirun" "${version%%$'\n'*}" >&2
     return 127
   }
   if [[ $version =~ \(Open\ MPI\)\ ([0-9]+) ]]; then
@@ -32,7 +34,7 @@ launch() {
     if ((EUID == 0)); then flags+=(--allow-run-as-root); fi
   fi
   if ((ranks > 1)); then settings+=("OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}"); fi
-  env "${settings[@]}" mpirun "${flags[@]}" -np "$ranks" "$@"
+  env "${settings[@]}" "$mpirun" "${flags[@]}" -np "$ranks" "$@"
 }
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then

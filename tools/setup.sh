@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Installs what Debian 12 or Ubuntu (22.04 or later) lacks to build, test and try Tetrarch.
+# Installs what Debian (12 or later) or Ubuntu (22.04 or later) lacks to build, test and try Tetrarch.
 # SPDX-License-Identifier: Apache-2.0
 #
 #   tools/setup.sh               what is needed; nothing to do: returns at once
 #   tools/setup.sh --optional    also what is only convenient
+#   tools/setup.sh --needed      when it installs, nothing that is only convenient
 #   tools/setup.sh --fuzz        also clang with its libFuzzer, where it is to be had
 #   TETRARCH_SETUP=skip          does nothing (libraries from environment modules)
 #
@@ -18,6 +19,7 @@ needed=(
   python3-h5py python3-numpy
 )
 optional=(ccache clang-format python3-matplotlib libbenchmark-dev)
+[[ ${1:-} != --needed ]] || optional=()
 [[ ${1:-} != --fuzz ]] || optional=(clang libclang-rt-dev)
 python=${TETRARCH_PYTHON:-/usr/bin/python3}
 

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <mutex>
+#include <optional>
 #include <set>
 
 #include <fmt/format.h>
@@ -90,11 +91,36 @@ void check_extent(Id dataset, Wide element_bytes, const std::string& object,
                                   object, stored, begin, file_bytes));
 }
 
+// HDF5 1.12 renewed what describes links and objects. Both forms are named, so that no macro of the
+// library's configuration chooses.
+#if H5_VERSION_GE(1, 12, 0)
+using LinkInfo = H5L_info2_t;
+constexpr auto link_info_of = H5Lget_info2;
+constexpr auto visit_links = H5Literate2;
+
+/// Where in its file an object lies, the same for each path that leads to it.
+std::optional<std::string> place_of(Id object) {
+  H5O_info2_t info{};
+  if (H5Oget_info3(object, &info, H5O_INFO_BASIC) < 0) return std::nullopt;
+  return std::string(reinterpret_cast<const char*>(&info.token), sizeof info.token);
+}
+#else
+using LinkInfo = H5L_info_t;
+constexpr auto link_info_of = H5Lget_info;
+constexpr auto visit_links = H5Literate;
+
+std::optional<std::string> place_of(Id object) {
+  H5O_info_t info{};
+  if (H5Oget_info(object, &info) < 0) return std::nullopt;
+  return std::to_string(info.addr);
+}
+#endif
+
 struct Links {
   std::vector<std::pair<std::string, H5L_type_t>> found;
 };
 
-herr_t note_link(hid_t, const char* name, const H5L_info_t* info, void* to) {
+herr_t note_link(hid_t, const char* name, const LinkInfo* info, void* to) {
   auto& found = static_cast<Links*>(to)->found;
   if (found.size() > most_links) return 1;
   found.emplace_back(name, info->type);
@@ -132,13 +158,13 @@ class Walk {
   }
 
   void enter(Id group, const std::string& at) {
-    H5O_info_t info{};
-    if (H5Oget_info(group, &info) < 0) raw::fail_reading(code_, named(at), "cannot be described");
-    if (!seen_.insert(info.addr).second) refuse(at, "leads to a group that was reached before");
+    const std::optional<std::string> place = place_of(group);
+    if (!place) raw::fail_reading(code_, named(at), "cannot be described");
+    if (!seen_.insert(*place).second) refuse(at, "leads to a group that was reached before");
     if (std::count(at.begin(), at.end(), '/') > deepest_group)
       refuse(at, fmt::format("groups are nested deeper than {}", deepest_group));
     Links links;
-    if (H5Literate(group, H5_INDEX_NAME, H5_ITER_NATIVE, nullptr, note_link, &links) < 0)
+    if (visit_links(group, H5_INDEX_NAME, H5_ITER_NATIVE, nullptr, note_link, &links) < 0)
       raw::fail_reading(code_, named(at), "cannot be listed");
     num_links_ += links.found.size();
     if (num_links_ > most_links)
@@ -158,7 +184,7 @@ class Walk {
   const std::string& name_;
   ExitCode code_;
   std::vector<std::string> open_;
-  std::set<haddr_t> seen_;
+  std::set<std::string> seen_;
   std::size_t num_links_ = 0;
 };
 
@@ -187,9 +213,9 @@ std::int64_t size_of_file(const std::string& path, ExitCode code) {
 bool leads_somewhere(Id file, const std::string& path, const std::string& object, ExitCode code) {
   for (std::size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
     const std::string part = path.substr(0, end);
-    H5L_info_t link{};
+    LinkInfo link{};
     if (H5Lexists(file, part.c_str(), H5P_DEFAULT) <= 0) return false;
-    if (H5Lget_info(file, part.c_str(), &link, H5P_DEFAULT) < 0) return false;
+    if (link_info_of(file, part.c_str(), &link, H5P_DEFAULT) < 0) return false;
     if (link.type != H5L_TYPE_HARD) refuse_link(code, object, link.type);
     if (end == std::string::npos) return true;
   }

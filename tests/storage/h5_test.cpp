@@ -330,8 +330,11 @@ TEST(H5, RefusesDataBeyondTheEndOfTheFile) {
          "  open(path + '.' + name, 'wb').write(data)\n");
 
   EXPECT_EQ(open(path).dataset("/x").info().stored_bytes, 4000);
-  EXPECT_TRUE(is_refused(ExitCode::weights, {"/x", "4000 bytes", "beyond the end"},
-                         [&] { open(path + ".far").dataset("/x"); }));
+  // some versions from 1.12 on find it themselves when they open the dataset
+  const auto open_far = [&] { open(path + ".far").dataset("/x"); };
+  EXPECT_TRUE(
+      is_refused(ExitCode::weights, {"/x", "4000 bytes", "beyond the end"}, open_far) ||
+      is_refused(ExitCode::weights, {"/x: cannot be opened", "damaged or incomplete"}, open_far));
   EXPECT_TRUE(is_refused(ExitCode::weights, {"/x", "3996 bytes", "[1000]"},
                          [&] { open(path + ".less").dataset("/x"); }));
 }

@@ -49,7 +49,7 @@ struct VerifyTest : ::testing::Test {
   void replace_checksum(const std::string& path, const std::string& sum) {
     std::ofstream(folder / "edit.py") << "import sys, h5py, numpy as np\n"
                                          "f = h5py.File(sys.argv[1], 'r+')\n"
-                                         "f[sys.argv[2]].attrs['xxh3'] = np.string_(sys.argv[3])\n";
+                                         "f[sys.argv[2]].attrs['xxh3'] = np.bytes_(sys.argv[3])\n";
     python("edit.py", path + " " + sum);
   }
   void python(const std::string& script, const std::string& arguments) {

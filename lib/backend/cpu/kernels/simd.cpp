@@ -10,6 +10,9 @@
 namespace tetrarch::backend::cpu {
 namespace {
 
+#ifdef __x86_64__
+constexpr const char* base_name = "x86-64";
+
 simd::Isa best_isa() {
   __builtin_cpu_init();
   const bool has_v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -18,6 +21,17 @@ simd::Isa best_isa() {
     return simd::Isa::v4;
   return has_v3 ? simd::Isa::v3 : simd::Isa::any;
 }
+#else
+#ifdef __aarch64__
+constexpr const char* base_name = "aarch64";
+#else
+constexpr const char* base_name = "portable vectors";
+#endif
+
+simd::Isa best_isa() {
+  return simd::Isa::any;
+}
+#endif
 
 std::atomic<simd::Isa>& chosen_isa() {
   static std::atomic<simd::Isa> chosen{best_isa()};
@@ -35,7 +49,7 @@ Isa active_isa() {
 const char* name_of(Isa isa) {
   switch (isa) {
     case Isa::any:
-      return "x86-64";
+      return base_name;
     case Isa::v3:
       return "x86-64-v3";
     case Isa::v4:

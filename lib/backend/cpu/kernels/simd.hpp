@@ -1,6 +1,7 @@
-/// Sixteen f32 lanes on any x86-64: one zmm, two ymm or four xmm registers, chosen at run time.
-/// A kernel is written once as a template over the register width; its lanes' bits do not depend
-/// on that width, and sums over lanes go by one fixed tree.
+/// Sixteen f32 lanes: on x86-64 one zmm, two ymm or four xmm registers, chosen at run time; on
+/// other CPUs (aarch64) four registers of 16 bytes of the instruction set that the compiler
+/// assumes. A kernel is written once as a template over the register width; its lanes' bits do not
+/// depend on that width, and sums over lanes go by one fixed tree.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -14,6 +15,7 @@
 
 /// Defines `void name(const Args&, int64 begin, int64 end)`: the best clone of name##_body<Width>.
 /// A clone is serial (OpenMP would outline its loop body without the clone's instruction set).
+#ifdef __x86_64__
 #define TETRARCH_KERNEL(name, Args)                                                               \
   __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))) static void name##_v4(   \
       const Args& args, std::int64_t begin, std::int64_t end) {                                   \
@@ -36,13 +38,20 @@
         return name##_any(args, begin, end);                                                      \
     }                                                                                             \
   }
+#else
+#define TETRARCH_KERNEL(name, Args)                                          \
+  static void name(const Args& args, std::int64_t begin, std::int64_t end) { \
+    name##_body<4>(args, begin, end);                                        \
+  }
+#endif
 
 namespace tetrarch::backend::cpu::simd {
 
+/// any: what the compiler assumes of every CPU; v3 and v4: levels of x86-64.
 enum class Isa { any, v3, v4 };
 /// The best that this CPU has, unless a test has chosen less.
 Isa active_isa();
-/// "x86-64-v3" and the like.
+/// "x86-64-v3", "aarch64" and the like.
 const char* name_of(Isa isa);
 
 constexpr int lanes = 16;
