@@ -25,7 +25,7 @@ Subcommand import_subcommand() {
           .word = "",
           .options = {{.name = "from",
                        .placeholder = "HF_DIR",
-                       .help = "folder with config.json and *.safetensors (Mixtral's layout)",
+                       .help = "folder with config.json and *.safetensors (Mixtral or Qwen3-MoE)",
                        .is_required = true},
                       {.name = "out",
                        .placeholder = "FILE",

@@ -10,6 +10,7 @@
 #include "base/shape.hpp"
 #include "mpi/launcher.hpp"
 #include "storage/durable.hpp"
+#include "storage/foreign_weights.hpp"
 #include "storage/input_paths.hpp"
 #include "storage/synthesize.hpp"
 
@@ -81,6 +82,7 @@ storage::WeightsFile open_weights(const plan::RunConfig& config, const mpi::Comm
       storage::synthesize_weights(spec, plan::default_reduction_shards(spec), synth_seed, path,
                                   log);
     }
+    storage::refuse_foreign_weights(path);
     const storage::WeightsFile proved = storage::WeightsFile::open(path);
     if (is_synthetic(config)) refuse_other_model(proved, config);
     if (config.verify == plan::VerifyMode::full) proved.verify_all({});

@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""Makes the files of tests/data/writers anew, each by the library that users write such files with.
+"""Makes the checkpoints and inputs of tests/data anew that users' own libraries have written.
 
     tools/make_fixtures.py [--only NAME] [--work FOLDER]
 
-Each writer is a script of this folder, run as `SCRIPT OUT_DIR` by a Python that has the packages
-of that writer in the versions below. Those are installed by pip into environments below FOLDER
-(default build/fixtures), which stay there for the next time. Every script stores the versions that
-it met beside what it wrote.
+Each writer is a script of this folder, run by a Python that has the packages below. Those are
+installed by pip into environments below FOLDER (default build/fixtures), which stay there for the
+next time. Every script stores the versions that it met beside what it wrote.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -17,12 +16,16 @@ import venv
 from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parent
-DATA = TOOLS.parent / "tests/data/writers"
+DATA = TOOLS.parent / "tests/data"
 
-# name, which is also the folder written: script, packages
+# name: script and its arguments, packages
 WRITERS = {
-    "transformers-4": ("fixtures_checkpoints.py", ["torch==2.15.0", "transformers==4.57.6"]),
-    "transformers-5": ("fixtures_checkpoints.py", ["torch==2.15.0", "transformers==5.24.0"]),
+    "transformers-4": (["fixtures_checkpoints.py", DATA / "writers/transformers-4"],
+                       ["torch==2.15.0", "transformers==4.57.6"]),
+    "transformers-5": (["fixtures_checkpoints.py", DATA / "writers/transformers-5"],
+                       ["torch==2.15.0", "transformers==5.24.0"]),
+    "jsonl": (["fixtures_jsonl.py"], ["datasets", "datatrove", "orjson", "pandas", "zstandard"]),
+    "hdf5": (["fixtures_hdf5.py", DATA / "inputs"], ["h5py", "netCDF4", "pandas", "tables"]),
 }
 
 
@@ -41,10 +44,10 @@ def main():
     parser.add_argument("--work", metavar="FOLDER", type=Path,
                         default=TOOLS.parent / "build/fixtures")
     args = parser.parse_args()
-    for name, (script, packages) in WRITERS.items():
+    for name, ((script, *arguments), packages) in WRITERS.items():
         if args.only in (None, name):
             python = python_with(packages, args.work / name)
-            subprocess.run([python, TOOLS / script, DATA / name], check=True)
+            subprocess.run([python, TOOLS / script, *arguments], check=True)
             print(f"{name}: written by {' '.join(packages)}")
 
 

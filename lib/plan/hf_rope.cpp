@@ -11,13 +11,19 @@ namespace {
 
 using base::Json;
 
+constexpr std::size_t most_keys = 100;  // of a dictionary: two are compared key by key
 constexpr const char* orig_key = "original_max_position_embeddings";
 
 /// A dictionary that is there and not null, as {} where it is none (which has been said).
 Json dictionary(HfReader& root, const char* key) {
   if (!root.has(key)) return nullptr;
   root.object(key);  // says what is wrong with it
-  return root.value(key).is_object() ? root.value(key) : Json::object();
+  const Json& value = root.value(key);
+  if (value.size() > most_keys) {
+    root.problems().add("{} has {} keys (expected {} at most).", key, value.size(), most_keys);
+    return Json::object();
+  }
+  return value.is_object() ? value : Json::object();
 }
 
 bool is_null_or_default(const Json& rope) {

@@ -38,14 +38,31 @@ bool same_bytes(const SafetensorsFile& file_a, const StoredTensor& a, const Safe
 Checkpoint::Checkpoint(const std::string& folder) : folder_(folder) {
   const CheckpointFiles files = find_checkpoint_files(folder);
   remarks_ = files.remarks;
-  for (const std::string& name : files.names) {
-    files_.emplace_back((std::filesystem::path(folder) / name).string());
-    const auto& tensors = files_.back().tensors();
+  open_all(files);
+  for (std::size_t file = 0; file < files_.size(); ++file) {
+    const auto& tensors = files_[file].tensors();
     for (std::size_t i = 0; i < tensors.size(); ++i)
-      places_[tensors[i].name].push_back({files_.size() - 1, i});
+      places_[tensors[i].name].push_back({file, i});
   }
   check_index(files);
   refuse_different_doubles(files);
+}
+
+/// Files that are damaged or cut off are mostly several.
+void Checkpoint::open_all(const CheckpointFiles& files) {
+  std::vector<std::string> messages;
+  for (const std::string& name : files.names) {
+    try {
+      files_.emplace_back((std::filesystem::path(folder_) / name).string());
+    } catch (const base::UsageError& error) {
+      messages.push_back(error.what());
+    }
+  }
+  if (messages.size() == 1) throw base::UsageError(ExitCode::weights, messages.front());
+  plan::Problems problems;
+  for (const std::string& message : messages)
+    problems.add("{}", message);
+  problems.refuse(ExitCode::weights, folder_);
 }
 
 void Checkpoint::check_index(const CheckpointFiles& files) {
@@ -86,11 +103,15 @@ void Checkpoint::refuse_different_doubles(const CheckpointFiles& files) const {
     for (std::size_t i = 1; i < places.size(); ++i) {
       const Place &first = places.front(), &other = places[i];
       if (same_bytes(files_[first.file], at(first), files_[other.file], at(other))) continue;
+      const auto indexed = files.index.find(name);
       problems.add(
-          "tensor \"{}\" lies in {} and in {} with different values. Remove the wrong one, or "
+          "tensor \"{}\" lies in {} and in {} with different values{}. Remove the wrong one, or "
           "download the checkpoint again, all files of one version.",
           base::shown(name, longest_shown), base::shown(files.names[first.file], longest_shown),
-          base::shown(files.names[other.file], longest_shown));
+          base::shown(files.names[other.file], longest_shown),
+          indexed == files.index.end()
+              ? ""
+              : fmt::format(" (the index names {})", base::shown(indexed->second, longest_shown)));
     }
   problems.refuse(ExitCode::weights, folder_);
 }

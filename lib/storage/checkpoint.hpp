@@ -40,6 +40,7 @@ class Checkpoint {
   const StoredTensor& at(const Place& place) const {
     return files_[place.file].tensors()[place.tensor];
   }
+  void open_all(const CheckpointFiles& files);
   void refuse_different_doubles(const CheckpointFiles& files) const;
   void check_index(const CheckpointFiles& files);
 

@@ -12,6 +12,7 @@
 #include "base/log.hpp"
 #include "storage/durable.hpp"
 #include "storage/file_kind.hpp"
+#include "storage/foreign_weights.hpp"
 #include "storage/h5.hpp"
 #include "storage/inspect.hpp"
 #include "storage/merge.hpp"
@@ -118,6 +119,7 @@ std::vector<std::string> inputs_of_run(const std::string& run_dir) {
 void probe_file(const std::string& path, Purpose purpose, const Progress& progress) {
   switch (purpose) {
     case Purpose::weights:
+      refuse_foreign_weights(path);
       WeightsFile::open(path);
       return;
     case Purpose::inputs:

@@ -141,6 +141,10 @@ TEST(HfRope, DictionariesOfOtherKindsAreRefused) {
               "rope_scaling is \"yarn\" (expected an object)");
   expect_says(read({{"rope_scaling", yarn(4)}, {"rope_parameters", 3}}).problem,
               "rope_parameters is 3 (expected an object)");
+  Json many;
+  for (int i = 0; i < 2000; ++i)
+    many[std::to_string(i)] = i;
+  expect_says(read({{"rope_scaling", many}, {"rope_parameters", many}}).problem, "2000 keys");
   const Json huge = {
       {"type", "yarn"}, {"factor", 1e300}, {"original_max_position_embeddings", 1 << 30}};
   EXPECT_EQ(read({{"rope_scaling", huge}}).spec.max_position, 80);

@@ -55,7 +55,8 @@ TEST_F(CheckpointTest, RefusesANameWithTwoValues) {
        {test::Counted{{4}, 1}, test::Counted{{2, 2}, 0}, test::Counted{{5}, 0}}) {
     shard("two.safetensors", {{"a", other}, {"b", {{4}}}});
 
-    EXPECT_TRUE(refused({"\"a\"", "one.safetensors", "two.safetensors", "different values"}));
+    EXPECT_TRUE(refused({"\"a\"", "one.safetensors", "two.safetensors", "different values",
+                         "the index names one.safetensors"}));
   }
 }
 
@@ -83,6 +84,15 @@ TEST_F(CheckpointTest, RefusesAnIndexThatItsShardsContradict) {
 
   index({{"a", "two.safetensors"}, {"b", "two.safetensors"}, {"x", "one.safetensors"}});
   EXPECT_TRUE(refused({"\"a\" is said to be in two.safetensors, but lies in one.safetensors"}));
+}
+
+TEST_F(CheckpointTest, NamesAllFilesThatAreCutOff) {
+  index(both_);
+  std::filesystem::resize_file(scratch_ / "one.safetensors", 70);
+  EXPECT_TRUE(refused({"one.safetensors: tensor \"a\"", "cut off"}));
+
+  std::filesystem::resize_file(scratch_ / "two.safetensors", 20);
+  EXPECT_TRUE(refused({"2 problems", "one.safetensors", "two.safetensors", "cut off"}));
 }
 
 TEST_F(CheckpointTest, CountsWhatTheIndexDoesNotNameAndSaysSo) {
