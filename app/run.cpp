@@ -121,7 +121,7 @@ std::int64_t space_needed(const std::vector<storage::DatasetPlan>& layout,
   for (const plan::SequenceLength& each : inputs.lengths_ok())
     if (!committed.has(each.sequence)) {
       ++num_sequences;
-      num_tokens += each.length;
+      num_tokens += inputs.length(each.sequence);
     }
   return storage::payload_bytes(layout, num_sequences, num_tokens) +
          storage::payload_bytes(layout, inputs.count(), inputs.total_tokens());
@@ -152,8 +152,8 @@ storage::TimingSummary timing_of(const plan::RunConfig& config, const plan::Plan
   if (config.peak_tflops > 0) timing.peak_tflops = config.peak_tflops;
   timing.model_flops = 0;
   for (const plan::SequenceLength& sequence : inputs.lengths_ok())
-    timing.model_flops +=
-        plan::sequence_flops(plan.model, plan.outputs, plan.depth, sequence.length);
+    timing.model_flops += plan::sequence_flops(plan.model, plan.outputs, plan.depth,
+                                               inputs.length(sequence.sequence), sequence.length);
   return timing;
 }
 

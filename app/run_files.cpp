@@ -10,6 +10,7 @@
 #include "mpi/launcher.hpp"
 #include "storage/durable.hpp"
 #include "storage/input_paths.hpp"
+#include "storage/run_folder.hpp"
 #include "storage/synthesize.hpp"
 
 namespace tetrarch::app {
@@ -52,6 +53,7 @@ void refuse_other_model(const storage::WeightsFile& weights, const plan::RunConf
 FirstLook::FirstLook(const plan::RunConfig& config) {
   if (mpi::find_launcher().local_rank != 0) return;
   failure_ = engine::attempt([&] {
+    storage::refuse_foreign_folder(config.out);
     std::vector<ForeignFile> files = {{weights_path(config), storage::Purpose::weights}};
     for (const std::string& path : storage::input_files(config.inputs))
       files.push_back({path, storage::Purpose::inputs});
@@ -101,9 +103,11 @@ storage::InputSet open_inputs(const plan::RunConfig& config, const plan::ModelSp
                               const mpi::Communicator& world) {
   std::string bytes;
   on_root(world, [&] {
-    const auto found =
-        storage::InputSet::open(config.inputs, spec.vocab_size, spec.max_position, config.tokenizer)
-            .to_bytes();
+    const bool is_scored = plan::only_scores(plan::resolve_outputs(config, spec));
+    const auto found = storage::InputSet::open(
+                           config.inputs, spec.vocab_size, spec.max_position, config.tokenizer,
+                           is_scored ? storage::LastToken::only_scored : storage::LastToken::fed)
+                           .to_bytes();
     bytes.assign(reinterpret_cast<const char*>(found.data()), found.size());
   });
   bytes = world.broadcast(bytes, 0);

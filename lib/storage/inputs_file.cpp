@@ -84,8 +84,8 @@ class Unpacker {
 }  // namespace
 
 InputSet InputSet::open(const std::vector<std::string>& paths, std::int64_t vocab_size,
-                        std::int64_t max_position, plan::Tokenizer tokenizer) {
-  InputReader reader(vocab_size, max_position, tokenizer);
+                        std::int64_t max_position, plan::Tokenizer tokenizer, LastToken last) {
+  InputReader reader(vocab_size, max_position, tokenizer, last);
   for (const std::string& path : input_files(paths))
     reader.add(path);
   return reader.finish();
@@ -110,6 +110,8 @@ std::vector<std::byte> InputSet::to_bytes() const {
   packer.texts(text_ids_);
   packer.text(identity_);
   packer.value(vocab_size_);
+  packer.value(max_position_);
+  packer.value(last_token_);
   packer.value(tokenizer_);
   return packer.take();
 }
@@ -134,6 +136,8 @@ InputSet InputSet::from_bytes(std::span<const std::byte> bytes) {
   set.text_ids_ = unpacker.texts();
   set.identity_ = unpacker.text();
   set.vocab_size_ = unpacker.value<std::int64_t>();
+  set.max_position_ = unpacker.value<std::int64_t>();
+  set.last_token_ = unpacker.value<LastToken>();
   set.tokenizer_ = unpacker.value<plan::Tokenizer>();
   return set;
 }
@@ -169,7 +173,7 @@ std::uint32_t InputSet::file(std::int64_t sequence) const {
 std::vector<plan::SequenceLength> InputSet::lengths_ok() const {
   std::vector<plan::SequenceLength> lengths;
   for (std::int64_t i = 0; i < count(); ++i)
-    if (status(i) == SequenceStatus::ok) lengths.push_back({i, length(i)});
+    if (status(i) == SequenceStatus::ok) lengths.push_back({i, std::min(length(i), max_position_)});
   return lengths;
 }
 

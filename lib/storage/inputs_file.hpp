@@ -18,6 +18,10 @@
 
 namespace tetrarch::storage {
 
+/// Whether the last token of a sequence passes the layers as the others do, or is only scored, as
+/// where nothing but log-probs is asked for. Then one of max_position + 1 tokens is good.
+enum class LastToken : std::uint8_t { fed, only_scored };
+
 /// All sequences of all input files, in the order given; index 0 .. count() - 1 is input order.
 ///
 /// Holds offsets, ids and what is wrong with a sequence, never the corpus. Rank 0 opens it and
@@ -28,10 +32,11 @@ class InputSet {
   /// in bounded memory: checks token ids against `vocab_size` and makes the identity. Throws
   /// UsageError(input) naming file, object, what was found and what was expected, and
   /// UsageError(usage) where a text and the tokenizer do not go together. A bad sequence or line
-  /// does not throw: it gets a status.
+  /// does not throw: it gets a status; but where every sequence has too large a token id, the
+  /// inputs are of another vocabulary, which is UsageError(input).
   static InputSet open(const std::vector<std::string>& paths, std::int64_t vocab_size,
-                       std::int64_t max_position,
-                       plan::Tokenizer tokenizer = plan::Tokenizer::none);
+                       std::int64_t max_position, plan::Tokenizer tokenizer = plan::Tokenizer::none,
+                       LastToken last = LastToken::fed);
   static InputSet from_bytes(std::span<const std::byte> bytes);
   std::vector<std::byte> to_bytes() const;
 
@@ -65,10 +70,12 @@ class InputSet {
   /// with lines of JSONL; 16 hex digits.
   const std::string& identity() const { return identity_; }
   plan::Tokenizer tokenizer() const { return tokenizer_; }
+  LastToken last_token() const { return last_token_; }
   /// Of memory that what is held of each sequence takes, nearly.
   std::int64_t label_bytes() const;
 
-  /// The sequences that can be computed (status ok), in input order.
+  /// The sequences that can be computed (status ok), in input order, with at most max_position
+  /// tokens that pass the layers.
   std::vector<plan::SequenceLength> lengths_ok() const;
   /// Token ids `first` .. `first + count - 1` of the sequence. Keeps the file used last open, and
   /// the tokens of the line of JSONL read last; not thread-safe. Throws UsageError(input) when the
@@ -99,7 +106,8 @@ class InputSet {
   std::vector<std::uint64_t> numeric_ids_;  // [count] when is_numeric_
   std::vector<std::string> text_ids_;       // [count] otherwise
   std::string identity_;
-  std::int64_t vocab_size_ = 0;
+  std::int64_t vocab_size_ = 0, max_position_ = 0;
+  LastToken last_token_ = LastToken::fed;
   plan::Tokenizer tokenizer_ = plan::Tokenizer::none;
   mutable std::unique_ptr<Reader> reader_;  // the file read last
 };
