@@ -123,7 +123,7 @@ std::int64_t space_needed(const std::vector<storage::DatasetPlan>& layout,
                           std::span<const plan::SequenceLength> left) {
   std::int64_t num_tokens = 0;
   for (const plan::SequenceLength& each : left)
-    num_tokens += each.length;
+    num_tokens += inputs.length(each.sequence);
   return storage::payload_bytes(layout, std::ssize(left), num_tokens) +
          (left.empty() ? 0 : inputs.unpacked_bytes()) +
          storage::payload_bytes(layout, inputs.count(), inputs.total_tokens());
@@ -156,8 +156,8 @@ storage::TimingSummary timing_of(const plan::RunConfig& config, const plan::Plan
   timing.model_flops = 0;
   for (std::int64_t i = 0; i < inputs.count(); ++i)
     if (inputs.status(i) == storage::SequenceStatus::ok)
-      timing.model_flops +=
-          plan::sequence_flops(plan.model, plan.outputs, plan.depth, inputs.length(i));
+      timing.model_flops += plan::sequence_flops(plan.model, plan.outputs, plan.depth,
+                                                 inputs.length(i), inputs.fed_length(i));
   return timing;
 }
 

@@ -12,6 +12,7 @@
 #include "storage/durable.hpp"
 #include "storage/foreign_weights.hpp"
 #include "storage/input_paths.hpp"
+#include "storage/run_folder.hpp"
 #include "storage/synthesize.hpp"
 
 namespace tetrarch::app {
@@ -54,6 +55,7 @@ void refuse_other_model(const storage::WeightsFile& weights, const plan::RunConf
 FirstLook::FirstLook(const plan::RunConfig& config) {
   if (mpi::find_launcher().local_rank != 0) return;
   failure_ = engine::attempt([&] {
+    storage::refuse_foreign_folder(config.out);
     std::vector<ForeignFile> files = {{weights_path(config), storage::Purpose::weights}};
     for (const std::string& path : storage::input_files(config.inputs))
       files.push_back({path, storage::Purpose::inputs});
@@ -120,8 +122,10 @@ storage::InputSet open_inputs(const plan::RunConfig& config, const plan::ModelSp
   on_root(world, [&] {
     const std::int64_t most =
         memory_limit == 0 ? storage::InputSet::no_limit : memory_limit * node.size();
-    inputs = storage::InputSet::open(config.inputs, spec.vocab_size, spec.max_position,
-                                     config.tokenizer, most);
+    const bool is_scored = plan::only_scores(plan::resolve_outputs(config, spec));
+    inputs = storage::InputSet::open(
+        config.inputs, spec.vocab_size, spec.max_position, config.tokenizer,
+        is_scored ? storage::LastToken::only_scored : storage::LastToken::fed, most);
     const std::vector<std::byte> bytes = inputs->head();
     head.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   });
@@ -148,7 +152,7 @@ SequenceList::SequenceList(const storage::InputSet& inputs, std::span<const std:
   auto* to = reinterpret_cast<plan::SequenceLength*>(memory_.bytes().data());
   if (node.rank() == 0)
     for (std::int64_t i = 0; i < inputs.count(); ++i)
-      if (is_left(i)) *to++ = {i, inputs.length(i)};
+      if (is_left(i)) *to++ = {i, inputs.fed_length(i)};
   memory_.share(node);
 }
 

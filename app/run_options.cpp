@@ -7,6 +7,7 @@ namespace {
 
 constexpr double most_ranks = 1 << 20;
 constexpr double most_seconds = 1e9;
+constexpr double most_vocabulary = 1u << 31;
 
 std::vector<OptionSpec> file_options() {
   return {
@@ -92,9 +93,9 @@ std::vector<OptionSpec> output_options() {
        .kind = Kind::integer,
        .placeholder = "K",
        .fallback = "5",
-       .help = "of output topk: most likely next tokens at each position",
+       .help = "of output topk: most likely next tokens at each position, up to the vocabulary",
        .min = 1,
-       .max = 1024},
+       .max = most_vocabulary},
       {.name = "hidden-layers",
        .placeholder = "LIST",
        .fallback = "final",

@@ -13,7 +13,7 @@ set -euo pipefail
 
 needed=(
   g++ cmake ninja-build git
-  openmpi-bin libopenmpi-dev libhdf5-dev libdnnl-dev
+  openmpi-bin libopenmpi-dev libhdf5-dev hdf5-tools libdnnl-dev
   libboost-program-options-dev libfmt-dev libxxhash-dev nlohmann-json3-dev libgtest-dev
   zlib1g-dev libzstd-dev
   python3-h5py python3-numpy

@@ -152,7 +152,7 @@ class Compute {
                                 std::int64_t first_id, const Tensor& target,
                                 const Tensor& stats) = 0;
   /// Per row the k largest logits, by falling logit, then rising id.
-  /// logits [rows, columns] f32, first column = token id `first_id`; k <= 1024
+  /// logits [rows, columns] f32, first column = token id `first_id`
   /// top [rows, 2 * k] i32: k ids, then the bits of their logits; with fewer columns than k the
   /// rest has id -1 and -infinity
   virtual void largest_logits(const Tensor& logits, std::int64_t first_id, const Tensor& top) = 0;

@@ -82,12 +82,12 @@ void Collector::begin(std::span<const plan::SequenceLength> sequences,
   for (const plan::SequenceLength& each : sequences) {
     Sequence sequence;
     sequence.sequence = each.sequence;
-    sequence.length = each.length;
+    sequence.length = inputs.length(each.sequence);
     sequence.score_from = inputs.score_from(each.sequence);
     sequence.first_row = row;
     sequences_.push_back(sequence);
-    part.push_back({each.sequence, each.length});
-    row += each.length;
+    part.push_back({each.sequence, sequence.length});
+    row += sequence.length;
   }
   if (!writer_) return;
   writer_->begin(part);

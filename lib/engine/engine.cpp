@@ -177,12 +177,12 @@ void Loop::run_microbatch(std::int32_t index, LoopReport& report) {
   const plan::Microbatch& microbatch = plan_.microbatches[index];
   base::flight_recorder().begin_microbatch(index);
   timeline_.enter(Phase::other);
-  Part part(plan_, topology_, index,
+  Part part(plan_, topology_, job_.inputs, index,
             job_.config.capacity_factor > 0 ? Capacity::limited : Capacity::none);
   report.part_imbalance = std::max(report.part_imbalance, part.imbalance());
   collector_.begin(part.sequences(), job_.inputs);
   const double started = timeline_.now();
-  if (needs_tokens()) part.read_tokens(job_.inputs, timeline_);
+  if (needs_tokens()) part.read_tokens(timeline_);
   if (index == 0 && topology_.is_first_stage()) input_seconds_ = timeline_.now() - started;
   timeline_.enter(Phase::other);
   for (std::int64_t pass = 0; pass < part.num_passes(); ++pass)

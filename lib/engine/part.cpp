@@ -8,9 +8,11 @@
 
 namespace tetrarch::engine {
 
-Part::Part(const plan::Plan& plan, const Topology& topology, std::int32_t index, Capacity capacity)
+Part::Part(const plan::Plan& plan, const Topology& topology, const storage::InputSet& inputs,
+           std::int32_t index, Capacity capacity)
     : plan_(plan),
       topology_(topology),
+      inputs_(inputs),
       microbatch_(plan.microbatches.at(static_cast<std::size_t>(index))),
       index_(index),
       capacity_(capacity),
@@ -18,8 +20,8 @@ Part::Part(const plan::Plan& plan, const Topology& topology, std::int32_t index,
       parts_(plan::assign_to_ep(microbatch_, topology.grid.ep, plan::linear_cost(plan.model),
                                 plan::quadratic_cost(plan.model))) {
   for (const plan::SequenceLength& sequence : sequences()) {
-    Place place{num_tokens_, -1};
-    num_tokens_ += sequence.length;
+    Place place{num_tokens_, inputs.length(sequence.sequence), -1};
+    num_tokens_ += place.length;
     if (sequence.length > plan.chunk_tokens) {
       place.cache_row = cache_tokens_;
       cache_tokens_ += sequence.length;
@@ -49,16 +51,17 @@ std::int64_t Part::num_passes() const {
   return plan::num_passes(microbatch_.sequences, plan_.chunk_tokens);
 }
 
-void Part::read_tokens(const storage::InputSet& inputs, base::Timeline& timeline) {
+void Part::read_tokens(base::Timeline& timeline) {
   timeline.enter(base::Phase::input);
   tokens_.resize(static_cast<std::size_t>(num_tokens_));
   if (topology_.place.tp == 0) {
     std::vector<std::uint32_t> read;
     auto to = tokens_.begin();
     for (const plan::SequenceLength& sequence : sequences()) {
-      read.resize(static_cast<std::size_t>(sequence.length));
+      const std::int64_t length = places_.at(sequence.sequence).length;
+      read.resize(static_cast<std::size_t>(length));
       const std::optional<Problem> problem =
-          attempt([&] { inputs.read_tokens(sequence.sequence, 0, sequence.length, read.data()); });
+          attempt([&] { inputs_.read_tokens(sequence.sequence, 0, length, read.data()); });
       if (problem) throw base::SystemError(problem->code, problem->message);
       to = std::copy(read.begin(), read.end(), to);
     }
@@ -93,12 +96,12 @@ model::MicroBatch Part::pass(std::int64_t number) const {
   for (const plan::SequenceSpan& span :
        plan::spans_of_pass(sequences(), plan_.chunk_tokens, number)) {
     const Place& place = places_.at(span.sequence);
-    model::SequenceRows rows{span.sequence, span.first, span.count, span.length};
+    model::SequenceRows rows{span.sequence, span.first, span.count, place.length};
     rows.cache_row = place.cache_row;
     if (!tokens_.empty()) {
       const auto from = tokens_.begin() + place.token + span.first;
       batch.token.insert(batch.token.end(), from, from + span.count);
-      if (!span.is_last()) rows.next_token = from[span.count];
+      if (!rows.span().is_last()) rows.next_token = from[span.count];
     }
     batch.rows.push_back(rows);
   }

@@ -18,8 +18,9 @@ enum class Capacity { none, limited };
 
 class Part {
  public:
-  /// `index` in the plan's list of microbatches. Plan and topology outlive it.
-  Part(const plan::Plan& plan, const Topology& topology, std::int32_t index, Capacity capacity);
+  /// `index` in the plan's list of microbatches. Plan, topology and inputs outlive it.
+  Part(const plan::Plan& plan, const Topology& topology, const storage::InputSet& inputs,
+       std::int32_t index, Capacity capacity);
 
   /// In input order.
   const std::vector<plan::SequenceLength>& sequences() const { return parts_[ep_]; }
@@ -33,13 +34,14 @@ class Part {
   /// One tp rank reads all tokens of the part, all have them. Collective over tp. Throws
   /// SystemError, since what goes wrong here is known to this rank alone: it must end the others as
   /// well.
-  void read_tokens(const storage::InputSet& inputs, base::Timeline& timeline);
+  void read_tokens(base::Timeline& timeline);
   /// The rows of one pass; with tokens where they were read.
   model::MicroBatch pass(std::int64_t number) const;
 
  private:
   struct Place {
     std::int64_t token = 0;       // where its tokens begin
+    std::int64_t length = 0;      // of all of it, also of a last token that is only scored
     std::int64_t cache_row = -1;  // as in model::SequenceRows
   };
   void measure_imbalance();
@@ -47,6 +49,7 @@ class Part {
 
   const plan::Plan& plan_;
   const Topology& topology_;
+  const storage::InputSet& inputs_;
   const plan::Microbatch& microbatch_;
   std::int32_t index_;
   Capacity capacity_;

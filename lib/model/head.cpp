@@ -83,23 +83,19 @@ std::vector<SliceStats> gather_stats(const Context& context, const backend::Tens
   return by_row;
 }
 
-/// The k likeliest tokens of each row of a tp rank's vocabulary, of all tp ranks: [rank][row][2 *
-/// k], as largest_logits leaves them.
-std::vector<std::int32_t> gather_tops(const Context& context, const backend::Tensor& logits,
-                                      std::int64_t top_k, Workspace& workspace) {
+/// The likeliest tokens of each row in every tp rank's vocabulary: [rank][row][2 * tops], as
+/// largest_logits leaves them.
+backend::Tensor gather_tops(const Context& context, const backend::Tensor& logits,
+                            std::int64_t tops, Workspace& workspace) {
   const int tp = context.tp.size();
-  backend::Tensor top =
-      workspace.tensor(BufferName::head_top, DType::i32, 1, logits.rows, 2 * top_k);
-  context.compute.largest_logits(logits, context.local.vocab.front().begin, top);
-  if (tp > 1) {
-    const backend::Tensor all =
-        workspace.tensor(BufferName::head_top_all, DType::i32, 1, tp * logits.rows, 2 * top_k);
-    context.tp.all_gather_v(top, std::vector<std::int64_t>(tp, logits.rows), all);
-    top = all;
-  }
-  std::vector<std::int32_t> host(top.elements());
-  context.compute.download(top, host.data());
-  return host;
+  const backend::Tensor own =
+      workspace.tensor(BufferName::head_top, DType::i32, 1, logits.rows, 2 * tops);
+  context.compute.largest_logits(logits, context.local.vocab.front().begin, own);
+  if (tp == 1) return own;
+  const backend::Tensor all =
+      workspace.tensor(BufferName::head_top_all, DType::i32, 1, tp * logits.rows, 2 * tops);
+  context.tp.all_gather_v(own, std::vector<std::int64_t>(tp, logits.rows), all);
+  return all;
 }
 
 struct Likely {
@@ -156,29 +152,50 @@ void score_rows(const Context& context, std::span<const HeadRow> rows,
   }
 }
 
-/// The likeliest tokens of rows that stand together. Collective over tp.
+/// The likeliest tokens of one row, out of what each tp rank has of it.
+std::vector<Likely> likely_of(const Context& context, const backend::Tensor& tops, std::int64_t row,
+                              const LogSumExp& total, std::int64_t top_k) {
+  const int tp = context.tp.size();
+  const std::int64_t rows = tops.rows / tp, each = tops.columns / 2;
+  std::vector<std::int32_t> host(static_cast<std::size_t>(tops.columns));
+  std::vector<Likely> likely;
+  likely.reserve(static_cast<std::size_t>(tp * each));
+  for (int rank = 0; rank < tp; ++rank) {
+    context.compute.download(tops.row_range(rank * rows + row, 1), host.data());
+    for (std::int64_t k = 0; k < each; ++k)
+      likely.push_back({host[k], std::bit_cast<float>(host[each + k]), 0});
+  }
+  merge_tops(likely, top_k, total);
+  return likely;
+}
+
+/// The likeliest tokens of rows that stand together, a few rows at a time: of all tokens of the
+/// vocabulary they are as large as the logits. Collective over tp.
 void send_likely(const Context& context, const backend::Tensor& logits,
                  std::span<const HeadRow> rows, std::span<const SliceStats> stats,
                  std::int64_t top_k, const LikelyTokens& sink, Workspace& workspace) {
+  constexpr std::int64_t ids_at_once = 1 << 16;
   const std::int64_t num_slices = context.reduction_shards, count = logits.rows;
-  const std::vector<std::int32_t> tops = gather_tops(context, logits, top_k, workspace);
-  std::vector<std::uint32_t> top_id(count * top_k, 0xffffffff);
-  std::vector<float> top_logprob(count * top_k, base::failed_value());
-  std::vector<Likely> likely;
-  for (std::int64_t i = 0; i < count; ++i) {
-    likely.clear();
-    for (int rank = 0; rank < context.tp.size(); ++rank) {
-      const std::int32_t* ids = &tops[(rank * count + i) * 2 * top_k];
-      for (std::int64_t k = 0; k < top_k; ++k)
-        likely.push_back({ids[k], std::bit_cast<float>(ids[top_k + k]), 0});
+  const std::int64_t rows_at_once = std::clamp<std::int64_t>(ids_at_once / top_k, 1, count);
+  const backend::Tensor tops =
+      gather_tops(context, logits,
+                  plan::tops_of_rank(context.spec.vocab_size, context.tp.size(), top_k), workspace);
+  std::vector<std::uint32_t> top_id;
+  std::vector<float> top_logprob;
+  for (std::int64_t begin = 0; begin < count; begin += rows_at_once) {
+    const std::int64_t end = std::min(begin + rows_at_once, count);
+    top_id.assign(static_cast<std::size_t>((end - begin) * top_k), 0xffffffff);
+    top_logprob.assign(top_id.size(), base::failed_value());
+    for (std::int64_t i = begin; i < end; ++i) {
+      const LogSumExp total = log_sum_exp(stats.subspan(i * num_slices, num_slices));
+      const std::vector<Likely> likely = likely_of(context, tops, i, total, top_k);
+      for (std::int64_t k = 0; k < std::ssize(likely); ++k) {
+        top_id[(i - begin) * top_k + k] = static_cast<std::uint32_t>(likely[k].id);
+        top_logprob[(i - begin) * top_k + k] = likely[k].logprob;
+      }
     }
-    merge_tops(likely, top_k, log_sum_exp(stats.subspan(i * num_slices, num_slices)));
-    for (std::int64_t k = 0; k < std::ssize(likely); ++k) {
-      top_id[i * top_k + k] = static_cast<std::uint32_t>(likely[k].id);
-      top_logprob[i * top_k + k] = likely[k].logprob;
-    }
+    sink(rows[begin].row, top_id, top_logprob);
   }
-  sink(rows.front().row, top_id, top_logprob);
 }
 
 /// Rows whose sequences end, in stretches that stand together.

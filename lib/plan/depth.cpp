@@ -22,6 +22,11 @@ RowsWanted hidden_rows(const Outputs& outputs, std::int64_t layer) {
 
 }  // namespace
 
+bool only_scores(const Outputs& outputs) {
+  return outputs.logprobs && !outputs.topk && !outputs.last_logits && !outputs.hidden &&
+         !outputs.kv && !outputs.routing && !outputs.experts;
+}
+
 RowsWanted head_rows(const Outputs& outputs) {
   RowsWanted rows = outputs.topk ? RowsWanted::all : RowsWanted::none;
   if (outputs.logprobs) rows = both(rows, RowsWanted::predicting);

@@ -25,6 +25,9 @@ struct Depth {
 /// With a capacity factor (> 0) rows compete for places at the experts, so that none is left out of
 /// a layer whose output is wanted.
 Depth depth_of(const Outputs& outputs, std::int64_t num_layers, double capacity_factor);
+/// Whether nothing but log-probs is wanted: then the last token of a sequence is only looked up in
+/// what the position before it predicts, and need not be fed.
+bool only_scores(const Outputs& outputs);
 /// Rows whose logits are wanted.
 RowsWanted head_rows(const Outputs& outputs);
 

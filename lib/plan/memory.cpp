@@ -98,7 +98,7 @@ void check_copies(const ModelSpec& spec, const Extents& extents) {
 }
 
 struct Sizes {
-  std::int64_t part, home, round, head_chunk, vocabulary, cache;
+  std::int64_t part, home, round, head_chunk, vocabulary, tops, cache;
 };
 
 std::vector<BufferPlan> workspace_of(const ModelSpec& spec, std::int64_t reduction_shards,
@@ -119,7 +119,7 @@ std::vector<BufferPlan> workspace_of(const ModelSpec& spec, std::int64_t reducti
   const std::int64_t has_tp = grid.tp > 1 ? 1 : 0, has_ep = grid.ep > 1 ? 1 : 0;
   const std::int64_t has_peers = std::max(has_tp, has_ep);
   const std::int64_t stats = times(sizes.head_chunk, reduction_shards, stats_bytes);
-  const std::int64_t tops = times(sizes.head_chunk, request.top_k_logprobs, top_bytes);
+  const std::int64_t tops = times(sizes.head_chunk, sizes.tops, top_bytes);
   const std::int64_t has_capacity = request.has_capacity ? 1 : 0;
 
   using B = BufferName;
@@ -315,6 +315,10 @@ std::int64_t outbox_bytes(const ModelSpec& spec, const Grid& grid, const Place& 
   return std::min(most_outbox_bytes, times(grid.pp - place.pp + 1, bytes));
 }
 
+std::int64_t tops_of_rank(std::int64_t vocab_size, int tp_size, std::int64_t top_k) {
+  return std::min(top_k, base::ceil_div(vocab_size, tp_size));
+}
+
 MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, const Grid& grid,
                        const Place& place, const MemoryRequest& request) {
   const Extents& extents = request.extents;
@@ -336,9 +340,10 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
   const LocalSizes local = local_sizes(spec, reduction_shards, grid, place);
   // the most vocabulary rows of a tp rank: so that all of them take the same head_chunk
   const std::int64_t vocabulary = base::ceil_div(spec.vocab_size, grid.tp);
+  const std::int64_t tops = tops_of_rank(spec.vocab_size, grid.tp, request.top_k_logprobs);
   const std::int64_t head_row_bytes =
       4 * vocabulary + spec.hidden_size * base::size_of(spec.dtype) +
-      reduction_shards * stats_bytes + (grid.tp + 1) * request.top_k_logprobs * top_bytes;
+      reduction_shards * stats_bytes + (grid.tp + 1) * tops * top_bytes;
   memory.round_rows = rows_of_round(spec, grid, extents, request.round_factor);
   memory.head_chunk = std::max<std::int64_t>(
       1, std::min(extents.max_part_tokens, head_piece_bytes / head_row_bytes));
@@ -349,6 +354,7 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
                     memory.round_rows,
                     held.head ? memory.head_chunk : 0,
                     vocabulary,
+                    tops,
                     times(num_cached_layers(spec, held, request.depth), extents.max_cache_tokens)};
   try {
     memory.workspace = workspace_of(spec, reduction_shards, grid, local, sizes, request);

@@ -50,8 +50,8 @@ enum class BufferName {
   head_logits,        // [chunk, largest local vocabulary] f32
   head_stats,         // [chunk, 4 * local slices] i32
   head_stats_all,     // [tp * chunk, 4 * local slices] i32; absent at tp = 1
-  head_top,           // [chunk, 2 * k] i32: ids and logits of the most likely tokens
-  head_top_all,       // [tp * chunk, 2 * k] i32; absent at tp = 1
+  head_top,           // [chunk, 2 * tops] i32: ids and logits of a rank's most likely tokens
+  head_top_all,       // [tp * chunk, 2 * tops] i32; absent at tp = 1
   token_ids,          // [part] i32: ids, and row numbers of selections
   positions,          // [part] i32
   finite_flags,       // [home] i32
@@ -123,6 +123,10 @@ struct MemoryRequest {
 /// itself.
 std::int64_t outbox_bytes(const ModelSpec& spec, const Grid& grid, const Place& place,
                           const MemoryRequest& request);
+
+/// Likely tokens of a row that each tp rank names: as many as are asked for, or its largest share
+/// of the vocabulary.
+std::int64_t tops_of_rank(std::int64_t vocab_size, int tp_size, std::int64_t top_k);
 
 MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, const Grid& grid,
                        const Place& place, const MemoryRequest& request);

@@ -199,9 +199,9 @@ Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t redu
 }
 
 double sequence_flops(const ModelSpec& spec, const Outputs& outputs, const Depth& depth,
-                      std::int64_t length) {
-  const auto tokens = static_cast<double>(length);
-  const SequenceSpan whole{0, 0, length, length};
+                      std::int64_t length, std::int64_t num_fed) {
+  const auto tokens = static_cast<double>(num_fed);
+  const SequenceSpan whole{0, 0, num_fed, length};
   const Range wanted = wanted_rows(whole, depth.rows);
   double flops = 0;
   for (std::int64_t layer = 0; layer < depth.num_layers; ++layer) {

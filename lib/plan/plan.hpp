@@ -45,8 +45,8 @@ MemoryRequest memory_request(const RunConfig& config, const Plan& plan, const Ex
 
 /// Useful floating-point operations of what these outputs need of one sequence: products of the
 /// layers (2 per multiply-add), visible attention pairs, router, and logits; of the deepest layer
-/// only the rows that are wanted.
+/// only the rows that are wanted. `num_fed` of its `length` tokens pass the layers.
 double sequence_flops(const ModelSpec& spec, const Outputs& outputs, const Depth& depth,
-                      std::int64_t length);
+                      std::int64_t length, std::int64_t num_fed);
 
 }  // namespace tetrarch::plan

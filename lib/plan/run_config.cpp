@@ -86,14 +86,10 @@ Pooling read_pooling(const std::string& word, Problems& problems) {
   return Pooling::none;
 }
 
-/// What a row of /topk holds at most; more of the vocabulary is what last_logits are for.
-constexpr std::int64_t most_top_k_logprobs = 1024;
-
 void check_top_k_logprobs(std::int64_t asked, std::int64_t vocab_size, Problems& problems) {
-  const std::int64_t most = std::min(vocab_size, most_top_k_logprobs);
-  if (asked < 1 || asked > most)
+  if (asked < 1 || asked > vocab_size)
     problems.add("--top-k-logprobs: {} is out of range (a model of {} tokens). Use 1 to {}.", asked,
-                 vocab_size, most);
+                 vocab_size, vocab_size);
 }
 
 }  // namespace

@@ -10,13 +10,15 @@
 
 namespace tetrarch::plan {
 
-/// A sequence of the input files, by its place in input order, and its length in tokens (> 0).
+/// A sequence of the input files, by its place in input order, and the tokens of it that pass the
+/// layers (> 0): all but for a last one beyond max_position, which is only scored.
 struct SequenceLength {
   std::int64_t sequence = 0;
   std::int64_t length = 0;
 };
 
-/// A run of tokens of one sequence: positions [first, first + count) of `length`.
+/// A run of tokens of one sequence: positions [first, first + count) of `length`. Where the last
+/// token is only scored, no run is the last.
 struct SequenceSpan {
   std::int64_t sequence = 0;  // in input order
   std::int64_t first = 0;

@@ -111,8 +111,8 @@ void CloseFile::operator()(Id id) const noexcept {
   if (H5Iis_valid(id) > 0) H5Fclose(id);
 }
 
-File::File(Id id, std::string path, ExitCode code, std::int64_t bytes)
-    : id_(id), path_(std::move(path)), code_(code), bytes_(bytes) {}
+File::File(Id id, std::string path, ExitCode code, std::int64_t bytes, Texts texts)
+    : id_(id), path_(std::move(path)), code_(code), bytes_(bytes), texts_(texts) {}
 
 std::string File::named(const std::string& object) const {
   return raw::shown(path_ + ":" + object);
@@ -124,15 +124,15 @@ File File::open_to_read(const std::string& path, ExitCode code, Chunks chunks) {
   const Owned access = file_access(Locking::off, chunks, path);
   const Id id = H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get());
   if (id < 0) raw::fail_reading(code, path, "cannot be opened as an HDF5 file");
-  return File(id, path, code, bytes);
+  return File(id, path, code, bytes, Texts::variable);
 }
 
-File File::create(const std::string& path) {
+File File::create(const std::string& path, Texts texts) {
   policy::set();
   const Owned access = file_access(Locking::where_possible, Chunks::cached, path);
   const Id id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get());
   if (id < 0) raw::fail_writing(path, "cannot be created");
-  return File(id, path, ExitCode::resources, INT64_MAX);
+  return File(id, path, ExitCode::resources, INT64_MAX, texts);
 }
 
 int File::descriptor() const {
@@ -158,14 +158,14 @@ Dataset File::dataset(const std::string& path) const {
     raw::refuse(code_,
                 fmt::format("{}: is no dataset, expected one. Make the file again.", named(path)));
   policy::check_storage(id.get(), named(path), bytes_, code_);
-  return Dataset(id.release(), named(path), code_);
+  return Dataset(id.release(), named(path), code_, texts_);
 }
 
 Dataset File::create_dataset(const std::string& path, const Create& create) {
   const std::string object = named(path);
   Dataset dataset(h5::create(id_.get(), path, create.shape, raw::file_type(create.dtype),
                              create.extendible, create.chunk_bytes, create.chunks, object),
-                  object, code_);
+                  object, code_, texts_);
   if (create.dtype == base::DType::bf16) dataset.set_attribute("dtype", std::string("bf16"));
   if (!create.description.empty()) dataset.set_attribute("description", create.description);
   if (!create.units.empty()) dataset.set_attribute("units", create.units);
@@ -178,7 +178,7 @@ Dataset File::create_texts(const std::string& path, std::int64_t count, std::int
   const Owned type = raw::text_type(static_cast<std::size_t>(text_bytes), object);
   Dataset dataset(h5::create(id_.get(), path, {extendible ? 0 : count}, type.get(), extendible,
                              1 << 16, Chunks::cached, object),
-                  object, code_);
+                  object, code_, texts_);
   if (!description.empty()) dataset.set_attribute("description", description);
   return dataset;
 }
@@ -190,7 +190,7 @@ Dataset File::create_records(const std::string& path, const std::vector<Field>& 
   done(H5Tpack(type.get()), object, "H5Tpack");
   Dataset dataset(
       h5::create(id_.get(), path, {0}, type.get(), true, 1 << 16, Chunks::cached, object), object,
-      code_);
+      code_, texts_);
   if (!description.empty()) dataset.set_attribute("description", description);
   return dataset;
 }
@@ -214,7 +214,7 @@ std::optional<double> File::number_attribute(const std::string& key, const std::
 
 void File::set_attribute(const std::string& key, const std::string& value, const std::string& at) {
   const Owned id = open_at(id_.get(), at, named(at), code_);
-  raw::set_text_attribute(id.get(), key, value, named(at));
+  raw::set_text_attribute(id.get(), key, value, texts_, named(at));
 }
 
 void File::set_attribute(const std::string& key, const std::vector<std::uint32_t>& value,

@@ -27,6 +27,15 @@ struct CloseDataset {
   void operator()(Id id) const noexcept;
 };
 
+/// How text attributes are written; they are read with any length.
+///
+/// variable  scalars of variable length in UTF-8: `str` in h5py. They lie in the global heap, which
+///           has no checksum, and whose damage the library follows beyond its buffers (1.10.8): for
+///           files that users open, and that a child process opens first
+/// fixed     bytes in h5py. They lie in the object's header, which has a checksum: for files that
+///           this program alone reads
+enum class Texts { variable, fixed };
+
 /// A rectangle of a dataset: `count` elements from `offset`, per axis.
 struct Hyperslab {
   base::Shape offset, count;
@@ -44,6 +53,9 @@ struct Field {
 struct Info {
   base::Shape shape;
   std::optional<base::DType> dtype;  // absent: a type of another kind (text, compound, big-endian)
+  std::int64_t element_bytes = 0;    // as stored; of texts of variable length, a pointer's
+  std::string kind;                  // of the elements, in words: "int64", "text of 8 bytes"
+  bool is_integer = false;           // of any width up to 64 bits, sign and byte order
   std::int64_t text_bytes = 0;       // > 0: fixed-length text
   bool is_variable_text = false;
   bool is_contiguous = false;
@@ -60,7 +72,7 @@ struct Info {
 class Dataset {
  public:
   /// name: "file.h5:/path", for messages; code: what a failing read throws as UsageError.
-  Dataset(Id id, std::string name, base::ExitCode code);
+  Dataset(Id id, std::string name, base::ExitCode code, Texts texts = Texts::variable);
   const std::string& name() const { return name_; }
   Info info() const;
 
@@ -69,6 +81,14 @@ class Dataset {
   /// UsageError(code of open_to_read), writing SystemError(resources).
   void read(const Hyperslab& slab, base::DType dtype, void* to) const;
   void write(const Hyperslab& slab, base::DType dtype, const void* from);
+  /// Integers of any width, sign and byte order as u32 or u64, of a dataset of one axis. Converts
+  /// in windows of 2 MiB. Throws UsageError(code of open_to_read) with index and value of the first
+  /// that does not fit.
+  void read_integers(const Hyperslab& slab, base::DType dtype, void* to) const;
+  void read_all_integers(base::DType dtype, void* to) const;
+  /// Refuses data that the shape declares and nobody wrote. What was allocated beforehand and left
+  /// unwritten cannot be told from data.
+  void check_written() const;
   void read_all(base::DType dtype, void* to) const;
   void write_all(base::DType dtype, const void* from);
   /// Grows the first axis by `rows` that are written later (chunked datasets).
@@ -93,9 +113,12 @@ class Dataset {
   std::optional<std::string> text_attribute(const std::string& key) const;
 
  private:
+  /// Elements as the library converts them to the memory type.
+  void read_raw(const Hyperslab& slab, Id memory_type, void* to) const;
   base::Handle<Id, CloseDataset> id_;
   std::string name_;
   base::ExitCode code_;
+  Texts texts_;
 };
 
 /// Whether HDF5 keeps chunks of a dataset in memory. Without: each read and write goes to the file
@@ -122,7 +145,7 @@ class File {
   static File open_to_read(const std::string& path, base::ExitCode code,
                            Chunks chunks = Chunks::cached);
   /// Creates or truncates. Throws SystemError(resources).
-  static File create(const std::string& path);
+  static File create(const std::string& path, Texts texts = Texts::variable);
 
   const std::string& path() const { return path_; }
   /// Of the open file, for reading the bytes of contiguous datasets; closed with it.
@@ -141,8 +164,7 @@ class File {
   Dataset create_records(const std::string& path, const std::vector<Field>& fields,
                          std::int64_t record_bytes, const std::string& description);
 
-  /// Attributes of the root, or of a group or dataset given by path. Texts are written with fixed
-  /// length (bytes to h5py), so that the header's checksum guards them, and read with any.
+  /// Attributes of the root, or of a group or dataset given by path.
   std::optional<std::string> text_attribute(const std::string& key,
                                             const std::string& at = "/") const;
   std::optional<std::vector<std::int64_t>> integer_attribute(const std::string& key,
@@ -160,12 +182,13 @@ class File {
   void close();
 
  private:
-  File(Id id, std::string path, base::ExitCode code, std::int64_t bytes);
+  File(Id id, std::string path, base::ExitCode code, std::int64_t bytes, Texts texts);
   std::string named(const std::string& object) const;
   base::Handle<Id, CloseFile> id_;
   std::string path_;
   base::ExitCode code_;
   std::int64_t bytes_;  // of a file to read, when it was opened
+  Texts texts_;         // as they are written
 };
 
 /// Files, datasets, groups, types and attributes that this process has open.

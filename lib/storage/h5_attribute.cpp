@@ -40,6 +40,13 @@ std::optional<Open> open(Id at, const std::string& key, const std::string& objec
                            object, key, expected));
 }
 
+Owned variable_type(const std::string& object) {
+  Owned type = made(H5Tcopy(H5T_C_S1), object, "H5Tcopy");
+  done(H5Tset_size(type.get(), H5T_VARIABLE), object, "H5Tset_size");
+  done(H5Tset_cset(type.get(), H5T_CSET_UTF8), object, "H5Tset_cset");
+  return type;
+}
+
 std::string read_variable(const Open& open, const std::string& object, const std::string& key,
                           base::ExitCode code) {
   const Owned type(H5Tcopy(H5T_C_S1));
@@ -97,10 +104,14 @@ std::optional<double> number_attribute(Id at, const std::string& key, const std:
   return value;
 }
 
-void set_text_attribute(Id at, const std::string& key, const std::string& value,
+void set_text_attribute(Id at, const std::string& key, const std::string& value, Texts texts,
                         const std::string& object) {
-  const Owned type = text_type(std::max<std::size_t>(1, value.size()), object);
-  set_attribute(at, key, type.get(), type.get(), value.c_str(), -1, object);
+  const bool is_fixed = texts == Texts::fixed;
+  const Owned type =
+      is_fixed ? text_type(std::max<std::size_t>(1, value.size()), object) : variable_type(object);
+  const char* const text = value.c_str();
+  const void* const from = is_fixed ? static_cast<const void*>(text) : &text;
+  set_attribute(at, key, type.get(), type.get(), from, -1, object);
 }
 
 void set_attribute(Id at, const std::string& key, Id file_type, Id memory_type, const void* value,

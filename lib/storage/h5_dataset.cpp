@@ -1,6 +1,7 @@
 // Datasets: what they are, hyperslabs, texts and records.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -125,8 +126,8 @@ void CloseDataset::operator()(Id id) const noexcept {
   raw::CloseAny{}(id);
 }
 
-Dataset::Dataset(Id id, std::string name, base::ExitCode code)
-    : id_(id), name_(std::move(name)), code_(code) {}
+Dataset::Dataset(Id id, std::string name, base::ExitCode code, Texts texts)
+    : id_(id), name_(std::move(name)), code_(code), texts_(texts) {}
 
 Info Dataset::info() const {
   Info result;
@@ -134,6 +135,9 @@ Info Dataset::info() const {
   const Owned plist(H5Dget_create_plist(id_.get()));
   result.shape = shape_of_dataset(id_.get());
   result.dtype = is_bf16(id_.get(), name_, code_) ? base::DType::bf16 : raw::dtype_of(type.get());
+  result.element_bytes = static_cast<std::int64_t>(H5Tget_size(type.get()));
+  result.kind = raw::kind_of(type.get());
+  result.is_integer = raw::is_integer(type.get());
   if (H5Tget_class(type.get()) == H5T_STRING) {
     result.is_variable_text = H5Tis_variable_str(type.get()) > 0;
     if (!result.is_variable_text)
@@ -159,8 +163,16 @@ void Dataset::read(const Hyperslab& slab, base::DType dtype, void* to) const {
                                    base::name_of(dtype)));
   }
   in_parts(slab, base::size_of(dtype), 0, [&](const Hyperslab& part, std::int64_t at) {
-    read_as(id_.get(), part, raw::memory_type(dtype), static_cast<char*>(to) + at, name_, code_);
+    read_raw(part, raw::memory_type(dtype), static_cast<char*>(to) + at);
   });
+}
+
+void Dataset::read_raw(const Hyperslab& slab, Id memory_type, void* to) const {
+  // Of chunks that were never written the library may leave the buffer as it is.
+  std::memset(
+      to, 0,
+      static_cast<std::size_t>(base::checked_elements(slab.count)) * H5Tget_size(memory_type));
+  read_as(id_.get(), slab, memory_type, to, name_, code_);
 }
 
 void Dataset::write(const Hyperslab& slab, base::DType dtype, const void* from) {
@@ -271,7 +283,7 @@ void Dataset::read_records(std::int64_t begin, std::int64_t count, const std::ve
 }
 
 void Dataset::set_attribute(const std::string& key, const std::string& value) {
-  raw::set_text_attribute(id_.get(), key, value, name_);
+  raw::set_text_attribute(id_.get(), key, value, texts_, name_);
 }
 
 void Dataset::set_attribute(const std::string& key, std::uint64_t value) {

@@ -46,6 +46,36 @@ const char* name_of(H5L_type_t type) {
                                 object, what));
 }
 
+/// Names that are registered with The HDF Group, for filters that files of h5py and hdf5plugin use.
+std::string name_of(H5Z_filter_t filter) {
+  switch (filter) {
+    case H5Z_FILTER_SZIP:
+      return "szip";
+    case H5Z_FILTER_NBIT:
+      return "n-bit";
+    case H5Z_FILTER_SCALEOFFSET:
+      return "scale-offset";
+    case 307:
+      return "bzip2";
+    case 32000:
+      return "lzf";
+    case 32001:
+      return "blosc";
+    case 32004:
+      return "lz4";
+    case 32008:
+      return "bitshuffle";
+    case 32013:
+      return "zfp";
+    case 32015:
+      return "zstd";
+    case 32026:
+      return "blosc2";
+    default:
+      return "a filter that is not known here";
+  }
+}
+
 void check_filters(Id plist, const std::string& object, ExitCode code) {
   for (int i = 0; i < H5Pget_nfilters(plist); ++i) {
     unsigned flags = 0, configuration = 0;
@@ -54,7 +84,9 @@ void check_filters(Id plist, const std::string& object, ExitCode code) {
                                                nullptr, 0, nullptr, &configuration);
     if (filter != H5Z_FILTER_DEFLATE && filter != H5Z_FILTER_SHUFFLE &&
         filter != H5Z_FILTER_FLETCHER32)
-      refuse_storage(code, object, fmt::format("uses filter {}", filter));
+      raw::refuse(code, fmt::format("{}: uses filter {} ({}; gzip, shuffle and fletcher32 are "
+                                    "read). Write it with compression='gzip' (h5py), or without.",
+                                    object, filter, name_of(filter)));
   }
 }
 

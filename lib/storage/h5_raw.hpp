@@ -15,6 +15,7 @@
 
 namespace tetrarch::storage::h5::raw {
 
+static_assert(H5_VERSION_GE(1, 10, 5), "HDF5 1.10.5 or later (it counts a dataset's chunks)");
 static_assert(sizeof(hid_t) == sizeof(Id), "HDF5 1.10 or later (64-bit ids)");
 
 struct CloseAny {
@@ -50,6 +51,10 @@ Id memory_type(base::DType dtype);
 Id file_type(base::DType dtype);
 /// bf16 is u16 here; absent for every other kind of type.
 std::optional<base::DType> dtype_of(Id type);
+/// Whether Dataset::read_integers takes it.
+bool is_integer(Id type);
+/// Its elements in words: "int64", "float32 (big-endian)", "bool", "text of 8 bytes".
+std::string kind_of(Id type);
 /// A compound of the fields as they lie in the host struct.
 Owned record_type(const std::vector<Field>& fields, std::int64_t record_bytes,
                   const std::string& object);
@@ -67,10 +72,7 @@ std::optional<std::vector<std::int64_t>> integer_attribute(Id at, const std::str
                                                            base::ExitCode code);
 std::optional<double> number_attribute(Id at, const std::string& key, const std::string& object,
                                        base::ExitCode code);
-/// Of fixed length (h5py gives bytes): it lies in the object's header, which has a checksum.
-/// Variable-length texts lie in the global heap, which has none, and whose damage the library
-/// follows beyond its buffers (1.10.8).
-void set_text_attribute(Id at, const std::string& key, const std::string& value,
+void set_text_attribute(Id at, const std::string& key, const std::string& value, Texts texts,
                         const std::string& object);
 /// `count` < 0: a scalar.
 void set_attribute(Id at, const std::string& key, Id file_type, Id memory_type, const void* value,

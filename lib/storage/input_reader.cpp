@@ -20,59 +20,9 @@
 namespace tetrarch::storage {
 namespace {
 
-using base::DType;
 using base::ExitCode;
 
-constexpr std::int64_t block_tokens = 1 << 20;
 constexpr std::int64_t num_bytes = 256;
-
-[[noreturn]] void refuse(const std::string& path, const std::string& object,
-                         const std::string& found, const std::string& expected) {
-  throw base::UsageError(ExitCode::input,
-                         fmt::format("{}: {} is {} (expected {}). Write the file again in the "
-                                     "format tetrarch-inputs.",
-                                     path, object, found, expected));
-}
-
-std::string type_text(const h5::Info& info) {
-  if (info.dtype) return std::string(base::name_of(*info.dtype));
-  if (info.is_variable_text) return "text of variable length";
-  if (info.text_bytes > 0) return fmt::format("text of {} bytes", info.text_bytes);
-  return "another type";
-}
-
-/// One axis, and as much data as its size promises: nothing is allocated before this is known.
-std::int64_t check_vector(const h5::Dataset& dataset, const std::string& file,
-                          const std::string& path, std::int64_t element_bytes) {
-  const h5::Info info = dataset.info();
-  if (info.shape.size() != 1)
-    refuse(file, path, fmt::format("of shape {}", base::to_string(info.shape)), "one axis");
-  const std::int64_t bytes = base::checked_mul(info.shape[0], element_bytes);
-  if (!info.can_hold(bytes))
-    refuse(file, path,
-           fmt::format("of {} elements with {} bytes of data", info.shape[0], info.stored_bytes),
-           fmt::format("{} bytes", bytes));
-  return info.shape[0];
-}
-
-std::int64_t check_vector(const h5::Dataset& dataset, const std::string& file,
-                          const std::string& path, DType dtype) {
-  const h5::Info info = dataset.info();
-  if (info.dtype != dtype) refuse(file, path, type_text(info), std::string(base::name_of(dtype)));
-  return check_vector(dataset, file, path, base::size_of(dtype));
-}
-
-void check_format(const h5::File& file) {
-  const auto format = file.text_attribute("format");
-  if (format != "tetrarch-inputs")
-    refuse(file.path(), "attribute format",
-           format ? fmt::format("\"{}\"", base::shown(*format)) : std::string("missing"),
-           "\"tetrarch-inputs\"");
-  const auto version = file.integer_attribute("format_version");
-  if (!version || version->empty() || version->front() != 1)
-    refuse(file.path(), "attribute format_version",
-           version && !version->empty() ? fmt::format("{}", version->front()) : "missing", "1, 0");
-}
 
 /// A file's name as part of an id: UTF-8, whatever the file system has, and not long.
 std::string printable(std::string name) {
@@ -82,20 +32,16 @@ std::string printable(std::string name) {
   return name.substr(0, most);
 }
 
-void check_id(const std::string& file, const std::string& id, std::int64_t index) {
-  const std::string object = fmt::format("/ids[{}]", index);
-  if (id.size() > max_id_bytes)
-    refuse(file, object, fmt::format("{} bytes long", id.size()),
-           fmt::format("at most {}", max_id_bytes));
-  if (!base::is_utf8(id) || id.find('\0') != std::string::npos)
-    refuse(file, object, "not UTF-8", "UTF-8 text");
+/// Of a sequence that is too long in any run, whatever is asked of it.
+std::string length_text(std::int64_t length, std::int64_t max_position) {
+  return fmt::format("{} tokens, max_position is {}", length, max_position);
 }
 
 }  // namespace
 
 InputReader::InputReader(std::int64_t vocab_size, std::int64_t max_position,
-                         plan::Tokenizer tokenizer, std::int64_t most_bytes)
-    : max_position_(max_position), most_bytes_(most_bytes) {
+                         plan::Tokenizer tokenizer, LastToken last, std::int64_t most_bytes)
+    : most_bytes_(most_bytes) {
   if (tokenizer == plan::Tokenizer::bytes && vocab_size < num_bytes)
     throw base::UsageError(
         ExitCode::usage,
@@ -103,6 +49,8 @@ InputReader::InputReader(std::int64_t vocab_size, std::int64_t max_position,
                     "{} are needed). Give token ids of this model's own tokenizer instead.",
                     vocab_size, num_bytes));
   set_.vocab_size_ = vocab_size;
+  set_.max_position_ = max_position;
+  set_.last_token_ = last;
   set_.tokenizer_ = tokenizer;
   set_.offsets_ = {0};
   set_.file_begin_ = {0};
@@ -118,23 +66,6 @@ void InputReader::add(const std::string& path) {
     add_jsonl(path, kind.format);
   }
   set_.file_begin_.push_back(set_.count());
-}
-
-void InputReader::add_hdf5(const std::string& path) {
-  const h5::File file = h5::File::open_to_read(path, ExitCode::input);
-  check_format(file);
-  set_.files_.push_back(path);
-  set_.line_begin_.push_back(InputSet::no_lines);
-  const h5::Dataset tokens = file.dataset("/tokens");
-  const std::int64_t num_tokens = check_vector(tokens, path, "/tokens", DType::u32);
-  add_offsets(file, num_tokens);
-  count_ = set_.count() - first_;
-  set_.status_.resize(static_cast<std::size_t>(set_.count()));
-  add_ids(file);
-  add_score_from(file);
-  for (std::int64_t i = first_; i < set_.count(); ++i)
-    judge_length(i);
-  add_tokens(tokens);
 }
 
 /// Ids that are made up name file and line: "prompts.jsonl:17", and "prompts.jsonl#2:17" in the
@@ -222,9 +153,14 @@ void InputReader::add_record(const JsonlRecord& record, const JsonlLine& line) {
   hash_record(sequence, record.is_text);
 }
 
-/// All but the tokens.
+/// All but the tokens. Whether one token too many can be scored is no part of the identity.
 void InputReader::hash_record(std::int64_t sequence, bool is_text) {
-  const std::string id = set_.id(sequence), error = set_.error(sequence);
+  const std::int64_t length = set_.length(sequence);
+  const bool is_bad = set_.status(sequence) == SequenceStatus::bad_record;
+  const std::string id = set_.id(sequence);
+  const std::string error = length > set_.max_position_ && !is_bad
+                                ? length_text(length, set_.max_position_)
+                                : set_.error(sequence);
   const std::array<std::uint64_t, 5> numbers = {
       static_cast<std::uint64_t>(set_.length(sequence)),
       static_cast<std::uint64_t>(set_.score_from(sequence)), is_text, id.size(), error.size()};
@@ -250,80 +186,6 @@ void InputReader::add_id(std::string id) {
   set_.text_ids_.push_back(std::move(id));
 }
 
-void InputReader::add_offsets(const h5::File& file, std::int64_t num_tokens) {
-  const h5::Dataset dataset = file.dataset("/offsets");
-  const std::int64_t size = check_vector(dataset, file.path(), "/offsets", DType::u64);
-  if (size == 0) refuse(file.path(), "/offsets", "empty", "one element more than sequences");
-  check_memory(size - 1);
-  std::vector<std::uint64_t> offsets(static_cast<std::size_t>(size));
-  dataset.read_all(DType::u64, offsets.data());
-  hash_.update(std::as_bytes(std::span(offsets)));
-  if (offsets.front() != 0)
-    refuse(file.path(), "/offsets[0]", fmt::format("{}", offsets.front()), "0");
-  const std::uint64_t before = set_.offsets_.back();
-  set_.offsets_.reserve(set_.offsets_.size() + offsets.size() - 1);
-  for (std::size_t i = 1; i < offsets.size(); ++i) {
-    if (offsets[i] < offsets[i - 1])
-      refuse(file.path(), fmt::format("/offsets[{}]", i), fmt::format("{}", offsets[i]),
-             fmt::format("at least {}, the one before it", offsets[i - 1]));
-    set_.offsets_.push_back(before + offsets[i]);
-  }
-  if (offsets.back() != static_cast<std::uint64_t>(num_tokens))
-    refuse(file.path(), "the last of /offsets", fmt::format("{}", offsets.back()),
-           fmt::format("{}, the length of /tokens", num_tokens));
-}
-
-void InputReader::add_ids(const h5::File& file) {
-  const h5::Dataset dataset = file.dataset("/ids");
-  const h5::Info info = dataset.info();
-  const bool is_text = info.is_variable_text || info.text_bytes > 0;
-  if (!is_text && info.dtype != DType::u64)
-    refuse(file.path(), "/ids", type_text(info), "u64 or text");
-  const std::int64_t count =
-      check_vector(dataset, file.path(), "/ids", std::max<std::int64_t>(info.text_bytes, 8));
-  if (count != count_)
-    refuse(file.path(), "/ids", fmt::format("of {} elements", count),
-           fmt::format("{}, one for each sequence of /offsets", count_));
-  if (is_text) {
-    constexpr std::int64_t most_bytes = 16 << 20, largest_text = 1 << 16;
-    if (info.text_bytes > largest_text)
-      refuse(file.path(), "/ids", type_text(info), fmt::format("at most {} bytes", largest_text));
-    const std::int64_t block = most_bytes / std::max<std::int64_t>(info.text_bytes, 256);
-    for (std::int64_t begin = 0; begin < count; begin += block) {
-      std::vector<std::string> texts = dataset.read_texts(begin, std::min(block, count - begin));
-      for (std::string& text : texts) {
-        check_id(file.path(), text, begin + (&text - texts.data()));
-        hash_.update(std::as_bytes(std::span(text.c_str(), text.size() + 1)));
-        add_id(std::move(text));
-      }
-    }
-    return;
-  }
-  std::vector<std::uint64_t> ids(static_cast<std::size_t>(count));
-  dataset.read_all(DType::u64, ids.data());
-  hash_.update(std::as_bytes(std::span(ids)));
-  if (set_.is_numeric_) set_.numeric_ids_.reserve(set_.numeric_ids_.size() + ids.size());
-  for (const std::uint64_t id : ids)
-    add_id(id);
-}
-
-void InputReader::add_score_from(const h5::File& file) {
-  const auto all = static_cast<std::size_t>(set_.count());
-  if (!file.has("/score_from")) {
-    if (!set_.score_from_.empty()) set_.score_from_.resize(all);
-    return;
-  }
-  const h5::Dataset dataset = file.dataset("/score_from");
-  const std::int64_t count = check_vector(dataset, file.path(), "/score_from", DType::u32);
-  if (count != count_)
-    refuse(file.path(), "/score_from", fmt::format("of {} elements", count),
-           fmt::format("{}, one for each sequence of /offsets", count_));
-  set_.score_from_.resize(all);
-  const std::span values(set_.score_from_.data() + first_, static_cast<std::size_t>(count));
-  dataset.read_all(DType::u32, values.data());
-  hash_.update(std::as_bytes(values));
-}
-
 void InputReader::judge_length(std::int64_t sequence) {
   const std::int64_t length = set_.length(sequence), score_from = set_.score_from(sequence);
   if (length == 0) {
@@ -331,41 +193,28 @@ void InputReader::judge_length(std::int64_t sequence) {
   } else if (score_from > length) {
     set_status(sequence, SequenceStatus::bad_record,
                fmt::format("score_from {} is beyond its {} tokens", score_from, length));
-  } else if (length > max_position_) {
-    set_status(sequence, SequenceStatus::too_long,
-               fmt::format("{} tokens, max_position is {}", length, max_position_));
-  }
-}
-
-void InputReader::add_tokens(const h5::Dataset& tokens) {
-  const auto base_offset = set_.offsets_[static_cast<std::size_t>(first_)];
-  const auto total = static_cast<std::int64_t>(set_.offsets_.back() - base_offset);
-  const auto local = [&](std::int64_t i) {
-    return static_cast<std::int64_t>(set_.offsets_[static_cast<std::size_t>(i)] - base_offset);
-  };
-  std::vector<std::uint32_t> block(static_cast<std::size_t>(std::min(total, block_tokens)));
-  std::int64_t sequence = first_;
-  for (std::int64_t begin = 0; begin < total; begin += block_tokens) {
-    const std::int64_t end = std::min(begin + block_tokens, total);
-    tokens.read({{begin}, {end - begin}}, DType::u32, block.data());
-    hash_.update(std::as_bytes(std::span(block.data(), static_cast<std::size_t>(end - begin))));
-    for (std::int64_t at = begin; at < end;) {
-      while (local(sequence + 1) <= at)
-        ++sequence;
-      const std::int64_t stop = std::min(local(sequence + 1), end);
-      judge_tokens(sequence, at - local(sequence), block.data() + (at - begin), stop - at);
-      at = stop;
-    }
+  } else if (const std::int64_t most = set_.max_position_;
+             length - (set_.last_token_ == LastToken::only_scored) > most) {
+    const bool is_one_more = length - 1 == most;
+    set_status(
+        sequence, SequenceStatus::too_long,
+        length_text(length, most) +
+            (is_one_more ? fmt::format(" (one more is taken where only logprobs are asked for; for "
+                                       "lm-eval's rolling windows set max_length to {})",
+                                       most - 1)
+                         : ""));
   }
 }
 
 void InputReader::judge_tokens(std::int64_t sequence, std::int64_t position,
                                const std::uint32_t* tokens, std::int64_t count) {
-  if (set_.status(sequence) != SequenceStatus::ok) return;
+  const SequenceStatus status = set_.status(sequence);
+  if (status != SequenceStatus::ok && status != SequenceStatus::bad_token) return;
   std::uint32_t largest = 0;
   for (std::int64_t i = 0; i < count; ++i)
     largest = std::max(largest, tokens[i]);
-  if (largest < set_.vocab_size_) return;
+  largest_token_ = std::max(largest_token_, largest);
+  if (largest < set_.vocab_size_ || status == SequenceStatus::bad_token) return;
   const auto* bad = std::find_if(tokens, tokens + count,
                                  [&](std::uint32_t token) { return token >= set_.vocab_size_; });
   set_status(sequence, SequenceStatus::bad_token,
@@ -439,8 +288,25 @@ std::string InputReader::place(std::int64_t sequence) const {
   return fmt::format("{} (sequence {})", set_.files_[file], sequence - set_.file_begin_[file]);
 }
 
+/// Where not one sequence has tokens of this model, that is no matter of single sequences.
+void InputReader::refuse_other_vocabulary() const {
+  const auto has = [&](SequenceStatus status) {
+    return std::ranges::count(set_.status_.all(), static_cast<std::uint8_t>(status));
+  };
+  const auto num_bad = has(SequenceStatus::bad_token);
+  if (num_bad == 0 || num_bad + has(SequenceStatus::empty) < set_.count()) return;
+  throw base::UsageError(
+      ExitCode::input,
+      fmt::format(
+          "inputs: every sequence has a token id beyond the model's vocabulary (the largest "
+          "id is {}, vocab_size is {}: they were made with another tokenizer). Make them "
+          "with this model's tokenizer, or give the weights of their model.",
+          largest_token_, set_.vocab_size_));
+}
+
 InputSet InputReader::finish(std::vector<std::string> notes) {
   refuse_duplicates();
+  refuse_other_vocabulary();
   set_.notes_ = std::move(notes);
   if (num_made_ids_ > 0)
     set_.notes_.push_back(fmt::format(

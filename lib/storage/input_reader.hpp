@@ -16,7 +16,7 @@ class InputReader {
  public:
   /// Throws UsageError(usage) when the tokenizer does not suit the vocabulary.
   InputReader(std::int64_t vocab_size, std::int64_t max_position, plan::Tokenizer tokenizer,
-              std::int64_t most_bytes = InputSet::no_limit);
+              LastToken last = LastToken::fed, std::int64_t most_bytes = InputSet::no_limit);
   void add(const std::string& path);
   /// `notes`: what else InputSet::notes() says.
   InputSet finish(std::vector<std::string> notes = {});
@@ -38,12 +38,14 @@ class InputReader {
                     std::int64_t count);
   void refuse_duplicates() const;
   void check_memory(std::int64_t num_more) const;
+  void refuse_other_vocabulary() const;
   std::string place(std::int64_t sequence) const;
   void set_status(std::int64_t sequence, SequenceStatus status, std::string error);
 
   InputSet set_;
-  std::int64_t max_position_, most_bytes_;
+  std::int64_t most_bytes_;
   Xxh3 hash_;
+  std::uint32_t largest_token_ = 0;         // of sequences that may be computed
   std::int64_t first_ = 0, count_ = 0;      // sequences of the file at hand
   std::map<std::string, int> num_of_name_;  // JSONL files so far that have the name
   std::string name_;                        // of the file at hand, in ids that are made up

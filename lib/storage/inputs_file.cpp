@@ -84,9 +84,9 @@ class Unpacker {
 }  // namespace
 
 InputSet InputSet::open(const std::vector<std::string>& paths, std::int64_t vocab_size,
-                        std::int64_t max_position, plan::Tokenizer tokenizer,
+                        std::int64_t max_position, plan::Tokenizer tokenizer, LastToken last,
                         std::int64_t most_bytes) {
-  InputReader reader(vocab_size, max_position, tokenizer, most_bytes);
+  InputReader reader(vocab_size, max_position, tokenizer, last, most_bytes);
   std::vector<std::string> notes;
   for (const std::string& path : input_files(paths, &notes))
     reader.add(path);
@@ -107,6 +107,8 @@ std::vector<std::byte> InputSet::head() const {
   packer.texts(notes_);
   packer.text(identity_);
   packer.value(vocab_size_);
+  packer.value(max_position_);
+  packer.value(last_token_);
   packer.value(tokenizer_);
   return packer.take();
 }
@@ -125,6 +127,8 @@ InputSet InputSet::from_head(std::span<const std::byte> head) {
   set.notes_ = unpacker.texts();
   set.identity_ = unpacker.text();
   set.vocab_size_ = unpacker.value<std::int64_t>();
+  set.max_position_ = unpacker.value<std::int64_t>();
+  set.last_token_ = unpacker.value<LastToken>();
   set.tokenizer_ = unpacker.value<plan::Tokenizer>();
   return set;
 }
@@ -175,6 +179,10 @@ std::int64_t InputSet::length(std::int64_t sequence) const {
   return static_cast<std::int64_t>(offsets_[i + 1] - offsets_[i]);
 }
 
+std::int64_t InputSet::fed_length(std::int64_t sequence) const {
+  return std::min(length(sequence), max_position_);
+}
+
 std::int64_t InputSet::score_from(std::int64_t sequence) const {
   return score_from_.empty() ? 0 : score_from_[static_cast<std::size_t>(sequence)];
 }
@@ -220,7 +228,7 @@ std::string InputSet::unpacked_name(std::uint32_t file) {
 std::vector<plan::SequenceLength> InputSet::lengths_ok() const {
   std::vector<plan::SequenceLength> lengths;
   for (std::int64_t i = 0; i < count(); ++i)
-    if (status(i) == SequenceStatus::ok) lengths.push_back({i, length(i)});
+    if (status(i) == SequenceStatus::ok) lengths.push_back({i, fed_length(i)});
   return lengths;
 }
 

@@ -28,6 +28,10 @@ struct PackedInput {
   Unpacked inside;
 };
 
+/// Whether the last token of a sequence passes the layers as the others do, or is only scored, as
+/// where nothing but log-probs is asked for. Then one of max_position + 1 tokens is good.
+enum class LastToken : std::uint8_t { fed, only_scored };
+
 /// All sequences of all input files, in the order given; index 0 .. count() - 1 is input order.
 ///
 /// Holds offsets, ids and what is wrong with a sequence, never the corpus. Rank 0 opens it and
@@ -41,11 +45,12 @@ class InputSet {
   /// in bounded memory: checks token ids against `vocab_size` and makes the identity. Throws
   /// UsageError(input) naming file, object, what was found and what was expected, and
   /// UsageError(usage) where a text and the tokenizer do not go together. A bad sequence or line
-  /// does not throw: it gets a status. Throws UsageError(resources) before its labels would take
-  /// more than `most_bytes`.
+  /// does not throw: it gets a status; but where every sequence has too large a token id, the
+  /// inputs are of another vocabulary, which is UsageError(input). Throws UsageError(resources)
+  /// before its labels would take more than `most_bytes`.
   static InputSet open(const std::vector<std::string>& paths, std::int64_t vocab_size,
                        std::int64_t max_position, plan::Tokenizer tokenizer = plan::Tokenizer::none,
-                       std::int64_t most_bytes = no_limit);
+                       LastToken last = LastToken::fed, std::int64_t most_bytes = no_limit);
   /// All but columns and errors; ids only where lines are held against them when read again.
   std::vector<std::byte> head() const;
   static InputSet from_head(std::span<const std::byte> head);
@@ -65,6 +70,8 @@ class InputSet {
   /// Prefix sums of the lengths over all files, [count() + 1].
   std::span<const std::uint64_t> offsets() const { return offsets_.all(); }
   std::int64_t length(std::int64_t sequence) const;
+  /// Its tokens that pass the layers: all but one that is only scored (LastToken).
+  std::int64_t fed_length(std::int64_t sequence) const;
   /// First position that counts in the log-prob sum; 0 where the file does not say.
   std::int64_t score_from(std::int64_t sequence) const;
   SequenceStatus status(std::int64_t sequence) const;
@@ -92,6 +99,7 @@ class InputSet {
   /// with lines of JSONL; 16 hex digits. Compression does not change it.
   const std::string& identity() const { return identity_; }
   plan::Tokenizer tokenizer() const { return tokenizer_; }
+  LastToken last_token() const { return last_token_; }
   /// Of memory that ids and errors take, nearly, as far as this rank has them.
   std::int64_t id_bytes() const;
 
@@ -102,7 +110,8 @@ class InputSet {
   void read_packed_from(const std::string& folder) { unpacked_folder_ = folder; }
   static std::string unpacked_name(std::uint32_t file);
 
-  /// The sequences that can be computed (status ok), in input order.
+  /// The sequences that can be computed (status ok), in input order, with at most max_position
+  /// tokens that pass the layers.
   std::vector<plan::SequenceLength> lengths_ok() const;
   /// Token ids `first` .. `first + count - 1` of the sequence. Keeps the file used last open, and
   /// the tokens of the line of JSONL read last; not thread-safe. Throws UsageError(input) when the
@@ -141,7 +150,8 @@ class InputSet {
   std::vector<std::string> notes_;
   std::string unpacked_folder_;
   std::string identity_;
-  std::int64_t vocab_size_ = 0;
+  std::int64_t vocab_size_ = 0, max_position_ = 0;
+  LastToken last_token_ = LastToken::fed;
   plan::Tokenizer tokenizer_ = plan::Tokenizer::none;
   std::optional<Sizes> sizes_;              // of columns that are yet to come
   mpi::NodeMemory memory_;                  // of the columns, where they are one copy a node

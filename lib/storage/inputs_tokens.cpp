@@ -84,9 +84,9 @@ void InputSet::open_reader(std::uint32_t file) const {
     const auto end = static_cast<std::size_t>(file_begin_[file + 1]);
     const auto expected = static_cast<std::int64_t>(offsets_[end] - offsets_[begin]);
     if (const h5::Info info = tokens.info();
-        info.shape != base::Shape{expected} || info.dtype != base::DType::u32)
-      throw has_changed(path, fmt::format("/tokens has shape {}, expected [{}] of u32",
-                                          base::to_string(info.shape), expected));
+        info.shape != base::Shape{expected} || !info.is_integer)
+      throw has_changed(path, fmt::format("/tokens has shape {} of {}, expected [{}] of integers",
+                                          base::to_string(info.shape), info.kind, expected));
     reader.hdf5.emplace(Hdf5Tokens{std::move(opened), std::move(tokens)});
   }
   reader_ = std::make_unique<Reader>(std::move(reader));
@@ -96,8 +96,8 @@ void InputSet::read_hdf5(std::int64_t sequence, std::int64_t first, std::int64_t
                          std::uint32_t* to) const {
   const auto begin = static_cast<std::size_t>(file_begin_[reader_->file]);
   const std::uint64_t before = offsets_[static_cast<std::size_t>(sequence)] - offsets_[begin];
-  reader_->hdf5->tokens.read({{static_cast<std::int64_t>(before) + first}, {count}},
-                             base::DType::u32, to);
+  reader_->hdf5->tokens.read_integers({{static_cast<std::int64_t>(before) + first}, {count}},
+                                      base::DType::u32, to);
 }
 
 void InputSet::read_jsonl(std::int64_t sequence, std::int64_t first, std::int64_t count,

@@ -62,7 +62,7 @@ std::string type_text(const h5::Info& info) {
   if (info.dtype) return std::string(base::name_of(*info.dtype));
   if (info.is_variable_text) return "text";
   if (info.text_bytes > 0) return fmt::format("text {}", info.text_bytes);
-  return "record";
+  return info.is_integer ? info.kind : "record";
 }
 
 /// "/layers/07/q" -> "/layers/NN/q", so that equal layers take one line.
@@ -107,7 +107,7 @@ void show_datasets(const h5::File& file, base::Log& log) {
     found->bytes = base::checked_add(found->bytes, info.stored_bytes);
   }
   for (const Row& row : rows)
-    log.say("  {:<22}{:<9}{:<20}{:>12}  {}", row.path, row.type, row.shape,
+    log.say("  {:<26} {:<8} {:<19} {:>11}  {}", row.path, row.type, row.shape,
             base::bytes_text(row.bytes),
             row.count > 1 ? fmt::format("({} datasets) {}", row.count, row.description)
                           : row.description);
@@ -124,16 +124,16 @@ void show_sequences(const h5::File& file, const std::string& offsets_path,
   if (shape.size() != 1 || shape[0] < 1) return;
   const std::int64_t count = shape[0] - 1;
   std::uint64_t total = 0;
-  offsets.read({{count}, {1}}, DType::u64, &total);
+  offsets.read_integers({{count}, {1}}, DType::u64, &total);
   log.say("  {} sequences, {} tokens, {:.1f} a sequence", base::count_text(count),
           base::count_text(static_cast<std::int64_t>(total)),
           count > 0 ? static_cast<double>(total) / static_cast<double>(count) : 0.0);
   const h5::Dataset ids = file.dataset(ids_path);
   const std::int64_t shown = std::min(count, num_shown);
   std::string list;
-  if (ids.info().dtype == DType::u64) {
+  if (ids.info().is_integer) {
     std::vector<std::uint64_t> values(static_cast<std::size_t>(shown));
-    if (shown > 0) ids.read({{0}, {shown}}, DType::u64, values.data());
+    if (shown > 0) ids.read_integers({{0}, {shown}}, DType::u64, values.data());
     for (const std::uint64_t id : values)
       list += fmt::format(" {}", id);
   } else {
@@ -209,18 +209,24 @@ void inspect_run_folder(const std::string& path, base::Log& log) {
   for (const char* group : {"frozen", "mixable"})
     for (const auto& [key, value] : json[group].items())
       log.say("  {:<18}{}", key, cut(value.dump()));
-  int num_parts = 0, num_others = 0;
+  int num_parts = 0, num_damaged = 0, num_others = 0;
   std::int64_t bytes = 0;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(path + "/parts", error)) {
-    const bool is_part = parse_part_name(entry.path().filename().string()).has_value();
+    const std::string name = entry.path().filename().string();
+    const bool is_part = parse_part_name(name).has_value();
+    const bool is_damaged = name.starts_with("damaged-");
     num_parts += is_part;
-    num_others += !is_part;
+    num_damaged += is_damaged;
+    num_others += !is_part && !is_damaged;
     if (is_part) bytes += static_cast<std::int64_t>(entry.file_size(error));
   }
-  log.say("  {} parts, {}; {} other files in parts/ (unfinished or damaged)", num_parts,
-          base::bytes_text(bytes), num_others);
-  if (is_there(path + "/results.h5")) inspect(path + "/results.h5", log);
+  const bool has_results = is_there(path + "/results.h5");
+  // the parts of a finished run are in its results
+  if (num_parts > 0 || !has_results) log.say("  {} parts, {}", num_parts, base::bytes_text(bytes));
+  if (num_damaged > 0) log.say("  {} damaged parts in parts/, set aside", num_damaged);
+  if (num_others > 0) log.say("  {} other files in parts/, not committed", num_others);
+  if (has_results) inspect(path + "/results.h5", log);
 }
 
 }  // namespace

@@ -111,11 +111,13 @@ std::vector<std::string> input_paths_of(const base::Json& facts, const std::stri
 InputSet reopen_inputs(const base::Json& facts, const std::string& where) try {
   const std::string expected = facts.at("header").at("inputs_xxh3");
   const std::vector<std::string> paths = input_paths_of(facts, where);
+  const bool is_scored = facts.value("last_token", "fed") == "only_scored";
   const bool is_bytes = facts.value("tokenizer", "none") == "bytes";
   constexpr std::int64_t most = std::int64_t{1} << 31;
   InputSet inputs = InputSet::open(paths, base::whole_number(facts.at("vocab_size"), 1, most),
                                    base::whole_number(facts.at("max_position"), 1, most),
-                                   is_bytes ? plan::Tokenizer::bytes : plan::Tokenizer::none);
+                                   is_bytes ? plan::Tokenizer::bytes : plan::Tokenizer::none,
+                                   is_scored ? LastToken::only_scored : LastToken::fed);
   if (inputs.identity() != expected)
     throw base::UsageError(ExitCode::input,
                            fmt::format("{}: the inputs have changed since the run began (checksum "
@@ -134,6 +136,7 @@ base::Json merge_facts(const InputSet& inputs, const std::vector<DatasetPlan>& l
           {"tokenizer", inputs.tokenizer() == plan::Tokenizer::bytes ? "bytes" : "none"},
           {"vocab_size", spec.vocab_size},
           {"max_position", spec.max_position},
+          {"last_token", inputs.last_token() == LastToken::fed ? "fed" : "only_scored"},
           {"layout", to_json(layout)},
           {"header", to_json(header)}};
 }

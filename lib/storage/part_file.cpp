@@ -104,7 +104,7 @@ void PartWriter::open_file() {
   temporary_ = fmt::format("{}/d{:03}-e{:03}-{:06}-{}.h5",
                            attempt_folder(options_.run_dir, options_.attempt), options_.dp,
                            options_.ep, number_, ::getpid());
-  guarded([&] { file_ = h5::File::create(temporary_); });
+  guarded([&] { file_ = h5::File::create(temporary_, h5::Texts::fixed); });
   columns_.clear();
   for (const DatasetPlan& plan : layout_)
     columns_.push_back(std::make_unique<PartColumn>(plan, column_bytes(std::ssize(layout_))));

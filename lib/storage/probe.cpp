@@ -44,6 +44,7 @@ void probe_inputs(const std::string& path, const Progress& progress) {
     if (!file.has(name)) continue;
     const h5::Dataset dataset = file.dataset(name);
     const h5::Info info = dataset.info();
+    dataset.check_written();
     if (info.is_variable_text && info.shape.size() == 1 && info.stored_bytes > 0)
       probe_texts(dataset, info.shape[0], progress);
   }
@@ -62,7 +63,7 @@ void probe_to_verify(const std::string& path, const Progress& progress) {
     format = file.text_attribute("format").value_or("");
   }
   if (format == "tetrarch-weights") {
-    WeightsFile::open(path);
+    WeightsFile::open(path, WeightsLayout::any);
   } else if (format == "tetrarch-inputs") {
     probe_inputs(path, progress);
   } else if (format.starts_with("tetrarch-")) {

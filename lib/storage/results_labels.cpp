@@ -66,7 +66,8 @@ std::vector<std::uint8_t> ResultsLabels::read_bytes(const std::string& path, DTy
   const h5::Dataset dataset = file_.dataset(path);
   const h5::Info info = dataset.info();
   const std::int64_t bytes = base::checked_mul(count, base::size_of(dtype));
-  if (info.shape != base::Shape{count} || info.dtype != dtype || info.stored_bytes != bytes)
+  dataset.check_written();
+  if (info.shape != base::Shape{count} || info.dtype != dtype || !info.can_hold(bytes))
     refuse(path,
            fmt::format("shape {} with {} bytes, expected [{}] of {}", base::to_string(info.shape),
                        info.stored_bytes, count, base::name_of(dtype)));
@@ -80,8 +81,9 @@ void ResultsLabels::check_texts(const std::string& path, std::int64_t count,
                                 const VisitText& visit) const {
   const h5::Dataset dataset = file_.dataset(path);
   const h5::Info info = dataset.info();
+  dataset.check_written();
   if (info.text_bytes <= 0 || info.shape.size() != 1 || (count >= 0 && info.shape[0] != count) ||
-      info.stored_bytes != base::checked_mul(info.shape[0], info.text_bytes))
+      !info.can_hold(base::checked_mul(info.shape[0], info.text_bytes)))
     refuse(path, fmt::format("shape {}, expected {} texts of fixed length",
                              base::to_string(info.shape), count));
   Xxh3 hash;
@@ -184,6 +186,7 @@ std::vector<DatasetPlan> ResultsLabels::layout() const {
 void ResultsLabels::check_timing() const {
   const h5::Dataset phases = file_.dataset("/timing/phases");
   const h5::Info info = phases.info();
+  phases.check_written();
   if (info.shape.size() != 1) refuse("/timing/phases", "not a list of records");
   if (!info.can_hold(base::checked_mul(info.shape[0], sizeof(TimingRow))))
     refuse("/timing/phases",

@@ -2,13 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/run_folder.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <thread>
 #include <utility>
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include "base/build_info.hpp"
@@ -140,6 +141,28 @@ bool is_run_json(const Json& json) {
 
 }  // namespace
 
+void refuse_foreign_folder(const std::string& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error) || is_there(path + "/run.json")) return;
+  constexpr std::size_t most_named = 3;
+  std::vector<std::string> foreign;
+  for (const std::string& name : names_in(path)) {
+    const bool is_ours = name == "lock" || name == "parts" || name == "watchdog" ||
+                         name == "stop" || name == "results.h5" || name.starts_with(".tmp-") ||
+                         name.starts_with("synth-");
+    if (!is_ours) foreign.push_back(base::shown(name));
+  }
+  if (foreign.empty()) return;
+  std::ranges::sort(foreign);
+  const std::size_t num_foreign = foreign.size();
+  foreign.resize(std::min(num_foreign, most_named));
+  throw UsageError(
+      ExitCode::usage,
+      fmt::format("--out {}: is not empty and no run folder (it holds {}{}, but no "
+                  "run.json). Use another folder, or an empty one.",
+                  path, fmt::join(foreign, ", "), num_foreign > most_named ? ", ..." : ""));
+}
+
 base::Json read_run_json(const std::string& run_dir) {
   const std::string path = run_dir + "/run.json";
   std::error_code error;
@@ -170,6 +193,7 @@ RunFolder::RunFolder(std::string path, const RunFolderOptions& options, base::Lo
 
 RunFolder RunFolder::open(const std::string& path, const RunSettings& settings,
                           const RunFolderOptions& options, base::Log& log) {
+  refuse_foreign_folder(path);
   RunFolder folder(path, options, log);
   if (folder.json_.is_null()) {
     if (is_there(folder.results_path()))

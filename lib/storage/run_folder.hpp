@@ -138,6 +138,10 @@ class RunFolder {
   bool is_mixed_ = false;
 };
 
+/// Refuses a folder that is not empty and was not begun by a run, before anything is written there:
+/// UsageError(usage). Without `path` nothing is wrong.
+void refuse_foreign_folder(const std::string& path);
+
 /// run.json of a folder; throws UsageError(input) when it is missing or not one of ours.
 base::Json read_run_json(const std::string& run_dir);
 

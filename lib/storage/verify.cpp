@@ -31,10 +31,15 @@ using base::UsageError;
 constexpr int max_listed = 10;
 
 void verify_weights(const std::string& path, base::Log& log) {
-  const WeightsFile weights = WeightsFile::open(path);
+  const WeightsFile weights = WeightsFile::open(path, WeightsLayout::any);
   weights.verify_all({});
   log.say("{}: {} tensors, {}: every block's checksum agrees (identity {})", path,
           weights.tensors().size(), base::bytes_text(weights.total_bytes()), weights.identity());
+  if (!weights.is_contiguous())
+    log.note(
+        fmt::format("its tensors are stored in chunks or compressed; before a run write them "
+                    "back: h5repack -l CONTI -f NONE {} NEW.h5",
+                    path));
 }
 
 void verify_inputs(const std::string& path, base::Log& log) {
@@ -110,7 +115,8 @@ void verify_run_folder(const std::string& path, base::Log& log) {
   for (const plan::SequenceLength& each : inputs.lengths_ok()) {
     if (committed.has(each.sequence)) continue;
     if (++num_missing <= max_listed)
-      list += fmt::format("\n  id {} ({} tokens)", inputs.id(each.sequence), each.length);
+      list += fmt::format("\n  id {} ({} tokens)", inputs.id(each.sequence),
+                          inputs.length(each.sequence));
   }
   if (num_missing > 0) not_complete(path, num_missing, list);
   throw UsageError(

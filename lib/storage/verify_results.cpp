@@ -80,6 +80,7 @@ void RowsVerifier::check_dataset(const DatasetPlan& plan) {
   const h5::Dataset dataset = labels_.file().dataset(plan.path);
   const std::int64_t total = plan.total_rows(labels_.count(), labels_.offset(labels_.count()));
   const h5::Info info = dataset.info();
+  dataset.check_written();
   if (info.shape != plan.shape(total) || info.dtype != plan.dtype)
     labels_.refuse(plan.path,
                    fmt::format("shape {} of {}, expected {} of {}", base::to_string(info.shape),

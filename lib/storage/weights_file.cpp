@@ -3,7 +3,6 @@
 #include "storage/weights_file.hpp"
 
 #include <algorithm>
-#include <filesystem>
 #include <utility>
 
 #include <fmt/format.h>
@@ -27,9 +26,9 @@ bool is_transposed(const base::Shape& found, const base::Shape& expected) {
 
 /// What the file itself must show of a dataset before its bytes are believed.
 void check_dataset(Problems& problems, const std::string& path, const h5::Info& info,
-                   const base::Shape& shape, base::DType dtype, std::int64_t file_bytes) {
+                   const base::Shape& shape, base::DType dtype) {
   const std::int64_t bytes = base::checked_elements(shape) * base::size_of(dtype);
-  const auto found_dtype = info.dtype ? base::name_of(*info.dtype) : "of another kind";
+  const std::string found_dtype{info.dtype ? base::name_of(*info.dtype) : info.kind};
   if (info.dtype != dtype)
     problems.add("{}: elements are {}, expected {}. Import the model again.", path, found_dtype,
                  base::name_of(dtype));
@@ -37,17 +36,15 @@ void check_dataset(Problems& problems, const std::string& path, const h5::Info& 
     problems.add("{}: shape is {}, expected {} from config_json{}. Import the model again.", path,
                  base::to_string(info.shape), base::to_string(shape),
                  is_transposed(info.shape, shape) ? " (transposed?)" : "");
-  } else if (!info.is_contiguous) {
+  } else if (info.stored_bytes == 0) {
     problems.add(
-        "{}: is stored in chunks, expected a contiguous layout (slices are read directly). "
-        "Import the model again.",
-        path);
-  } else if (info.stored_bytes != bytes || info.file_offset < 0) {
+        "{}: its data were never written (0 bytes are stored, expected {}; the program "
+        "that made the file did not finish). Copy or import the file again.",
+        path, bytes);
+  } else if (info.is_contiguous ? info.stored_bytes != bytes || info.file_offset < 0
+                                : !info.can_hold(bytes)) {
     problems.add("{}: {} bytes are stored, expected {}. Copy or import the file again.", path,
                  info.stored_bytes, bytes);
-  } else if (info.file_offset > file_bytes - bytes) {
-    problems.add("{}: ends at byte {}, but the file has {}. Copy or import the file again.", path,
-                 info.file_offset + bytes, file_bytes);
   }
 }
 
@@ -108,15 +105,15 @@ h5::Hyperslab rows_of_unit(const TensorSpec& tensor, std::int64_t unit, std::int
   return {{unit / tensor.num_slices, begin, 0}, {1, rows, tensor.columns()}};
 }
 
-WeightsFile::WeightsFile(h5::File file, std::string path)
+WeightsFile::WeightsFile(h5::File file, std::string path, WeightsLayout layout)
     : path_(std::move(path)), file_(std::move(file)) {
   read_head();
-  check_datasets();
+  check_datasets(layout);
   read_sums();
 }
 
-WeightsFile WeightsFile::open(const std::string& path) {
-  return WeightsFile(h5::File::open_to_read(path, ExitCode::weights), path);
+WeightsFile WeightsFile::open(const std::string& path, WeightsLayout layout) {
+  return WeightsFile(h5::File::open_to_read(path, ExitCode::weights), path, layout);
 }
 
 void WeightsFile::read_head() {
@@ -148,9 +145,8 @@ void WeightsFile::read_head() {
   tensors_ = plan::tensors_of(spec_, reduction_shards_);
 }
 
-void WeightsFile::check_datasets() {
+void WeightsFile::check_datasets(WeightsLayout layout) {
   Problems problems;
-  const auto file_bytes = static_cast<std::int64_t>(std::filesystem::file_size(path_));
   const std::vector<std::string> present = file_.list();
   std::vector<std::string> expected;
   const auto check = [&](const std::string& path, const base::Shape& shape, base::DType dtype) {
@@ -159,8 +155,10 @@ void WeightsFile::check_datasets() {
       problems.add("{}: is missing. Copy or import the file again.", path);
       return;
     }
-    const h5::Info info = file_.dataset(path).info();
-    check_dataset(problems, path, info, shape, dtype, file_bytes);
+    const h5::Dataset dataset = file_.dataset(path);
+    const h5::Info info = dataset.info();
+    check_dataset(problems, path, info, shape, dtype);
+    if (info.stored_bytes > 0) dataset.check_written();
     entries_.emplace(path, Entry{info.file_offset, {}});
   };
   for (const TensorSpec& tensor : tensors_) {
@@ -175,6 +173,16 @@ void WeightsFile::check_datasets() {
           "model again.",
           path);
   problems.refuse(ExitCode::weights, path_);
+  const auto other = std::ranges::find_if_not(
+      tensors_, [&](const TensorSpec& tensor) { return entry_of(tensor).file_offset >= 0; });
+  is_contiguous_ = other == tensors_.end();
+  if (layout == WeightsLayout::contiguous && !is_contiguous_)
+    throw UsageError(ExitCode::weights,
+                     fmt::format("{}: {} is stored in chunks or compressed, as h5repack does on "
+                                 "request (a run reads slices straight from the file, so that they "
+                                 "must lie contiguous). Write them back: h5repack -l CONTI -f NONE "
+                                 "{} NEW.h5",
+                                 path_, other->path, path_));
 }
 
 void WeightsFile::read_sums() {

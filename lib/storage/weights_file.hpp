@@ -34,6 +34,10 @@ struct ReadSeconds {
   double reading = 0, verifying = 0;
 };
 
+/// What the data of a weights file must look like. Slices are read straight from a contiguous
+/// file; any other layout, such as h5repack makes on request, can be verified.
+enum class WeightsLayout { contiguous, any };
+
 class WeightsFile {
  public:
   /// Calls work(i) for each i of [0, count), in any order; work does not throw.
@@ -41,9 +45,10 @@ class WeightsFile {
       std::function<void(std::int64_t count, const std::function<void(std::int64_t)>& work)>;
 
   /// Checks format, version, config_json, reduction shards, and of every dataset presence, type,
-  /// shape, contiguity and stored bytes; datasets that do not belong there are refused. Throws
+  /// shape, layout and stored bytes; datasets that do not belong there are refused. Throws
   /// UsageError(weights) with everything that is wrong.
-  static WeightsFile open(const std::string& path);
+  static WeightsFile open(const std::string& path,
+                          WeightsLayout layout = WeightsLayout::contiguous);
 
   const std::string& path() const { return path_; }
   const plan::ModelSpec& spec() const { return spec_; }
@@ -52,6 +57,8 @@ class WeightsFile {
   /// As plan::tensors_of gives them.
   const std::vector<plan::TensorSpec>& tensors() const { return tensors_; }
   std::int64_t total_bytes() const;
+  /// Whether a run can read it.
+  bool is_contiguous() const { return is_contiguous_; }
   /// 16 hex digits over config_json and all checksum datasets in path order: equal exactly for
   /// equal models.
   const std::string& identity() const { return identity_; }
@@ -77,17 +84,18 @@ class WeightsFile {
 
  private:
   struct Entry {
-    std::int64_t file_offset = 0;     // of the first byte
+    std::int64_t file_offset = 0;     // of the first byte; -1: not contiguous
     std::vector<std::uint64_t> sums;  // [units][blocks of the largest unit]
   };
 
-  WeightsFile(h5::File file, std::string path);
+  WeightsFile(h5::File file, std::string path, WeightsLayout layout);
   void read_head();
-  void check_datasets();
+  void check_datasets(WeightsLayout layout);
   void read_sums();
   const Entry& entry_of(const plan::TensorSpec& tensor) const;
   ReadSeconds read_block(int file, const WeightBlock& block, std::byte* to,
                          std::uint64_t* sum) const;
+  void verify_through_hdf5(const plan::TensorSpec& tensor, std::int64_t unit) const;
   void check_sum(const plan::TensorSpec& tensor, const WeightBlock& block,
                  std::uint64_t found) const;
 
@@ -99,6 +107,7 @@ class WeightsFile {
   std::vector<plan::TensorSpec> tensors_;
   std::unordered_map<std::string, Entry> entries_;  // by dataset path
   std::string identity_;
+  bool is_contiguous_ = true;
 };
 
 }  // namespace tetrarch::storage

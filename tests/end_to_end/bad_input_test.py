@@ -115,7 +115,7 @@ def bad_inputs(test, model):
             del file[name]
             file[name] = stored.astype(numpy.float64)
         text = test.tetrarch("verify", broken, code=3).text
-        test.check(f"/{name} is f64 (expected u" in text, f"{name} of another type: {text}")
+        test.check(f"/{name} is float64 (expected integers" in text, f"{name} of another type: {text}")
         with h5py.File(broken, "r+") as file:
             del file[name]
         text = test.tetrarch("verify", broken, code=3).text

@@ -194,7 +194,7 @@ def results(test, model, target):
             file.create_dataset("timing/phases", (1 << 50,), dtype, chunks=(1 << 10,))
             file["timing/phases"].attrs.update(attributes)
 
-    check("times without end", ("/timing/phases", "0 bytes"), claim)
+    check("times without end", ("/timing/phases", "chunks were never written"), claim)
     check("external link", ("external link",), lambda path: spoil(
         path, "logprobs/token", instead("logprobs/token", target)["external link"][0]))
     out = check("crash", ("HDF5",), lambda path: shutil.copy(test.folder / "crash.h5", path))

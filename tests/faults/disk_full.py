@@ -40,7 +40,7 @@ def check_state(test, out):
     before = test.verify(out)
     if (out / "results.h5").exists():
         with h5py.File(out / "results.h5") as file:
-            test.equal(file.attrs["status"], b"complete", "status of results")
+            test.equal(file.attrs["status"], "complete", "status of results")
             file.visititems(lambda _, item: item[()] if isinstance(item, h5py.Dataset) else None)
         test.same_as_whole(out)
     return before

@@ -29,6 +29,19 @@ TEST(Depth, EachOutputWantsItsRows) {
   EXPECT_EQ(depth("hidden", "final", "mean"), (Depth{4, RowsWanted::all, false, true, false}));
 }
 
+TEST(Depth, OnlyLogProbsDoWithoutTheLastRow) {
+  const auto scores_alone = [](const char* outputs) {
+    RunConfig config;
+    config.outputs = outputs;
+    return only_scores(resolve_outputs(config, preset("tiny")));
+  };
+
+  EXPECT_TRUE(scores_alone("logprobs"));
+  for (const char* outputs : {"topk", "logprobs,topk", "logprobs,last_logits", "logprobs,hidden",
+                              "logprobs,kv", "logprobs,routing", "logprobs,experts"})
+    EXPECT_FALSE(scores_alone(outputs)) << outputs;
+}
+
 TEST(Depth, OutputsTogetherWantWhatEachWants) {
   EXPECT_EQ(depth("logprobs,last_logits").rows, RowsWanted::all);
   EXPECT_EQ(depth("last_logits,hidden", "final", "last").rows, RowsWanted::last);

@@ -273,11 +273,22 @@ Outputs no_outputs() {
 double sequence_flops(const ModelSpec& spec, std::int64_t length, std::int64_t head_rows) {
   Outputs outputs = no_outputs();
   const Depth depth{spec.num_layers, RowsWanted::all, false, false, false};
-  const double layers = plan::sequence_flops(spec, outputs, depth, length);
+  const double layers = plan::sequence_flops(spec, outputs, depth, length, length);
   outputs.logprobs = head_rows > 0;
-  const double logits = plan::sequence_flops(spec, outputs, depth, head_rows + 1) -
-                        plan::sequence_flops(spec, no_outputs(), depth, head_rows + 1);
+  const double logits =
+      plan::sequence_flops(spec, outputs, depth, head_rows + 1, head_rows + 1) -
+      plan::sequence_flops(spec, no_outputs(), depth, head_rows + 1, head_rows + 1);
   return layers + logits;
+}
+
+TEST(Plan, ALastTokenThatIsOnlyScoredCostsNothing) {
+  const ModelSpec spec = preset("tiny");
+  Outputs scores, all = no_outputs();
+  all.topk = true;
+
+  EXPECT_EQ(
+      plan::sequence_flops(spec, scores, {4, RowsWanted::predicting, false, true, true}, 6, 5),
+      plan::sequence_flops(spec, all, {4, RowsWanted::all, false, true, true}, 5, 5));
 }
 
 TEST(Plan, FlopsOfASequenceAreItsProducts) {
@@ -317,7 +328,7 @@ TEST(Plan, RowsThatNobodyNeedsCostKeysAloneInTheDeepestLayer) {
   const ModelSpec spec = preset("tiny");
   const Outputs none = no_outputs();
   const auto flops = [&](RowsWanted rows, bool has_routing = false) {
-    return plan::sequence_flops(spec, none, {4, rows, has_routing, false, false}, 5);
+    return plan::sequence_flops(spec, none, {4, rows, has_routing, false, false}, 5, 5);
   };
   const double keys = 2.0 * 64 * (32 + 32), experts = 2.0 * 2 * 3 * 64 * 32;
   const double rest = 2.0 * 64 * (64 + 64) + 2.0 * 64 * 16 + experts;
@@ -329,7 +340,7 @@ TEST(Plan, RowsThatNobodyNeedsCostKeysAloneInTheDeepestLayer) {
   EXPECT_DOUBLE_EQ(whole - flops(RowsWanted::none, true), 5 * experts);
   EXPECT_DOUBLE_EQ(
       flops(RowsWanted::none) -
-          plan::sequence_flops(spec, none, {3, RowsWanted::all, false, false, false}, 5),
+          plan::sequence_flops(spec, none, {3, RowsWanted::all, false, false, false}, 5, 5),
       5 * keys);
 }
 

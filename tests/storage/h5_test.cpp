@@ -200,7 +200,7 @@ TEST(H5, IsReadByH5pyAsPlainValues) {
 
   python(scratch, path,
          "f = h5py.File(path)\n"
-         "assert f.attrs['format'] == b'tetrarch-test' and f['x'].attrs['units'] == b's'\n"
+         "assert f.attrs['format'] == 'tetrarch-test' and f['x'].attrs['units'] == 's'\n"
          "assert f['x'][1].tolist() == [4, 5, 6] and f['x'].dtype == np.float32\n"
          "assert list(f['t']) == [b'ab', b'cdef']\n");
 }
@@ -262,7 +262,9 @@ TEST(H5, RefusesDataOutsideTheFile) {
   EXPECT_TRUE(refused("/g/inner", "external link"));
   EXPECT_TRUE(refused("/virtual", "virtual dataset"));
   EXPECT_TRUE(refused("/outside", "external storage"));
-  EXPECT_TRUE(refused("/lzf", "filter 32000"));
+  EXPECT_TRUE(refused("/lzf",
+                      "uses filter 32000 (lzf; gzip, shuffle and fletcher32 are read). "
+                      "Write it with compression='gzip' (h5py), or without"));
   EXPECT_TRUE(refused("/absent", "is missing"));
   EXPECT_TRUE(refused("/g", "no dataset"));
   EXPECT_TRUE(is_refused(ExitCode::weights, {"link"}, [&] { file.list(); }));
@@ -313,6 +315,26 @@ TEST(H5, RefusesDataThatAskForMuchMemory) {
   EXPECT_TRUE(is_refused(ExitCode::weights, {"/text", "100000 bytes each"},
                          [&] { file.dataset("/text").read_texts(0, 1); }));
   EXPECT_EQ(file.dataset("/bomb").info().stored_bytes, 0);  // 8192 TiB by its shape
+}
+
+TEST(H5, TextAttributesCanLieInTheHeader) {
+  const Scratch scratch;
+  {
+    File file = File::create(scratch / "a.h5", Texts::fixed);
+    file.set_attribute("status", std::string("complete"));
+    Create create;
+    create.shape = {1};
+    create.description = "one number";
+    file.create_dataset("/x", create);
+    file.close();
+  }
+
+  EXPECT_EQ(open(scratch / "a.h5").text_attribute("status"), "complete");
+  EXPECT_EQ(test::bytes_of_file(scratch / "a.h5").find("GCOL"), std::string::npos);  // no heap
+  python(scratch, scratch / "a.h5",
+         "f = h5py.File(path)\n"
+         "assert f.attrs['status'] == b'complete'\n"
+         "assert f['x'].attrs['description'] == b'one number'\n");
 }
 
 TEST(H5, RefusesDataBeyondTheEndOfTheFile) {

@@ -85,6 +85,57 @@ TEST(InputSet, ABadSequenceGetsAStatusAndTheOthersStay) {
   EXPECT_EQ(lengths[1].sequence, 5);
 }
 
+TEST(InputSet, OneTokenMoreIsGoodWhereTheLastIsOnlyScored) {
+  const TemporaryFolder folder;
+  const std::string path = write_inputs(folder / "a.h5", {.lengths = {8, 9, 10}});
+  const std::string lines = folder / "a.jsonl";
+  std::ofstream(lines) << R"({"id": 1, "tokens": [1,1,1,1,1,1,1,1,1]})"
+                       << "\n"
+                       << R"({"id": 2, "tokens": [1]})"
+                       << "\n";
+  const auto scored = [](const std::string& file) {
+    return InputSet::open({file}, 50, 8, plan::Tokenizer::none, LastToken::only_scored);
+  };
+
+  const InputSet fed = open({path}), inputs = scored(path);
+
+  EXPECT_EQ(fed.status(1), SequenceStatus::too_long);
+  EXPECT_EQ(fed.error(1),
+            "9 tokens, max_position is 8 (one more is taken where only logprobs are asked for; for "
+            "lm-eval's rolling windows set max_length to 7)");
+  EXPECT_EQ(fed.error(2), "10 tokens, max_position is 8");
+  EXPECT_EQ(inputs.status(1), SequenceStatus::ok);
+  EXPECT_EQ(inputs.length(1), 9);
+  EXPECT_EQ(inputs.error(2), "10 tokens, max_position is 8");
+  const auto lengths = inputs.lengths_ok();
+  ASSERT_EQ(lengths.size(), 2u);
+  EXPECT_EQ(lengths[0].length, 8);
+  EXPECT_EQ(lengths[1].length, 8);  // of the 9
+  const InputSet copy = InputSet::from_bytes(inputs.to_bytes());
+  EXPECT_EQ(copy.lengths_ok()[1].length, 8);
+  EXPECT_EQ(copy.last_token(), LastToken::only_scored);
+  EXPECT_EQ(inputs.identity(), fed.identity());
+  EXPECT_EQ(scored(lines).identity(), open({lines}).identity());
+  EXPECT_EQ(scored(lines).status(0), SequenceStatus::ok);
+}
+
+TEST(InputSet, InputsOfAnotherVocabularyAreRefusedWithTheirLargestId) {
+  const TemporaryFolder folder;
+  const auto refused = [&](const Inputs& inputs) {
+    return refusal_of([&] { open({write_inputs(folder / "a.h5", inputs)}); });
+  };
+
+  const Refusal all = refused({.lengths = {2, 0, 3}, .tokens = {50, 1, 1, 60, 99}});
+
+  EXPECT_EQ(all.code, ExitCode::input);
+  EXPECT_NE(all.message.find("every sequence has a token id beyond the model's vocabulary (the "
+                             "largest id is 99, vocab_size is 50"),
+            std::string::npos)
+      << all.message;
+  EXPECT_EQ(refused({.lengths = {2, 1}, .tokens = {50, 1, 49}}).message, "");
+  EXPECT_EQ(refused({.lengths = {0, 0}}).message, "");
+}
+
 TEST(InputSet, ABadTokenIsFoundBeyondTheFirstBlock) {
   const TemporaryFolder folder;
   std::vector<std::uint32_t> tokens((1 << 20) + 4, 1);
@@ -201,7 +252,7 @@ TEST(InputSet, LabelsThatNeedTooMuchAreRefusedBeforeTheyAreRead) {
     lines << R"({"id": )" << i << R"(, "tokens": [1]})" << '\n';
   lines.close();
   const auto open_within = [&](const std::string& file, std::int64_t most) {
-    return InputSet::open({file}, 512, 8192, plan::Tokenizer::none, most);
+    return InputSet::open({file}, 512, 8192, plan::Tokenizer::none, LastToken::fed, most);
   };
 
   const Refusal of_hdf5 = refusal_of([&] { open_within(path, 20'000); });
@@ -247,7 +298,7 @@ TEST(InputSet, AFileThatChangedMeanwhileIsRefused) {
   const Refusal token = refusal_of([&] { other.read_tokens(0, 0, 2, tokens); });
 
   EXPECT_EQ(shape.code, ExitCode::input);
-  EXPECT_NE(shape.message.find("expected [4] of u32"), std::string::npos) << shape.message;
+  EXPECT_NE(shape.message.find("expected [4] of integers"), std::string::npos) << shape.message;
   EXPECT_EQ(token.code, ExitCode::input);
   EXPECT_NE(token.message.find("token 77"), std::string::npos) << token.message;
 }
@@ -307,7 +358,7 @@ TEST(InputSet, AFileThatPromisesMoreThanItHoldsIsRefusedBeforeAnyAllocation) {
   const Refusal refusal = refusal_of([&] { open({path}); });
 
   EXPECT_EQ(refusal.code, ExitCode::input);
-  EXPECT_NE(refusal.message.find("/tokens is of 1099511627776 elements with 0 bytes of data"),
+  EXPECT_NE(refusal.message.find("/tokens: 1073741824 of its 1073741824 chunks were never written"),
             std::string::npos)
       << refusal.message;
 }
@@ -341,10 +392,10 @@ TEST(InputSet, EachBreachOfTheFormatIsNamed) {
          f.set_attribute("format_version", std::vector<std::uint32_t>{2, 0});
        }},
       {"/tokens", [](h5::File& f) { begin(f); }},
-      {"/tokens is u64 (expected u32)",
+      {"/tokens is float32 (expected integers)",
        [](h5::File& f) {
          begin(f);
-         put(f, "/tokens", DType::u64, std::vector<std::uint64_t>{1});
+         put(f, "/tokens", DType::f32, std::vector<float>{1});
        }},
       {"/tokens is of shape [1, 2]",
        [](h5::File& f) {
@@ -375,7 +426,7 @@ TEST(InputSet, EachBreachOfTheFormatIsNamed) {
        [](h5::File& f) {
          parts(f, {0, 3}, {1, 2});
        }},
-      {"/ids is f32 (expected u64 or text)",
+      {"/ids is float32 (expected integers or texts)",
        [](h5::File& f) {
          begin(f);
          put(f, "/tokens", DType::u32, std::vector<std::uint32_t>{1});
@@ -553,7 +604,7 @@ TEST(InputSetOfLines, ABadLineGetsAStatusAndTheOthersStay) {
     EXPECT_EQ(inputs.error(i).empty(), status[at] == S::ok) << i;
   }
   EXPECT_EQ(inputs.error(3), "token 50 at position 1, vocab_size is 50");
-  EXPECT_EQ(inputs.error(4), "9 tokens, max_position is 8");
+  EXPECT_TRUE(inputs.error(4).starts_with("9 tokens, max_position is 8 (one more is taken "));
   EXPECT_EQ(inputs.error(5), "score_from 2 is beyond its 1 tokens");
   EXPECT_EQ(inputs.error(6), "the token at position 0 is 1.5 (expected an unsigned integer)");
   EXPECT_EQ(inputs.notes(), std::vector<std::string>{"1 line is without id: the id is the text "

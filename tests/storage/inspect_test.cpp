@@ -67,7 +67,7 @@ TEST(Inspect, ResultsShowAttributesDatasetsAndStatuses) {
                                              "/kv/NN/k",
                                              "[3, 4, 8]",
                                              "/topk/ids",
-                                             "/routing/tokens_per_expert",
+                                             "/routing/tokens_per_expert u64",
                                              "[2, 16]",
                                              "status 0",
                                              "1 sequences (ok)",
@@ -75,6 +75,15 @@ TEST(Inspect, ResultsShowAttributesDatasetsAndStatuses) {
   expect_all(of_file, expected);
   expect_all(of_folder, expected);
   expect_all(of_folder, {"run folder", "attempt", "1 parts"});
+  EXPECT_EQ(of_folder.find("in parts/"), std::string::npos) << of_folder;
+
+  std::ofstream(run.path + "/parts/damaged-a.h5") << "x";
+  std::ofstream(run.path + "/parts/note") << "x";
+  expect_all(said_about(run.path),
+             {"1 damaged parts in parts/, set aside", "1 other files in parts/, not committed"});
+  std::filesystem::remove_all(run.path + "/parts");
+  const std::string without = said_about(run.path);
+  EXPECT_EQ(without.find(" parts"), std::string::npos) << without;  // results tell it all
 }
 
 TEST(Inspect, AForeignFileIsRefused) {

@@ -161,6 +161,29 @@ TEST_F(RunFolderTest, ADyingHolderIsWaitedFor) {
   ::waitpid(child, nullptr, 0);
 }
 
+TEST_F(RunFolderTest, AFolderOfSomethingElseIsRefusedAndLeftAsItIs) {
+  std::filesystem::create_directory(folder / "checkpoint");
+  for (const char* name : {"config.json", "model.safetensors", "tokenizer.json", "vocab.json"})
+    std::ofstream(folder / "checkpoint/" + name) << "mine";
+  std::filesystem::create_directory(folder / "empty");
+  std::filesystem::create_directories(folder / "killed/parts");  // before it had a run.json
+  std::ofstream(folder / "killed/lock") << "";
+
+  const Refusal refusal =
+      refusal_of([&] { RunFolder::open(folder / "checkpoint", settings, {}, log); });
+  RunFolder::open(folder / "empty", settings, {}, log);
+  RunFolder::open(folder / "killed", settings, {}, log);
+  const RunFolder again = RunFolder::open(folder / "empty", settings, {}, log);
+
+  EXPECT_EQ(refusal.code, ExitCode::usage);
+  EXPECT_NE(refusal.message.find("not empty and no run folder (it holds config.json, "
+                                 "model.safetensors, tokenizer.json, ..., but no run.json)"),
+            std::string::npos)
+      << refusal.message;
+  EXPECT_EQ(names_in(folder / "checkpoint").size(), 4u);
+  EXPECT_EQ(again.attempt(), 2);
+}
+
 TEST_F(RunFolderTest, AFileInTheWayIsRefused) {
   std::ofstream(folder / "file") << "x";
   std::filesystem::create_directories(folder / "other");
