@@ -7,6 +7,7 @@
 #include <iomanip>
 #include <numeric>
 
+#include "inputs_copy.hpp"
 #include "run_fixture.hpp"
 
 namespace tetrarch::storage {
@@ -111,7 +112,7 @@ TEST(InputSet, OneTokenMoreIsGoodWhereTheLastIsOnlyScored) {
   ASSERT_EQ(lengths.size(), 2u);
   EXPECT_EQ(lengths[0].length, 8);
   EXPECT_EQ(lengths[1].length, 8);  // of the 9
-  const InputSet copy = InputSet::from_bytes(inputs.to_bytes());
+  const InputSet copy = copy_of(inputs);
   EXPECT_EQ(copy.lengths_ok()[1].length, 8);
   EXPECT_EQ(copy.last_token(), LastToken::only_scored);
   EXPECT_EQ(inputs.identity(), fed.identity());
@@ -183,15 +184,6 @@ TEST(InputSet, FilesOfH5pyWithTextsOfAnyLengthAreRead) {
 
   EXPECT_EQ(inputs.id(1), "second one");
   EXPECT_EQ(tokens_of(inputs, 1), (std::vector<std::uint32_t>{2, 3, 4, 5}));
-}
-
-/// As another rank gets it.
-InputSet copy_of(const InputSet& inputs) {
-  InputSet copy = InputSet::from_head(inputs.head());
-  mpi::NodeMemory memory(static_cast<std::size_t>(copy.column_bytes()));
-  inputs.copy_columns(memory.bytes());
-  copy.take_columns(std::move(memory));
-  return copy;
 }
 
 void expect_same_columns(const InputSet& a, const InputSet& b) {

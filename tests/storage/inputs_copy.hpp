@@ -1,0 +1,19 @@
+/// Inputs as a rank other than 0 gets them.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <utility>
+
+#include "storage/inputs_file.hpp"
+
+namespace tetrarch::storage {
+
+inline InputSet copy_of(const InputSet& inputs) {
+  InputSet copy = InputSet::from_head(inputs.head());
+  mpi::NodeMemory memory(static_cast<std::size_t>(copy.column_bytes()));
+  inputs.copy_columns(memory.bytes());
+  copy.take_columns(std::move(memory));
+  return copy;
+}
+
+}  // namespace tetrarch::storage
