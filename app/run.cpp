@@ -143,6 +143,21 @@ SequenceList left_to_do(const storage::InputSet& inputs, const HeldFolder& folde
   return {inputs, done.bytes(), node};
 }
 
+/// The same plan on every rank, or the same refusal.
+plan::Plan agreed_plan(const mpi::Communicator& world, const std::function<plan::Plan()>& make) {
+  std::optional<plan::Plan> plan;
+  engine::agree(world, engine::attempt([&] { plan = make(); }));
+  const std::vector<std::string> grids = world.all_gather(plan::to_string(plan->grid));
+  for (int rank = 1; rank < world.size(); ++rank)
+    if (grids[rank] != grids[0])
+      throw base::UsageError(
+          ExitCode::usage,
+          fmt::format("rank 0 chooses the grid {}, rank {} chooses {} (kernels of different CPUs "
+                      "need different memory). Give --ep, --tp, --pp and --dp.",
+                      grids[0], rank, grids[rank]));
+  return std::move(*plan);
+}
+
 storage::TimingSummary timing_of(const plan::RunConfig& config, const plan::Plan& plan,
                                  const storage::InputSet& inputs, const engine::LoopReport& loop,
                                  int attempt, int num_ranks) {
@@ -192,13 +207,15 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   // Refuses what cannot work before a folder is made.
   const auto layout = storage::results_layout(plan::resolve_outputs(config, spec), spec);
   plan::FileBytes files = label_bytes(inputs, all, world, node);
-  files.loading = engine::loading_bytes(weights, machine.threads_per_rank);
+  // every rank plans with the same numbers
+  files.loading = engine::loading_bytes(weights, world.min(std::int64_t{machine.threads_per_rank}));
   files.writer = storage::part_writer_bytes(layout);
   files.results = storage::merge_bytes(inputs.count(), layout);
   const plan::Ranks ranks{world.size(), limit, engine::packed_bytes_of(*backend, spec.dtype),
                           files};
-  plan::Plan whole =
-      plan::make_plan(config, spec, weights.reduction_shards(), all.lengths(), ranks);
+  plan::Plan whole = agreed_plan(world, [&] {
+    return plan::make_plan(config, spec, weights.reduction_shards(), all.lengths(), ranks);
+  });
   whole.microbatches = {};  // what is left to do gets a list of its own
 
   storage::ResultsHeader header{
@@ -234,8 +251,10 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   settled.grid = {whole.grid.dp, whole.grid.pp, whole.grid.ep, whole.grid.tp};
   const SequenceList left = left_to_do(inputs, folder, world, node);
   if (config.capacity_factor == 0) all = {};
-  plan::Plan plan = plan::make_plan(settled, spec, weights.reduction_shards(), left.lengths(),
-                                    ranks, all.lengths());
+  plan::Plan plan = agreed_plan(world, [&] {
+    return plan::make_plan(settled, spec, weights.reduction_shards(), left.lengths(), ranks,
+                           all.lengths());
+  });
   plan.grid_reason = whole.grid_reason;
   engine::say_plan(log, plan, weights, inputs, std::ssize(folder.committed.sequences), limit);
   if (folder.held)
@@ -290,6 +309,7 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   if (world.rank() > 0) timeline.begin(base::Activity::waiting);
   if (!loop.is_stopped)
     on_root(world, [&] {
+      inputs.check_unchanged();
       const auto timing = timing_of(config, plan, inputs, loop, folder.attempt, world.size());
       end.num_failed = storage::merge(*folder.held, inputs, layout, header, timing, loop.rows,
                                       storage::Missing::refused, log)

@@ -4,7 +4,7 @@
     fixtures/bin/python tools/fixtures_hdf5.py tests/data/inputs
 
 All hold the same three sequences, but for those that must be refused. The versions of the writers
-stand in versions.txt beside them, and in an attribute `writer` of each file that can have one.
+stand in hdf5_writers.txt beside them, and in an attribute `writer` of each file that can have one.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -69,7 +69,7 @@ def main(folder):
     table = pandas.DataFrame({"id": IDS, "tokens": [5, 7, 3]})
     table.to_hdf(folder / "pandas-to_hdf.h5", key="inputs", format="fixed")
     versions = "".join(f"{name} {version}\n" for name, version in WRITERS.items())
-    (folder / "versions.txt").write_text(versions)
+    (folder / "hdf5_writers.txt").write_text(versions)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
     PYTHON tools/fixtures_jsonl.py     needs datatrove, orjson, pandas, datasets, zstandard and zstd
 
 The tokens of each sequence are the bytes of its text, so that files of tokens and of text agree.
-plain.jsonl is written by hand; writers.txt names the writer of each file, with its version.
+plain.jsonl is written by hand; jsonl_writers.txt names the writer of each file, with its version.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -90,7 +90,7 @@ FILES = {"plain.jsonl": by_hand, "datatrove.jsonl.gz": by_datatrove, "pandas.jso
 def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     writers = [f"{name}: {write(FOLDER / name)}\n" for name, write in FILES.items()]
-    (FOLDER / "writers.txt").write_text("".join(writers))
+    (FOLDER / "jsonl_writers.txt").write_text("".join(writers))
     print("".join(writers), end="")
 
 

@@ -84,7 +84,7 @@ void handle(void (*handler)(int), const std::string& line) {
 }  // namespace
 
 void keep_stop_signals(const std::string& who, Speaks speaks) {
-  pause_ms = speaks == Speaks::at_once ? 0 : 2000;  // mpirun ends all within one
+  pause_ms = speaks == Speaks::at_once ? 0 : 4000;  // within one, mpirun has ended all
   handle(keep, "tetrarch: " + who +
                    "ended at once by a second signal ({}). What is committed stays; the same "
                    "command does the rest.\n");

@@ -6,7 +6,7 @@
 
 namespace tetrarch::base {
 
-/// When a process that is ended by a second signal says so: later is after two seconds, in which
+/// When a process that is ended by a second signal says so: later is after four seconds, in which
 /// its launcher may have ended it because of another one that has spoken for all.
 enum class Speaks { at_once, later };
 

@@ -205,9 +205,8 @@ void say_plan(base::Log& log, const plan::Plan& plan, const storage::WeightsFile
           inputs.files().size() == 1 ? "" : "s", count_text(num_done), count_text(to_do),
           count_text(tokens));
   if (!inputs.packed().empty())
-    log.say("inputs   {} compressed file{} take {} unpacked, beside the results",
-            inputs.packed().size(), inputs.packed().size() == 1 ? "" : "s",
-            bytes_text(inputs.unpacked_bytes()));
+    log.say("inputs   {} compressed file{} {} unpacked, beside the results", inputs.packed().size(),
+            inputs.packed().size() == 1 ? " takes" : "s take", bytes_text(inputs.unpacked_bytes()));
   for (const std::string& note : inputs.notes())
     log.note(note);
   if (const std::string errors = storage::error_summary(inputs); !errors.empty()) log.note(errors);

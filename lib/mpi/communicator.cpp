@@ -106,7 +106,9 @@ std::string Communicator::broadcast(const std::string& text, int root) const {
   return result;
 }
 
-/// Every rank's bytes, one after another, where `is_receiver`. gather(mine, pieces, to): a round.
+/// Every rank's bytes, one after another, where `is_receiver`. In each round every rank gives as
+/// many bytes, so that together at most most_at_once (or one byte of each) are on their way.
+/// gather(mine, pieces, to) does one round.
 template <class Gather>
 std::vector<std::byte> Communicator::gather_in_rounds(std::span<const std::byte> bytes,
                                                       std::span<const std::int64_t> sizes,

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.hpp"
@@ -31,12 +32,38 @@ namespace {
 int file_in_memory(std::size_t bytes) {
   const int file = ::memfd_create("labels", MFD_CLOEXEC);
   if (file < 0) return -1;
-  const int error = bytes > 0 ? ::posix_fallocate(file, 0, static_cast<off_t>(bytes)) : 0;
+  int error = EINTR;  // older kernels end this call at any signal
+  while (error == EINTR)
+    error = ::posix_fallocate(file, 0, static_cast<off_t>(bytes));
   if (error != 0) {
     ::close(file);
     refuse(bytes, error);
   }
   return file;
+}
+
+/// Where the root of a node has its file, and which one it is.
+struct Source {
+  std::int64_t process = 0, descriptor = -1, device = 0, inode = 0;
+};
+
+Source source_of(int file) {
+  struct stat status = {};
+  if (file < 0 || ::fstat(file, &status) != 0) return {};
+  return {::getpid(), file, static_cast<std::int64_t>(status.st_dev),
+          static_cast<std::int64_t>(status.st_ino)};
+}
+
+/// -1 where it cannot be opened. Ranks in containers of their own may see another process under
+/// that number, and so another file.
+int open_source(const Source& source) {
+  if (source.descriptor < 0) return -1;
+  const int file = ::open(fmt::format("/proc/{}/fd/{}", source.process, source.descriptor).c_str(),
+                          O_RDWR | O_CLOEXEC | O_NONBLOCK);
+  const Source found = source_of(file);
+  if (file < 0 || (found.device == source.device && found.inode == source.inode)) return file;
+  ::close(file);
+  return -1;
 }
 
 std::byte* map(int file, std::size_t bytes) {
@@ -56,11 +83,10 @@ NodeMemory::NodeMemory(std::size_t bytes) : size_(bytes) {
 NodeMemory::NodeMemory(const Communicator& node, std::size_t bytes) : size_(bytes) {
   if (bytes == 0) return;
   const bool is_root = node.rank() == 0;
-  std::int64_t place[2] = {::getpid(), is_root ? file_in_memory(bytes) : -1};
-  node.broadcast(std::as_writable_bytes(std::span(place)), 0);
-  int file = static_cast<int>(place[1]);
-  if (!is_root && file >= 0)
-    file = ::open(fmt::format("/proc/{}/fd/{}", place[0], place[1]).c_str(), O_RDWR | O_CLOEXEC);
+  int file = is_root ? file_in_memory(bytes) : -1;
+  Source source = source_of(file);
+  node.broadcast(std::as_writable_bytes(std::span(&source, 1)), 0);
+  if (!is_root) file = open_source(source);
   if (file >= 0) data_ = map(file, bytes);
   is_shared_ = node.min(std::int64_t{data_ != nullptr}) != 0;  // and all have opened it
   if (file >= 0) ::close(file);

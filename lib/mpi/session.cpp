@@ -43,6 +43,7 @@ std::string Session::library_version() {
 }
 
 void Session::abort(int code) {
+  active = false;  // MPICH ends the process by exit(), whose handlers ask
   MPI_Abort(MPI_COMM_WORLD, code == 0 ? 1 : code);
   std::_Exit(code == 0 ? 1 : code);
 }

@@ -28,7 +28,13 @@ constexpr Feature features[] = {{"attention_bias", 0},
                                 {"routed_scaling_factor", 1},
                                 {"embedding_multiplier", 1},
                                 {"residual_multiplier", 1},
-                                {"logits_scaling", 1}};
+                                {"logits_scaling", 1},
+                                {"logit_scale", 1},
+                                {"rotary_pct", 1},
+                                {"attention_multiplier", 0},
+                                {"n_group", 1},
+                                {"topk_group", 1},
+                                {"use_routing_bias", 0}};
 
 /// Other names for what the class reads under `key`; it passes over them.
 struct Alias {
@@ -77,11 +83,35 @@ void refuse_other_class(HfReader& root, const ModelSpec& spec) {
   const std::string expected =
       spec.family == "mixtral" ? "MixtralForCausalLM" : "Qwen3MoeForCausalLM";
   const Json& named = root.value("architectures");
-  if (!named.is_array() || named.empty() || named == Json::array({expected})) return;
+  if (named == Json::array() || named == Json::array({expected}) || named == expected) return;
   root.problems().add(
       "architectures = {} contradicts model_type = \"{}\" (this version computes {}). Correct the "
       "wrong one.",
       JsonReader::shown(named), spec.family, expected);
+}
+
+/// Keys whose neutral value is another one for each model.
+void refuse_other_formulas(HfReader& root, const ModelSpec& spec) {
+  const auto refuse_unless = [&](const char* key, const Json& neutral) {
+    if (root.has(key) && root.value(key) != neutral)
+      root.not_computed(key, JsonReader::shown(root.value(key)), JsonReader::shown(neutral));
+  };
+  refuse_unless("scoring_func", "softmax");
+  refuse_unless("use_qk_norm", spec.family == "qwen3_moe");
+  refuse_unless("rotary_dim", spec.head_size);
+  refuse_unless("query_pre_attn_scalar", spec.head_size);
+}
+
+/// Layers that the model does not have are passed over, as transformers does.
+void remark_dense_layers_beyond(HfReader& root, const ModelSpec& spec) {
+  if (!root.has("mlp_only_layers") || !root.value("mlp_only_layers").is_array()) return;
+  const Json& layers = root.value("mlp_only_layers");
+  const auto beyond = std::ranges::find_if(layers, [&](const Json& layer) {
+    return layer.is_number_integer() && (layer < 0 || layer >= spec.num_layers);
+  });
+  if (beyond != layers.end())
+    root.remark("mlp_only_layers names layer {}, which is not used: num_hidden_layers = {}.",
+                beyond->dump(), spec.num_layers);
 }
 
 /// use_sliding_window is a key of Qwen; a Mixtral has the window whenever it is a number.
@@ -142,6 +172,8 @@ void refuse_features(HfReader& root) {
 void refuse_contradictions(HfReader& root, const ModelSpec& spec, std::int64_t window) {
   refuse_other_class(root, spec);
   refuse_aliases(root, spec);
+  refuse_other_formulas(root, spec);
+  remark_dense_layers_beyond(root, spec);
   refuse_window_switch(root, window);
   refuse_layer_types(root, window);
   if (spec.family == "mixtral") refuse_keys_of_qwen(root, spec);

@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/hf_rope.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "base/text.hpp"
 
@@ -146,13 +148,34 @@ void set_limit(HfReader& root, ModelSpec& spec) {
 }
 
 /// A dictionary that scales without a type would otherwise scale nothing.
-void refuse_factor_without_type(HfReader& rope, const ModelSpec& spec) {
-  if (spec.rope_type != RopeType::standard || !rope.has("factor") || rope.value("factor") == 1)
-    return;
+void refuse_factor_without_type(HfReader& rope) {
+  const Json type = rope.has("rope_type") ? rope.value("rope_type")
+                    : rope.has("type")    ? rope.value("type")
+                                          : Json("default");
+  if (type != "default" || !rope.has("factor") || rope.value("factor") == 1) return;
   rope.problems().add(
       "{} = {} is given, but the type of RoPE is default, which has no factor. Name the type "
       "(rope_type), or remove the factor.",
       rope.dotted("factor"), JsonReader::shown(rope.value("factor")));
+}
+
+/// Keys of the dictionary that its type has no use for.
+void remark_unused(HfReader& rope, const Json& dictionary, const ModelSpec& spec) {
+  using Keys = std::vector<std::string_view>;
+  const Keys of_all = {"rope_type", "type", "rope_theta", "partial_rotary_factor"};
+  Keys of_type;
+  if (spec.rope_type == RopeType::linear) of_type = {"factor"};
+  if (spec.rope_type == RopeType::standard) of_type = {"factor"};  // refused where it is not 1
+  if (spec.rope_type == RopeType::llama3)
+    of_type = {"factor", "low_freq_factor", "high_freq_factor", orig_key};
+  if (spec.rope_type == RopeType::yarn)
+    of_type = {"factor",           "beta_fast", "beta_slow",      "truncate",
+               "attention_factor", "mscale",    "mscale_all_dim", orig_key};
+  for (const auto& [key, value] : dictionary.items())
+    if (!value.is_null() && std::ranges::find(of_all, key) == of_all.end() &&
+        std::ranges::find(of_type, key) == of_type.end())
+      rope.remark("{} = {} is not used: RoPE of this type has no such key.",
+                  rope.dotted(base::shown(key)), JsonReader::shown(value));
 }
 
 void refuse_partial(HfReader& reader) {
@@ -182,7 +205,8 @@ void read_hugging_face_rope(HfReader& root, double default_theta, ModelSpec& spe
   spec.rope_theta = rope.has("rope_theta") ? rope.real("rope_theta")
                                            : root.real_by_default("rope_theta", default_theta);
   spec.rope_type = read_type(rope);
-  refuse_factor_without_type(rope, spec);
+  refuse_factor_without_type(rope);
+  remark_unused(rope, dictionaries, spec);
   read_scaling(root, rope, spec);
   set_limit(root, spec);
 }

@@ -112,8 +112,40 @@ void refuse_other_folders(const std::string& folder) {
                        folder, fmt::join(below, " or ")));
 }
 
+void refuse_without_config(const std::string& folder) {
+  std::error_code error;
+  const bool is_folder_there = fs::exists(folder, error);
+  const bool has_config = !error && fs::exists(path_in(folder, "config.json"), error);
+  if (error || has_config) return;  // not to be looked at: reading it says why
+  if (!is_folder_there)
+    refuse(
+        fmt::format("{}: there is no such folder (models are not downloaded from a hub here). "
+                    "Download the model with `hf download` and give its folder.",
+                    folder));
+  if (fs::is_symlink(path_in(folder, "config.json"), error))
+    refuse(
+        fmt::format("{}: is a link that leads to nothing (the download was cut, or the file was "
+                    "moved without what it links to). Download it again.",
+                    path_in(folder, "config.json")));
+  const Names weights =
+      entries_that(folder, [](const std::string& name) { return name.ends_with(".safetensors"); });
+  refuse(fmt::format("{}: has no config.json{}. Download it, of the same version as the weights.",
+                     folder, weights.empty() ? "" : fmt::format(" beside {}", listed(weights))));
+}
+
 // -- a folder without weights
 // ----------------------------------------------------------------------
+
+/// What to do about the only safetensors file of a folder, when it has not the usual name.
+std::string advice_on_lone(const std::string& name) {
+  if (name.find("-of-") != std::string::npos)
+    return fmt::format("It is one of several: download all of them, and {}.", index_name);
+  if (name.starts_with("adapter"))
+    return "It is an adapter: merge it into its model (merge_and_unload) and save that.";
+  if (name.starts_with("consolidated"))
+    return "It is in Mistral's own format: download the model's Hugging Face files.";
+  return fmt::format("Rename that one to {} if it is the whole model.", single_name);
+}
 
 [[noreturn]] void refuse_without_weights(const std::string& folder) {
   const auto with_end = [&](std::initializer_list<const char*> ends) {
@@ -123,9 +155,15 @@ void refuse_other_folders(const std::string& folder) {
   };
   const std::string neither =
       fmt::format("{}: has neither {} nor {}", folder, single_name, index_name);
+  std::error_code error;
+  for (const char* name : {single_name, index_name})
+    if (fs::is_symlink(path_in(folder, name), error))
+      refuse(
+          fmt::format("{}: is a link that leads to nothing (the download was cut, or the file was "
+                      "moved without what it links to). Download it again.",
+                      path_in(folder, name)));
   if (const Names found = with_end({".safetensors"}); found.size() == 1)
-    refuse(fmt::format("{}, but {}. Rename that one to {} if it is the whole model.", neither,
-                       found.front(), single_name));
+    refuse(fmt::format("{}, but {}. {}", neither, found.front(), advice_on_lone(found.front())));
   else if (!found.empty())
     refuse(
         fmt::format("{}, but {} files of tensors ({}). Download the index as well: it says "
@@ -184,6 +222,13 @@ void refuse_missing(const std::string& folder, const Names& missing, std::size_t
                      listed(missing)));
 }
 
+/// The first eight bytes of a safetensors file are a size below 2^32, so some of them are 0.
+bool is_text(const std::string& first) {
+  return first.size() >= 8 && std::ranges::all_of(first, [](char c) {
+           return (c >= ' ' && c <= '~') || c == '\n' || c == '\r' || c == '\t';
+         });
+}
+
 /// Every file that is a pointer, a page, an archive ... at once: they mostly come together.
 void refuse_foreign(const std::string& folder, const Names& names) {
   Names foreign;
@@ -192,7 +237,11 @@ void refuse_foreign(const std::string& folder, const Names& names) {
     const std::string path = path_in(folder, name), first = first_bytes_of(path);
     std::error_code error;
     if (begins_as_safetensors(first)) continue;
-    const auto found = foreign_kind(first, static_cast<std::int64_t>(fs::file_size(path, error)));
+    auto found = foreign_kind(first, static_cast<std::int64_t>(fs::file_size(path, error)));
+    if (!found && is_text(first))
+      found = ForeignKind{
+          fmt::format("is a text, not tensors (it begins \"{}\")", base::shown(first, 40)),
+          "Download the file again."};
     if (!found) continue;
     if (!kind) kind = found;
     if (kind->advice == found->advice) foreign.push_back(name);
@@ -266,6 +315,7 @@ Json read_checkpoint_config(const std::string& folder) {
   if (!is_there(folder, "config.json")) {
     refuse_hub_cache(folder);
     refuse_other_folders(folder);
+    refuse_without_config(folder);
   }
   return read_json(checkpoint_config_path(folder));
 }

@@ -89,8 +89,8 @@ CheckpointTensors::CheckpointTensors(const Checkpoint& checkpoint, const plan::M
   search.problems.refuse(ExitCode::weights, checkpoint.folder());
   if (!search.square.empty())
     remarks_.push_back(fmt::format(
-        "{} and its like are as wide as high: read as [E, 2F, D] or [E, D, F], as the shape of the "
-        "other tensor of their layers shows.",
+        "{} and its like are square. They are read as transformers writes them (gate_up_proj "
+        "[E, 2F, D], down_proj [E, D, F]), which the shape of the layer's other tensor confirms.",
         search.square));
 }
 

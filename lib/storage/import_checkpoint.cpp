@@ -6,6 +6,7 @@
 #include <chrono>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <vector>
 
 #include <fmt/ranges.h>
@@ -15,6 +16,7 @@
 #include "storage/checkpoint_folder.hpp"
 #include "storage/checkpoint_tensors.hpp"
 #include "storage/convert_elements.hpp"
+#include "storage/foreign_kind.hpp"
 #include "storage/tied_head.hpp"
 #include "storage/weights_writer.hpp"
 
@@ -151,14 +153,62 @@ void tell(base::Log& log, const std::vector<std::string>& remarks) {
     log.say("import: {}", remark);
 }
 
+/// Only an earlier weights.h5 is replaced: any other file, above all one of the checkpoint, is the
+/// user's.
+void refuse_to_replace(const std::string& out_path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(out_path, error);
+  if (!std::filesystem::exists(status)) return;
+  if (std::filesystem::is_directory(status))
+    throw base::UsageError(
+        ExitCode::usage,
+        fmt::format("--out {}: is a folder. Name the file to write, as {}/weights.h5.", out_path,
+                    out_path));
+  constexpr std::string_view hdf5 = "\x89HDF\r\n\x1a\n";
+  if (first_bytes_of(out_path).starts_with(hdf5)) return;
+  throw base::UsageError(
+      ExitCode::usage,
+      fmt::format(
+          "--out {}: is there already, and is no HDF5 file (it would be lost). Name another "
+          "file, or remove it.",
+          out_path));
+}
+
+/// What a download that was cut leaves of a file whose room had been made before.
+class ZeroTensors {
+ public:
+  void add(const TensorSpec& tensor, std::int64_t unit, std::span<const std::byte> bytes) {
+    const auto is_zero = [](std::byte byte) { return byte == std::byte{0}; };
+    if (bytes.empty() || !std::ranges::all_of(bytes, is_zero)) return;
+    if (tensor.num_experts > 1)
+      names_.insert(fmt::format("{}[{}]", tensor.path, unit / tensor.num_slices));
+    else
+      names_.insert(tensor.path);
+  }
+  void tell(base::Log& log) const {
+    if (names_.empty()) return;
+    log.note(fmt::format(
+        "{} of the tensors written hold nothing but zeros, in whole or in one of their slices: {}. "
+        "A download that was cut leaves such files; if the model is not meant so, download it "
+        "again.",
+        names_.size(), listed({names_.begin(), names_.end()})));
+  }
+
+ private:
+  std::set<std::string> names_;
+};
+
 }  // namespace
 
 void import_checkpoint(const std::string& from_folder, const std::string& out_path,
                        const ImportOptions& options, base::Log& log) {
+  refuse_to_replace(out_path);
   const base::Json config = read_checkpoint_config(from_folder);
   std::vector<std::string> remarks;
   plan::ModelSpec spec =
       plan::from_hugging_face(config, checkpoint_config_path(from_folder), &remarks);
+  tell(log, remarks);  // before what they may explain is refused
+  remarks.clear();
   const Checkpoint checkpoint(from_folder);
   spec.tied_embeddings = is_head_tied(checkpoint, spec.tied_embeddings, options.tied, remarks);
   if (options.dtype) spec.dtype = *options.dtype;
@@ -178,15 +228,18 @@ void import_checkpoint(const std::string& from_folder, const std::string& out_pa
           shards);
   UnitReader reader(checkpoint, sources);
   ProgressLines progress(log, writer.total_bytes());
+  ZeroTensors zeros;
   for (std::size_t i = 0; i < writer.tensors().size(); ++i) {
     const TensorSpec& tensor = writer.tensors()[i];
     for (std::int64_t unit = 0; unit < tensor.num_units(); ++unit) {
       const auto bytes = reader.read(tensor, i, unit);
       writer.write_unit(i, unit, bytes);
+      zeros.add(tensor, unit, bytes);
       progress.add(static_cast<std::int64_t>(bytes.size()));
     }
   }
   writer.finish();
+  zeros.tell(log);
   log.say("import: {} written in {} ({:.2f} GB/s)", base::bytes_text(writer.total_bytes()),
           base::duration_text(progress.seconds()), progress.rate());
 }

@@ -1,12 +1,17 @@
 // The HDF5 side of InputReader: /tokens, /offsets, /ids and /score_from of one file.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cerrno>
 #include <limits>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 
 #include "base/error.hpp"
+#include "base/stop_signal.hpp"
 #include "base/text.hpp"
+#include "storage/durable.hpp"
 #include "storage/input_reader.hpp"
 
 namespace tetrarch::storage {
@@ -72,6 +77,14 @@ std::string written_by(const h5::File& file) {
 
 void check_format(const h5::File& file) {
   const auto format = file.text_attribute("format");
+  for (const char* other : {"weights", "results"})
+    if (format == fmt::format("tetrarch-{}", other))
+      throw base::UsageError(
+          ExitCode::input,
+          fmt::format("{}: is a file of {}, not of inputs. Give a file of inputs "
+                      "as --inputs{}.",
+                      file.path(), other,
+                      format == "tetrarch-weights" ? ", and this one as --weights" : ""));
   if (format != "tetrarch-inputs")
     refuse(file.path(), "attribute format",
            format ? fmt::format("\"{}\"", base::shown(*format)) : "missing" + written_by(file),
@@ -87,13 +100,27 @@ void check_id(const std::string& file, const std::string& id, std::int64_t index
   if (id.size() > max_id_bytes)
     refuse(file, object, fmt::format("{} bytes long", id.size()),
            fmt::format("at most {}", max_id_bytes));
-  if (!base::is_utf8(id) || id.find('\0') != std::string::npos)
-    refuse(file, object, "not UTF-8", "UTF-8 text");
+  if (id.empty())
+    refuse(file, object, "empty (was it never written?)", "a text that names the sequence");
+  if (id.find('\0') != std::string::npos) refuse(file, object, "with a zero byte", "UTF-8 text");
+  if (!base::is_utf8(id)) refuse(file, object, "not UTF-8", "UTF-8 text");
+}
+
+/// Holds a lock on a file, as the HDF5 library's own readers do, so that none is read while another
+/// program writes it. Where the file system has no locks, there is none.
+Descriptor lock_against_writers(const std::string& path) {
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.has_value() && ::flock(file.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    throw base::UsageError(
+        ExitCode::input,
+        fmt::format("{}: another program has it open for writing. Wait until it closes it.", path));
+  return file;
 }
 
 }  // namespace
 
 void InputReader::add_hdf5(const std::string& path) {
+  const Descriptor lock = lock_against_writers(path);
   const h5::File file = h5::File::open_to_read(path, ExitCode::input);
   check_format(file);
   set_.files_.push_back(path);
@@ -108,6 +135,7 @@ void InputReader::add_hdf5(const std::string& path) {
   for (std::int64_t i = first_; i < set_.count(); ++i)
     judge_length(i);
   add_tokens(tokens);
+  if (count_ == 0) made_notes_.push_back(fmt::format("{} has no sequences.", path));
 }
 
 void InputReader::add_offsets(const h5::File& file, std::int64_t num_tokens) {
@@ -149,6 +177,7 @@ void InputReader::add_ids(const h5::File& file) {
       refuse(file.path(), "/ids", info.kind, fmt::format("at most {} bytes", largest_text));
     const std::int64_t block = most_bytes / std::max<std::int64_t>(info.text_bytes, 256);
     for (std::int64_t begin = 0; begin < count; begin += block) {
+      base::refuse_when_stopped("the inputs were read");
       std::vector<std::string> texts = dataset.read_texts(begin, std::min(block, count - begin));
       for (std::string& text : texts) {
         check_id(file.path(), text, begin + (&text - texts.data()));
@@ -192,6 +221,7 @@ void InputReader::add_tokens(const h5::Dataset& tokens) {
   std::vector<std::uint32_t> block(static_cast<std::size_t>(std::min(total, block_tokens)));
   std::int64_t sequence = first_;
   for (std::int64_t begin = 0; begin < total; begin += block_tokens) {
+    base::refuse_when_stopped("the inputs were read");
     const std::int64_t end = std::min(begin + block_tokens, total);
     tokens.read_integers({{begin}, {end - begin}}, DType::u32, block.data());
     hash_.update(std::as_bytes(std::span(block.data(), static_cast<std::size_t>(end - begin))));

@@ -58,6 +58,7 @@ InputReader::InputReader(std::int64_t vocab_size, std::int64_t max_position,
 
 void InputReader::add(const std::string& path) {
   first_ = set_.count();
+  set_.stamps_.push_back(stamp_of(path));  // before anything of it is read
   const FileKind kind = file_kind(path);
   if (kind.format == InputFormat::other) throw refusal_of(path, kind);
   if (kind.format == InputFormat::hdf5) {
@@ -308,6 +309,7 @@ InputSet InputReader::finish(std::vector<std::string> notes) {
   refuse_duplicates();
   refuse_other_vocabulary();
   set_.notes_ = std::move(notes);
+  set_.notes_.insert(set_.notes_.end(), made_notes_.begin(), made_notes_.end());
   if (num_made_ids_ > 0)
     set_.notes_.push_back(fmt::format(
         "{} without id: the id is the text FILE:LINE, first \"{}\" (so all ids are texts).",

@@ -44,6 +44,7 @@ class InputReader {
 
   InputSet set_;
   std::int64_t most_bytes_;
+  std::vector<std::string> made_notes_;  // of single files
   Xxh3 hash_;
   std::uint32_t largest_token_ = 0;         // of sequences that may be computed
   std::int64_t first_ = 0, count_ = 0;      // sequences of the file at hand

@@ -117,6 +117,8 @@ InputSet InputSet::from_head(std::span<const std::byte> head) {
   Unpacker unpacker(head);
   InputSet set;
   set.files_ = unpacker.texts();
+  for (const std::string& path : set.files_)
+    set.stamps_.push_back(stamp_of(path));
   set.file_begin_ = unpacker.vector<std::int64_t>();
   set.line_begin_ = unpacker.vector<std::int64_t>();
   set.sizes_ = unpacker.value<Sizes>();

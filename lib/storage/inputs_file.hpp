@@ -15,6 +15,7 @@
 #include "mpi/node_memory.hpp"
 #include "plan/run_config.hpp"
 #include "plan/schedule.hpp"
+#include "storage/file_stamp.hpp"
 #include "storage/jsonl_reader.hpp"
 #include "storage/label_column.hpp"
 #include "storage/results_layout.hpp"
@@ -118,6 +119,8 @@ class InputSet {
   /// file has changed since open().
   void read_tokens(std::int64_t sequence, std::int64_t first, std::int64_t count,
                    std::uint32_t* to) const;
+  /// Throws UsageError(input) when a file was written to or replaced since this rank knew of it.
+  void check_unchanged() const;
 
  private:
   struct Reader;
@@ -128,6 +131,7 @@ class InputSet {
   Sizes sizes() const;
   InputSet();
   friend class InputReader;
+  void check_unchanged(std::uint32_t file) const;
   void open_reader(std::uint32_t file) const;
   std::string lines_path(std::uint32_t file) const;
   void read_hdf5(std::int64_t sequence, std::int64_t first, std::int64_t count,
@@ -136,6 +140,7 @@ class InputSet {
                   std::uint32_t* to) const;
 
   std::vector<std::string> files_;
+  std::vector<FileStamp> stamps_;          // of each file, as this rank found it first
   std::vector<std::int64_t> file_begin_;   // first sequence of each file, and count()
   std::vector<std::int64_t> line_begin_;   // of each file: the first of lines_, or no_lines
   LabelColumn<JsonlLine> lines_;           // of the sequences of all JSONL files

@@ -56,11 +56,21 @@ void InputSet::read_tokens(std::int64_t sequence, std::int64_t first, std::int64
   } else {
     read_hdf5(sequence, first, count, to);
   }
-  if (status(sequence) != SequenceStatus::ok) return;
   const std::uint32_t largest = *std::max_element(to, to + count);
-  if (largest >= vocab_size_)
+  if (status(sequence) == SequenceStatus::ok && largest >= vocab_size_)
     throw has_changed(files_[index], fmt::format("id {} has token {}, vocab_size is {}",
                                                  id(sequence), largest, vocab_size_));
+  check_unchanged(index);
+}
+
+void InputSet::check_unchanged(std::uint32_t file) const {
+  if (stamp_of(files_[file]) != stamps_[file])
+    throw has_changed(files_[file], "it was written to, or replaced");
+}
+
+void InputSet::check_unchanged() const {
+  for (std::uint32_t file = 0; file < files_.size(); ++file)
+    check_unchanged(file);
 }
 
 /// The file itself, or what was unpacked of it.

@@ -123,12 +123,14 @@ void show_sequences(const h5::File& file, const std::string& offsets_path,
   const base::Shape shape = offsets.info().shape;
   if (shape.size() != 1 || shape[0] < 1) return;
   const std::int64_t count = shape[0] - 1;
+  const h5::Dataset ids = file.dataset(ids_path);
+  offsets.check_written();
+  ids.check_written();
   std::uint64_t total = 0;
   offsets.read_integers({{count}, {1}}, DType::u64, &total);
   log.say("  {} sequences, {} tokens, {:.1f} a sequence", base::count_text(count),
           base::count_text(static_cast<std::int64_t>(total)),
           count > 0 ? static_cast<double>(total) / static_cast<double>(count) : 0.0);
-  const h5::Dataset ids = file.dataset(ids_path);
   const std::int64_t shown = std::min(count, num_shown);
   std::string list;
   if (ids.info().is_integer) {
@@ -138,7 +140,7 @@ void show_sequences(const h5::File& file, const std::string& offsets_path,
       list += fmt::format(" {}", id);
   } else {
     for (const std::string& id : ids.read_texts(0, shown))
-      list += " " + id;
+      list += fmt::format(" {}", base::shown(id));
   }
   log.say("  first ids:{}{}", cut(list), shown < count ? " ..." : "");
 }
@@ -152,7 +154,7 @@ void inspect_jsonl(const std::string& path, base::Log& log) {
   std::int64_t count = 0, num_tokens = 0, num_texts = 0, num_scored = 0, num_bad = 0;
   std::string ids, problems;
   while (reader.next(record, line)) {
-    if (++count <= num_shown) ids += fmt::format(" {}", id_text(record));
+    if (++count <= num_shown) ids += fmt::format(" {}", base::shown(id_text(record)));
     num_tokens += std::ssize(record.tokens);
     num_texts += record.is_text;
     num_scored += record.score_from > 0;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/error.hpp"
+#include "base/stop_signal.hpp"
 #include "base/text.hpp"
 #include "storage/disk_space.hpp"
 #include "storage/durable.hpp"
@@ -90,6 +91,7 @@ void Spool::unpack(const std::string& path, const PackedInput& packed) const {
   const Descriptor file(::open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   if (!file.has_value()) fail_file(to, "made", errno);
   while (done < packed.inside.bytes) {
+    base::refuse_when_stopped("the inputs were unpacked");
     const std::string_view bytes(block.data(), source->read(block.data(), block.size()));
     if (bytes.empty()) break;
     hash.update(bytes);

@@ -95,7 +95,9 @@ CASES = {
     "a config that is cut off": (truncate("config.json", 0.5), ("config.json",)),
     "a config that is a pipe": (put_pipe("config.json"), ("config.json", "no regular file")),
     "no config": (lambda folder: (folder / "config.json").unlink(),
-                  ("config.json", "No such file")),
+                  ("has no config.json beside", SHARD)),
+    "an answer of a server": (lambda folder: (folder / SHARD).write_text("Entry not found"),
+                              (SHARD, "is a text", "Entry not found")),
     "an unknown family": (with_json("config.json", lambda config: config.update(
         model_type="dense", architectures=["DenseForCausalLM"])), ("config.json", "dense")),
     "heads that do not divide": (
@@ -118,6 +120,22 @@ def body(test):
             test.check(word in result.text, f"{what}: \"{word}\" is not in\n{result.text}")
         test.equal(sorted(path.name for path in out.iterdir()), [], f"files left, {what}")
         print(f"     {what}: {messages[0]}", flush=True)
+    keeps_other_files(test)
+
+
+def keeps_other_files(test):
+    """Nothing that is no weights.h5 is replaced, above all none of the checkpoint's own files."""
+    folder = test.folder / "checkpoint"
+    shutil.copytree(GOLDEN, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for name in before:
+        result = test.tetrarch("import", "--from", folder, "--out", folder / name, code=2)
+        test.check("it would be lost" in result.text, result.text)
+    result = test.tetrarch("import", "--from", folder, "--out", folder, code=2)
+    test.check("is a folder" in result.text, result.text)
+    test.equal({path.name: path.read_bytes() for path in folder.iterdir()}, before, "the checkpoint")
+    for _ in range(2):
+        test.tetrarch("import", "--from", folder, "--out", folder / "weights.h5")
 
 
 if __name__ == "__main__":

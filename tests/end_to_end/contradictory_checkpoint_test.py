@@ -187,6 +187,19 @@ CASES = {
             for layer in range(3) for name, shape, n in (("gate_up_proj", [8, 32, 32], 1024),
                                                          ("down_proj", [8, 16, 32], 512))}))),
         REFUSED, (DOWN, "are transposed")),
+    "another score": (config(scoring_func="sigmoid"), REFUSED, ("scoring_func", "sigmoid")),
+    "another class, as a text": (config(architectures="Qwen3MoeForCausalLM"), REFUSED,
+                                 ("architectures",)),
+    "a key that no RoPE reads": (config(rope_scaling=YARN | {"attn_factor": 1.5}), TAKEN,
+                                 ("rope_scaling.attn_factor = 1.5 is not used",)),
+    "a type that is not computed": (config(rope_scaling={"type": "dynamic", "factor": 2.0}),
+                                    REFUSED, ("dynamic",)),
+    "a head size by default, and another in the tensors": (
+        config(head_dim=None), REFUSED, ("head_dim is not given: 4 is used",)),
+    "a tensor of zeros": (
+        lambda folder: folder.tensors.update({EMBED: Tensor(
+            "BF16", folder.tensors[EMBED].shape, bytes(len(folder.tensors[EMBED].data)))}),
+        TAKEN, ("/embed", "nothing but zeros", "download")),
     "a transposed pair": (turned(GATE_UP), REFUSED, (GATE_UP, "are transposed")),
 }
 

@@ -29,7 +29,7 @@ CASES = (
 def with_max_position(test, model, most):
     """The same weights under another limit."""
     folder = test.copy(model, f"most-{most}")
-    golden = support.SOURCE / "tests/data/goldens/qwen3-moe-c/model/config.json"
+    golden = support.SOURCE / "tests/data/goldens/qwen3-moe-a/model/config.json"
     config = folder / "checkpoint/config.json"
     config.write_text(json.dumps({**json.loads(golden.read_text()),
                                   "max_position_embeddings": most}))
@@ -40,7 +40,7 @@ def with_max_position(test, model, most):
 
 
 def body(test):
-    wide = test.imported("wide", "qwen3-moe-c", "f32")
+    wide = test.imported("wide", "qwen3-moe-a", "f32")
     model = with_max_position(test, wide, MOST)
     sequences = support.random_sequences(LENGTHS, 96)
     score_from = [0, 30, 0, 0, MOST, 0, 0]

@@ -51,8 +51,8 @@ TEST_F(CheckpointFolder, NamesTheSnapshotsOfAHubCache) {
 }
 
 TEST_F(CheckpointFolder, NamesWhatElseHasNoConfig) {
-  EXPECT_TRUE(config_refused({"config.json", "No such file"}));
-  EXPECT_TRUE(config_refused({"/nowhere/config.json", "No such file"}, "/nowhere"));
+  EXPECT_TRUE(config_refused({"has no config.json. Download it"}));
+  EXPECT_TRUE(config_refused({"/nowhere: there is no such folder"}, "/nowhere"));
 
   put("checkpoint-500/config.json");
   EXPECT_TRUE(config_refused({"its folder checkpoint-500 has one. Give that folder."}));

@@ -125,7 +125,7 @@ TEST_F(CheckpointTensorsTest, WhereOneIsSquareTheOtherDecides) {
     const CheckpointTensors found = match(model, model.fused());
 
     ASSERT_EQ(found.remarks().size(), 1u);
-    EXPECT_NE(found.remarks()[0].find("as wide as high"), std::string::npos);
+    EXPECT_NE(found.remarks()[0].find("and its like are square"), std::string::npos);
   }
   Tensors turned = square_gate.fused();
   turned[down].shape = {num_experts, 2, 4};

@@ -29,7 +29,8 @@ TEST(FileKind, WhatIsReadIsKnownByItsBytesWhateverItsName) {
     EXPECT_EQ(kind_of("\x28\xb5\x2f\xfd", name).format, InputFormat::zstd) << name;
     EXPECT_EQ(kind_of("\x5a\x2a\x4d\x18\0\0"s, name).format, InputFormat::zstd) << name;
     for (const char* before : {"", "\xef\xbb\xbf", " \t\r\n\n", "\xef\xbb\xbf\r\n "})
-      EXPECT_EQ(kind_of(std::string(before) + line, name).format, InputFormat::lines) << name << before;
+      EXPECT_EQ(kind_of(std::string(before) + line, name).format, InputFormat::lines)
+          << name << before;
   }
 }
 

@@ -66,6 +66,7 @@ class TileUnits {
       const std::int64_t steps = group.w->steps(), row_bytes = steps * step_inputs * 2;
       const std::int64_t most =
           std::clamp<std::int64_t>(most_bytes / row_bytes / 32 * 32, 32, most_rows);
+      // Inputs so many that few rows fit most_bytes: more rows at once, their inputs in chunks.
       if (most < fewest_rows && group.rows > most)
         cut_group(group, chunked_rows, blocks_of_a_chunk(group),
                   most_bytes / (chunked_rows * step_inputs * 2));

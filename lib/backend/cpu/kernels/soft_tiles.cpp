@@ -49,7 +49,8 @@ TETRARCH_KERNEL(multiply_rows, TileArgs)
 
 void multiply_in_software(std::uint32_t* c, const std::uint32_t* a, const std::uint32_t* b) {
   const unsigned int mode = _mm_getcsr();
-  constexpr unsigned int no_denormals = 0x8040, no_exceptions = 0x1f80;  // and nearest even
+  // FTZ and DAZ; all exceptions masked; rounding bits 0: to nearest even
+  constexpr unsigned int no_denormals = 0x8040, no_exceptions = 0x1f80;
   _mm_setcsr(no_denormals | no_exceptions);
   asm volatile("" ::: "memory");  // what follows is computed in this mode
   multiply_rows({c, a, b}, 0, 16);

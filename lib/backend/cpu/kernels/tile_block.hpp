@@ -52,9 +52,9 @@ struct TileBlock {
   std::int64_t x_stride;  // bytes
   PanelPair w;
   std::int64_t steps;
-  bool is_first;      // sums start from 0
-  const float* from;  // sums so far; null: they are in the tiles
-  float* to;          // null: sums stay in the tiles
+  bool is_first;      // sums start from 0; else from `from`,
+  const float* from;  // or where that is null, from what the call before left in the tiles
+  float* to;          // where sums go; null: they stay in the tiles
 };
 
 constexpr std::int64_t block_sums = 1024;  // f32 of a TileBlock

@@ -45,7 +45,7 @@ template <TileOutput Output, int Width>
 class TileFinish {
  public:
   /// sums: as TileBlock's; of `rows` rows, which are y's from `y_row` on. Columns from `column` on.
-  /// What was begun before must be through.
+  /// Only when rows_left() is 0: sums of the block before that are not yet written would be lost.
   void begin(const float* sums, std::int64_t rows, const Tensor& y, std::int64_t y_row,
              std::int64_t column, ActivationKind kind) {
     sums_ = sums;
