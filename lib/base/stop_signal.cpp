@@ -11,6 +11,7 @@
 
 #include <fmt/format.h>
 #include <poll.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include "base/error.hpp"
@@ -28,6 +29,7 @@ std::array<Handled, 3> all_handled = {
     {{SIGINT, "SIGINT"}, {SIGTERM, "SIGTERM"}, {SIGUSR1, "SIGUSR1"}}};
 std::atomic<int> kept = 0;
 int pause_ms = 0;  // before the last line
+pthread_t main_thread;
 
 struct Place {
   std::atomic<bool> is_taken = false, is_ready = false;
@@ -50,7 +52,16 @@ void end_by(int number) {
   std::raise(number);
 }
 
+/// A signal may reach any thread. The main one takes it, so that nothing goes on while it pauses
+/// before the last line.
+bool is_passed_on(int number) {
+  if (::pthread_equal(::pthread_self(), main_thread)) return false;
+  ::pthread_kill(main_thread, number);
+  return true;
+}
+
 void keep(int number) {
+  if (is_passed_on(number)) return;
   const int error = errno;
   int none = 0;
   if (!kept.compare_exchange_strong(none, number)) end_by(number);
@@ -58,6 +69,7 @@ void keep(int number) {
 }
 
 void end_at_once(int number) {
+  if (is_passed_on(number)) return;
   for (const Place& place : places)
     if (place.is_ready) ::unlink(place.path.data());
   end_by(number);
@@ -65,6 +77,7 @@ void end_at_once(int number) {
 
 /// A signal that was ignored when the program started, as under nohup, stays ignored.
 void handle(void (*handler)(int), const std::string& line) {
+  main_thread = ::pthread_self();
   for (Handled& handled : all_handled) {
     const std::string text = fmt::format(fmt::runtime(line), handled.name);
     std::strncpy(handled.last_line.data(), text.c_str(), handled.last_line.size() - 1);

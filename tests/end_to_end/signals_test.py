@@ -111,7 +111,8 @@ def launcher_ends(test, model, whole):
     for number in (TERM, INT):
         what = f"{signal.Signals(number).name} to the launcher"
         out = model / what.replace(" ", "-")
-        job = start(test, model, out, 4, "--ep", 4, *SMALL_STEPS)
+        # a microbatch for each sequence, so that many are left when mpirun comes to it
+        job = start(test, model, out, 4, "--ep", 4, "--tokens-per-microbatch", 1)
         wait_for(job, lambda: len(parts(out)) >= NUM_PARTS, what)
         strike(test, job, number, LAUNCHER)
         result = job.wait(60)
