@@ -76,8 +76,9 @@ void Checkpoint::check_index(const CheckpointFiles& files) {
           base::shown(name, longest_shown), base::shown(file, longest_shown));
       continue;
     }
-    const bool is_right = std::ranges::any_of(
-        found->second, [&](const Place& place) { return files.names[place.file] == file; });
+    const bool is_right = std::ranges::any_of(found->second, [&, &said = file](const Place& place) {
+      return files.names[place.file] == said;
+    });
     if (!is_right)
       problems.add(
           "tensor \"{}\" is said to be in {}, but lies in {}. Download the checkpoint again, all "
