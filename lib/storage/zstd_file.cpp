@@ -1,5 +1,8 @@
 // What is inside a zstd file, by libzstd.
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <string>
+
 #include <fmt/format.h>
 #include <zstd.h>
 #include <zstd_errors.h>
@@ -27,13 +30,29 @@ class ZstdFile final : public PackedFile {
   }
 
   std::size_t read(char* to, std::size_t bytes) override {
-    ZSTD_outBuffer out{to, bytes, 0};
-    while (out.pos < out.size && decompress_some(out)) {
+    std::size_t done = 0;
+    while (done < bytes && (next_ < ready_ || decompress())) {
+      const std::size_t count = std::min(bytes - done, ready_ - next_);
+      std::copy_n(buffer_.data() + next_, count, to + done);
+      next_ += count;
+      done += count;
     }
-    return out.pos;
+    return done;
   }
 
  private:
+  /// Fills the buffer; false at the end of the file. The library takes whole frames where they fit
+  /// what it is given, and looks at their sizes more strictly then: so it is always given as much,
+  /// whatever the caller asks for.
+  bool decompress() {
+    ZSTD_outBuffer out{buffer_.data(), buffer_.size(), 0};
+    while (out.pos < out.size && decompress_some(out)) {
+    }
+    next_ = 0;
+    ready_ = out.pos;
+    return ready_ > 0;
+  }
+
   /// False at the end of the file, which is that of a frame.
   bool decompress_some(ZSTD_outBuffer& out) {
     const bool is_end = packed_.size() == 0 && !packed_.fill();
@@ -73,7 +92,9 @@ class ZstdFile final : public PackedFile {
 
   PackedBytes packed_;
   base::Handle<ZSTD_DCtx*, CloseContext> context_;
-  bool is_inside_ = false;  // a frame has begun
+  std::string buffer_ = std::string(std::size_t{1} << 17, '\0');
+  std::size_t next_ = 0, ready_ = 0;  // of the buffer: what is handed out next, and the end
+  bool is_inside_ = false;            // a frame has begun
 };
 
 }  // namespace
