@@ -107,7 +107,7 @@ def bad_inputs(test, model):
             file["offsets"][...] = numpy.array(offsets, numpy.uint64)
         refused(test, f"{name} offsets", 3, 0, (weights, broken), words=(f"{name}.h5", "offsets"))
     refused(test, "weights as inputs", 3, 0, (weights, weights),
-            words=("weights.h5", "tetrarch-weights", "tetrarch-inputs"))
+            words=("weights.h5", "is a file of weights", "--weights"))
     for name in ("tokens", "offsets", "ids"):
         broken = support.write_inputs(test.folder / f"{name}.h5", sequences)
         with h5py.File(broken, "r+") as file:
