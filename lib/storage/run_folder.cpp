@@ -152,7 +152,8 @@ void refuse_foreign_folder(const std::string& path) {
                          name.starts_with("synth-");
     if (!is_ours) foreign.push_back(base::shown(name));
   }
-  if (foreign.empty()) return;
+  // another job may have begun in this folder since the first look
+  if (foreign.empty() || is_there(path + "/run.json")) return;
   std::ranges::sort(foreign);
   const std::size_t num_foreign = foreign.size();
   foreign.resize(std::min(num_foreign, most_named));
