@@ -14,8 +14,8 @@ int merge(const Settings& settings) {
   base::Log log(base::Log::Sink::terminal);
   const auto parts = settings.flag("keep-parts") ? storage::Parts::keep : storage::Parts::remove;
   const storage::MergeReport report = storage::merge_run_folder(settings.word(), parts, log);
-  log.say("{}: {}, {} sequences ok, {} with an error record, {} missing", report.path,
-          base::bytes_text(report.bytes), base::count_text(report.num_ok),
+  log.say("{}: {}, {} ok, {} with an error record, {} missing", report.path,
+          base::bytes_text(report.bytes), base::counted(report.num_ok, "sequence"),
           base::count_text(report.num_failed), base::count_text(report.num_missing));
   if (report.num_missing > 0)
     log.note(

@@ -39,8 +39,8 @@ int say_stopped(const RunEnd& end, const mpi::Communicator& world, int signal, b
 int say_done(const RunEnd& end, const mpi::Communicator& world, base::Log& log) {
   log.say("results  {}/results.h5", end.out);
   if (end.num_failed == 0) return code_of(ExitCode::done, world);
-  log.say("done     with {} error records: see /sequences/status and /sequences/error.",
-          count_text(end.num_failed));
+  log.say("done     with {}: see /sequences/status and /sequences/error.",
+          base::counted(end.num_failed, "error record"));
   return code_of(ExitCode::done_with_failures, world);
 }
 

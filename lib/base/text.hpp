@@ -16,6 +16,8 @@ std::string bytes_text(std::int64_t bytes);
 std::string bytes_text(std::int64_t bytes, std::int64_t compared_with);
 /// 1234567 -> "1,234,567"
 std::string count_text(std::int64_t count);
+/// 1, "file" -> "1 file"; 2000, "file" -> "2,000 files".
+std::string counted(std::int64_t count, std::string_view noun);
 /// Seconds as "12.3 s", "4:05 min" or "1:02:03 h".
 std::string duration_text(double seconds);
 /// The UTC time of now, "2026-01-31T12:00:00Z".

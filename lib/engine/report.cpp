@@ -19,6 +19,7 @@ namespace tetrarch::engine {
 
 using base::bytes_text;
 using base::count_text;
+using base::counted;
 
 namespace {
 
@@ -174,9 +175,9 @@ void say_passage(base::Log& log, const plan::Plan& plan) {
   }
   if (plan.extents.num_chunked > 0)
     log.say(
-        "chunks   {} sequences of more than {} tokens pass in chunks of as many; the KV cache "
+        "chunks   {} of more than {} tokens pass in chunks of as many; the KV cache "
         "of an EP rank holds {} tokens",
-        count_text(plan.extents.num_chunked), count_text(plan.chunk_tokens),
+        counted(plan.extents.num_chunked, "sequence"), count_text(plan.chunk_tokens),
         count_text(plan.extents.max_cache_tokens));
 }
 
@@ -200,10 +201,10 @@ void say_plan(base::Log& log, const plan::Plan& plan, const storage::WeightsFile
     to_do += static_cast<std::int64_t>(microbatch.sequences.size());
     tokens += microbatch.num_tokens;
   }
-  log.say("inputs   {} sequences, {} tokens in {} file{}; {} done already, {} to do with {} tokens",
-          count_text(inputs.count()), count_text(inputs.total_tokens()), inputs.files().size(),
-          inputs.files().size() == 1 ? "" : "s", count_text(num_done), count_text(to_do),
-          count_text(tokens));
+  log.say("inputs   {}, {} in {}; {} done already, {} to do with {}",
+          counted(inputs.count(), "sequence"), counted(inputs.total_tokens(), "token"),
+          counted(std::ssize(inputs.files()), "file"), count_text(num_done), count_text(to_do),
+          counted(tokens, "token"));
   if (!inputs.packed().empty())
     log.say("inputs   {} compressed file{} {} unpacked, beside the results", inputs.packed().size(),
             inputs.packed().size() == 1 ? " takes" : "s take", bytes_text(inputs.unpacked_bytes()));
@@ -288,9 +289,9 @@ void say_end(const Job& job, const Machine& machine, const LoadReport& load,
   log.say("");
   const double rate = static_cast<double>(loop.num_tokens) / loop.wall_seconds;
   log.say(
-      "{} sequences, {} tokens in {}: {:.1f} tokens/s, {:.2f} tokens/s per rank; first scores "
+      "{}, {} in {}: {:.1f} tokens/s, {:.2f} tokens/s per rank; first scores "
       "after {:.3f} s",
-      count_text(loop.num_sequences), count_text(loop.num_tokens),
+      counted(loop.num_sequences, "sequence"), counted(loop.num_tokens, "token"),
       base::duration_text(loop.wall_seconds), rate, rate / job.world.size(), loop.ttft_seconds);
   log.say(
       "{:.2f} GFLOP/s of useful work ({:.4g} GFLOP: products, visible attention pairs, router, "

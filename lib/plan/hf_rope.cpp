@@ -159,18 +159,27 @@ void refuse_factor_without_type(HfReader& rope) {
       rope.dotted("factor"), JsonReader::shown(rope.value("factor")));
 }
 
+using Keys = std::vector<std::string_view>;
+
+/// The keys that a type of RoPE has besides those that every type has.
+Keys keys_of(RopeType type) {
+  switch (type) {
+    case RopeType::standard:  // a factor other than 1 has been refused
+    case RopeType::linear:
+      return {"factor"};
+    case RopeType::llama3:
+      return {"factor", "low_freq_factor", "high_freq_factor", orig_key};
+    case RopeType::yarn:
+      return {"factor",           "beta_fast", "beta_slow",      "truncate",
+              "attention_factor", "mscale",    "mscale_all_dim", orig_key};
+  }
+  return {};
+}
+
 /// Keys of the dictionary that its type has no use for.
 void remark_unused(HfReader& rope, const Json& dictionary, const ModelSpec& spec) {
-  using Keys = std::vector<std::string_view>;
   const Keys of_all = {"rope_type", "type", "rope_theta", "partial_rotary_factor"};
-  Keys of_type;
-  if (spec.rope_type == RopeType::linear) of_type = {"factor"};
-  if (spec.rope_type == RopeType::standard) of_type = {"factor"};  // refused where it is not 1
-  if (spec.rope_type == RopeType::llama3)
-    of_type = {"factor", "low_freq_factor", "high_freq_factor", orig_key};
-  if (spec.rope_type == RopeType::yarn)
-    of_type = {"factor",           "beta_fast", "beta_slow",      "truncate",
-               "attention_factor", "mscale",    "mscale_all_dim", orig_key};
+  const Keys of_type = keys_of(spec.rope_type);
   for (const auto& [key, value] : dictionary.items())
     if (!value.is_null() && std::ranges::find(of_all, key) == of_all.end() &&
         std::ranges::find(of_type, key) == of_type.end())

@@ -66,7 +66,10 @@ void check_consistency(Problems& problems, const ModelSpec& spec) {
         "in pairs).",
         spec.rope_dim, spec.head_size);
   if (spec.top_k > spec.num_experts)
-    problems.add("moe.top_k = {} exceeds moe.num_experts = {}.", spec.top_k, spec.num_experts);
+    problems.add(
+        "moe.top_k = {} exceeds moe.num_experts = {} (in a config.json of Hugging Face: "
+        "num_experts_per_tok, and num_local_experts or num_experts).",
+        spec.top_k, spec.num_experts);
   const double matrix = static_cast<double>(spec.hidden_size);
   const double layer = 3.0 * static_cast<double>(spec.num_experts * spec.expert_ffn) +
                        3.0 * static_cast<double>(spec.dense_ffn) +

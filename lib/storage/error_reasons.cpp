@@ -68,8 +68,7 @@ std::string error_summary(const InputSet& inputs) {
   for (const ErrorReason& reason : all)
     by_status[reason.status].push_back(reason);
   const std::int64_t count = count_of(all);
-  std::string text =
-      fmt::format("{} error record{}:", base::count_text(count), count == 1 ? "" : "s");
+  std::string text = base::counted(count, "error record") + ":";
   if (by_status.size() == 1) return text + " " + list_text(inputs, all);
   for (const auto& [status, reasons] : by_status)
     text += fmt::format("\n  {} of status {} ({}): {}", base::count_text(count_of(reasons)),

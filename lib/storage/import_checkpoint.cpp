@@ -153,8 +153,17 @@ void tell(base::Log& log, const std::vector<std::string>& remarks) {
     log.say("import: {}", remark);
 }
 
-/// Only an earlier weights.h5 is replaced: any other file, above all one of the checkpoint, is the
-/// user's.
+bool is_weights_file(const std::string& path) try {
+  constexpr std::string_view hdf5 = "\x89HDF\r\n\x1a\n";
+  if (!first_bytes_of(path).starts_with(hdf5)) return false;
+  const h5::File file = h5::File::open_to_read(path, ExitCode::usage);
+  return file.text_attribute("format") == "tetrarch-weights";
+} catch (const base::UsageError&) {  // damaged: nobody knows what it was
+  return false;
+}
+
+/// Only an earlier weights.h5 is replaced. Any other file belongs to the user, above all a file of
+/// the checkpoint.
 void refuse_to_replace(const std::string& out_path) {
   std::error_code error;
   const auto status = std::filesystem::status(out_path, error);
@@ -164,14 +173,12 @@ void refuse_to_replace(const std::string& out_path) {
         ExitCode::usage,
         fmt::format("--out {}: is a folder. Name the file to write, as {}/weights.h5.", out_path,
                     out_path));
-  constexpr std::string_view hdf5 = "\x89HDF\r\n\x1a\n";
-  if (first_bytes_of(out_path).starts_with(hdf5)) return;
+  if (is_weights_file(out_path)) return;
   throw base::UsageError(
       ExitCode::usage,
-      fmt::format(
-          "--out {}: is there already, and is no HDF5 file (it would be lost). Name another "
-          "file, or remove it.",
-          out_path));
+      fmt::format("--out {}: is there already, and is no weights file of an earlier import (it "
+                  "would be lost). Name another file, or remove it.",
+                  out_path));
 }
 
 /// What a download that was cut leaves of a file whose room had been made before.

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <limits>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -142,8 +141,7 @@ void InputReader::add_record(const JsonlRecord& record, const JsonlLine& line) {
   if (record.score_from > 0 || !set_.score_from_.empty())
     set_.score_from_.resize(static_cast<std::size_t>(set_.count()));
   if (record.score_from > 0)
-    set_.score_from_.back() = static_cast<std::uint32_t>(
-        std::min<std::uint64_t>(record.score_from, std::numeric_limits<std::uint32_t>::max()));
+    set_.score_from_.back() = static_cast<std::uint32_t>(record.score_from);
   if (record.problem.empty()) {
     judge_length(sequence);
     judge_tokens(sequence, 0, record.tokens.data(), set_.length(sequence));

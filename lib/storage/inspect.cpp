@@ -128,8 +128,8 @@ void show_sequences(const h5::File& file, const std::string& offsets_path,
   ids.check_written();
   std::uint64_t total = 0;
   offsets.read_integers({{count}, {1}}, DType::u64, &total);
-  log.say("  {} sequences, {} tokens, {:.1f} a sequence", base::count_text(count),
-          base::count_text(static_cast<std::int64_t>(total)),
+  log.say("  {}, {}, {:.1f} a sequence", base::counted(count, "sequence"),
+          base::counted(static_cast<std::int64_t>(total), "token"),
           count > 0 ? static_cast<double>(total) / static_cast<double>(count) : 0.0);
   const std::int64_t shown = std::min(count, num_shown);
   std::string list;
@@ -164,8 +164,8 @@ void inspect_jsonl(const std::string& path, base::Log& log) {
   const bool is_packed = kind.format != InputFormat::lines;
   log.say("{}: JSON lines{}, {}", path, is_packed ? " in " + kind.what : "",
           base::bytes_text(static_cast<std::int64_t>(fs::file_size(path))));
-  log.say("  {} sequences, {} tokens, {:.1f} a sequence", base::count_text(count),
-          base::count_text(num_tokens),
+  log.say("  {}, {}, {:.1f} a sequence", base::counted(count, "sequence"),
+          base::counted(num_tokens, "token"),
           count > 0 ? static_cast<double>(num_tokens) / static_cast<double>(count) : 0.0);
   log.say("  first ids:{}{}", cut(ids), num_shown < count ? " ..." : "");
   if (num_texts > 0)
@@ -191,7 +191,7 @@ void show_statuses(const h5::File& file, base::Log& log) {
       ++counts[each];
   }
   for (const auto& [value, count] : counts)
-    log.say("  status {:<11}{} sequences ({})", value, base::count_text(count),
+    log.say("  status {:<11}{} ({})", value, base::counted(count, "sequence"),
             name_of(static_cast<SequenceStatus>(value)));
 }
 
@@ -225,9 +225,12 @@ void inspect_run_folder(const std::string& path, base::Log& log) {
   }
   const bool has_results = is_there(path + "/results.h5");
   // the parts of a finished run are in its results
-  if (num_parts > 0 || !has_results) log.say("  {} parts, {}", num_parts, base::bytes_text(bytes));
-  if (num_damaged > 0) log.say("  {} damaged parts in parts/, set aside", num_damaged);
-  if (num_others > 0) log.say("  {} other files in parts/, not committed", num_others);
+  if (num_parts > 0 || !has_results)
+    log.say("  {}, {}", base::counted(num_parts, "part"), base::bytes_text(bytes));
+  if (num_damaged > 0)
+    log.say("  {} in parts/, set aside", base::counted(num_damaged, "damaged part"));
+  if (num_others > 0)
+    log.say("  {} in parts/, not committed", base::counted(num_others, "other file"));
   if (has_results) inspect(path + "/results.h5", log);
 }
 

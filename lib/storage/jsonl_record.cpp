@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/jsonl_record.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <limits>
@@ -18,12 +19,13 @@ namespace {
 using base::Json;
 using Tokens = std::vector<std::uint32_t>;
 
-enum Field { id, tokens, input_ids, text, score_from, other };
-constexpr std::array<const char*, other> field_names = {"id", "tokens", "input_ids", "text",
-                                                        "score_from"};
+enum Field { id, tokens, input_ids, text, score_from, attention_mask, other };
+constexpr std::array<const char*, other> field_names = {"id",   "tokens",     "input_ids",
+                                                        "text", "score_from", "attention_mask"};
 constexpr std::array<const char*, other> field_types = {
     "an unsigned integer or a text", "an array of unsigned integers",
-    "an array of unsigned integers", "a text", "an unsigned integer"};
+    "an array of unsigned integers", "a text",
+    "an unsigned integer",           "an array of unsigned integers"};
 
 /// Foreign text in a message, short.
 std::string cut(const std::string& words, std::size_t most = 40) {
@@ -160,6 +162,7 @@ class Fields {
   void take(const JsonMember& member) {
     const Field field = field_of(member.key);
     if (field == other) return;
+    if (field == attention_mask) return take_mask(member.value);
     Tokens list;
     Tokens& numbers = field == tokens ? record_.tokens : list;
     Value value(field, member.at, numbers);
@@ -173,7 +176,7 @@ class Fields {
     note(field, value.problem);
     if (!value.problem.empty()) return;
     if (field == input_ids) input_ids_ = std::move(list);
-    if (field == score_from) record_.score_from = value.number;
+    if (field == score_from) take_score_from(value.number);
     if (field == text) text_ = std::move(value.words);
     if (field == id && value.is_words) take_id(value.words);
     if (field == id && !value.is_words) record_.id = value.number;
@@ -216,8 +219,24 @@ class Fields {
       record_.id = value;
     }
   }
+  void take_score_from(std::uint64_t value) {
+    constexpr std::uint64_t most = std::numeric_limits<std::uint32_t>::max();
+    if (value > most)
+      return note(score_from, fmt::format("score_from is {} (expected at most {})", value, most));
+    record_.score_from = value;
+  }
+  /// Tokenizers write a mask beside input_ids: 1 for a token, 0 for padding. A mask of another form
+  /// is not ours and is not looked at.
+  void take_mask(std::string_view value) {
+    Tokens mask;
+    if (take_numbers(value, mask)) num_padding_ += std::ranges::count(mask, 0u);
+  }
   void take_input_ids() {
     if (num_seen_[tokens] == 0) {
+      if (num_padding_ > 0)
+        note(input_ids, fmt::format("input_ids hold padding (attention_mask has {} {}; expected "
+                                    "input_ids without padding)",
+                                    num_padding_, num_padding_ == 1 ? "zero" : "zeros"));
       record_.tokens.swap(input_ids_);
     } else if (record_.tokens != input_ids_) {
       note(tokens, "tokens and input_ids differ (expected one of them, or the same in both)");
@@ -234,6 +253,7 @@ class Fields {
   JsonlRecord& record_;
   std::array<int, other> num_seen_ = {};
   Tokens input_ids_;
+  std::int64_t num_padding_ = 0;  // zeros of attention_mask
   std::string text_, text_problem_;
 };
 

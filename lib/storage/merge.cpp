@@ -273,9 +273,9 @@ Found find(RunFolder& folder, const InputSet& inputs) {
   }
   throw base::UsageError(
       ExitCode::resources,
-      fmt::format("{}: {} sequences are in no part (a part was removed or damaged after it was "
+      fmt::format("{}: no part holds {} (a part was removed or damaged after it was "
                   "written). Run the same command again; it does what is missing.{}{}",
-                  path, base::count_text(num_missing), list,
+                  path, base::counted(num_missing, "sequence"), list,
                   num_missing > num_listed ? "\n  ..." : ""));
 }
 

@@ -340,8 +340,8 @@ Committed RunFolder::committed(base::Log& log) {
   list_parts();
   Committed found = scan_parts(path_, run_uuid_, part_rules(facts()), findings);
   if (found.num_twice > 0)
-    log.note(fmt::format("{}: {} sequences are in two parts; the first is taken", path_,
-                         found.num_twice));
+    log.note(fmt::format("{}: two parts hold {}; the first is taken", path_,
+                         base::counted(found.num_twice, "sequence")));
   return found;
 }
 

@@ -253,8 +253,8 @@ void synthesize_inputs(const InputsSpec& inputs, const std::string& path, base::
   write_numbers(file, "/ids", ids, "id of each sequence");
   file.close();
   temporary.publish();
-  log.say("{}: {} sequences, {} tokens", path, base::count_text(inputs.num_sequences),
-          base::count_text(static_cast<std::int64_t>(offsets.back())));
+  log.say("{}: {}, {}", path, base::counted(inputs.num_sequences, "sequence"),
+          base::counted(static_cast<std::int64_t>(offsets.back()), "token"));
 }
 
 }  // namespace tetrarch::storage

@@ -48,8 +48,8 @@ void verify_inputs(const std::string& path, base::Log& log) {
   std::int64_t num_bad = 0;
   for (std::int64_t i = 0; i < inputs.count(); ++i)
     num_bad += inputs.status(i) != SequenceStatus::ok;
-  log.say("{}: {} sequences, {} tokens: types, shapes, offsets and ids agree (identity {})", path,
-          base::count_text(inputs.count()), base::count_text(inputs.total_tokens()),
+  log.say("{}: {}, {}: types, shapes, offsets and ids agree (identity {})", path,
+          base::counted(inputs.count(), "sequence"), base::counted(inputs.total_tokens(), "token"),
           inputs.identity());
   for (const std::string& note : inputs.notes())
     log.note(note);
@@ -58,16 +58,16 @@ void verify_inputs(const std::string& path, base::Log& log) {
 
 void verify_part(const std::string& path, const std::string& run_uuid, base::Log& log) {
   const PartList list = read_part(path, run_uuid);
-  log.say("{}: a part of run {} with {} sequences: its checksum agrees", path, run_uuid,
-          list.entries.size());
+  log.say("{}: a part of run {} with {}: its checksum agrees", path, run_uuid,
+          base::counted(std::ssize(list.entries), "sequence"));
 }
 
 [[noreturn]] void not_complete(const std::string& path, std::int64_t num_missing,
                                const std::string& list) {
   throw UsageError(ExitCode::stopped_early,
-                   fmt::format("{}: sound, but {} sequences are not done yet. Run the same command "
+                   fmt::format("{}: sound, but {} not done yet. Run the same command "
                                "again.{}",
-                               path, base::count_text(num_missing), list));
+                               path, base::counted(num_missing, "sequence"), list));
 }
 
 /// Throws when something in parts/ is damaged or foreign; all of it in one message.
@@ -84,13 +84,13 @@ Committed sound_parts(const std::string& path, const base::Json& run, base::Log&
   findings.spare = findings.uncounted;
   Committed committed = scan_parts(path, run["run_uuid"], part_rules(run["facts"]), findings);
   if (committed.num_twice > 0)  // of equal bits
-    log.note(fmt::format("{}: {} sequences are in two parts; one of them counts", path,
-                         base::count_text(committed.num_twice)));
+    log.note(fmt::format("{}: two parts hold {}; one of them counts", path,
+                         base::counted(committed.num_twice, "sequence")));
   if (num_problems > 0)
     throw UsageError(ExitCode::input,
-                     fmt::format("{}: {} problems with its parts. Run the same command again; it "
+                     fmt::format("{}: {} with its parts. Run the same command again; it "
                                  "does what is missing.{}",
-                                 path, num_problems, list));
+                                 path, base::counted(num_problems, "problem"), list));
   return committed;
 }
 
@@ -98,8 +98,9 @@ void verify_run_folder(const std::string& path, base::Log& log) {
   const base::Json json = read_run_json(path);
   const std::string run_uuid = json["run_uuid"];
   const Committed committed = sound_parts(path, json, log);
-  log.say("{}: run {}, {} parts with {} sequences: every checksum agrees", path, run_uuid,
-          committed.parts.size(), base::count_text(std::ssize(committed.sequences)));
+  log.say("{}: run {}, {} with {}: every checksum agrees", path, run_uuid,
+          base::counted(std::ssize(committed.parts), "part"),
+          base::counted(std::ssize(committed.sequences), "sequence"));
   if (const std::string results = path + "/results.h5"; is_there(results)) {
     const ResultsSummary summary = verify_results(results, log);
     if (summary.run_uuid != run_uuid)

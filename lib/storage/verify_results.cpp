@@ -252,11 +252,11 @@ ResultsSummary verify_results(const std::string& path, base::Log& log) {
                            fmt::format("{}:{}. Make the results again.", path, problem));
   const ResultsSummary& summary = labels.summary();
   log.say(
-      "{}: {} datasets, {} sequences ({} ok, {} failed, {} not done), {} tokens: checksums, "
+      "{}: {}, {} ({} ok, {} failed, {} not done), {}: checksums, "
       "shapes, fill values{} agree",
-      path, layout.size(), base::count_text(labels.count()), base::count_text(summary.num_ok),
-      base::count_text(summary.num_failed), base::count_text(summary.num_missing),
-      base::count_text(labels.offset(labels.count())),
+      path, base::counted(std::ssize(layout), "dataset"), base::counted(labels.count(), "sequence"),
+      base::count_text(summary.num_ok), base::count_text(summary.num_failed),
+      base::count_text(summary.num_missing), base::counted(labels.offset(labels.count()), "token"),
       find_dataset(layout, "/logprobs/token") >= 0 ? ", log-prob sums" : "");
   return summary;
 }

@@ -136,6 +136,14 @@ def keeps_other_files(test):
     test.equal({path.name: path.read_bytes() for path in folder.iterdir()}, before, "the checkpoint")
     for _ in range(2):
         test.tetrarch("import", "--from", folder, "--out", folder / "weights.h5")
+    test.tetrarch("synth", "--preset", "tiny", "--out", test.folder / "demo")
+    damaged = test.folder / "damaged.h5"
+    damaged.write_bytes((folder / "weights.h5").read_bytes()[:4096])
+    for other in (test.folder / "demo/inputs.h5", damaged):
+        kept = other.read_bytes()
+        result = test.tetrarch("import", "--from", folder, "--out", other, code=2)
+        test.check("is no weights file of an earlier import" in result.text, result.text)
+        test.check(other.read_bytes() == kept, f"{other} was replaced")
 
 
 if __name__ == "__main__":

@@ -70,17 +70,17 @@ TEST(Inspect, ResultsShowAttributesDatasetsAndStatuses) {
                                              "/routing/tokens_per_expert u64",
                                              "[2, 16]",
                                              "status 0",
-                                             "1 sequences (ok)",
-                                             "1 sequences (empty)"};
+                                             "1 sequence (ok)",
+                                             "1 sequence (empty)"};
   expect_all(of_file, expected);
   expect_all(of_folder, expected);
-  expect_all(of_folder, {"run folder", "attempt", "1 parts"});
+  expect_all(of_folder, {"run folder", "attempt", "1 part,"});
   EXPECT_EQ(of_folder.find("in parts/"), std::string::npos) << of_folder;
 
   std::ofstream(run.path + "/parts/damaged-a.h5") << "x";
   std::ofstream(run.path + "/parts/note") << "x";
   expect_all(said_about(run.path),
-             {"1 damaged parts in parts/, set aside", "1 other files in parts/, not committed"});
+             {"1 damaged part in parts/, set aside", "1 other file in parts/, not committed"});
   std::filesystem::remove_all(run.path + "/parts");
   const std::string without = said_about(run.path);
   EXPECT_EQ(without.find(" parts"), std::string::npos) << without;  // results tell it all

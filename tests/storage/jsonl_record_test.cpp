@@ -97,6 +97,9 @@ TEST(JsonlRecord, NullIsAsIfTheKeyWereAbsent) {
 
 TEST(JsonlRecord, InputIdsStandForTokens) {
   for (const char* line : {R"({"id": 7, "input_ids": [5, 6], "attention_mask": [1, 1]})",
+                           R"({"id": 7, "input_ids": [5, 6], "attention_mask": [true, false]})",
+                           R"({"id": 7, "input_ids": [5, 6], "attention_mask": "none"})",
+                           R"({"id": 7, "tokens": [5, 6], "attention_mask": [1, 0]})",
                            R"({"id": 7, "input_ids": [5, 6], "tokens": [5, 6]})",
                            R"({"id": 7, "tokens": [5, 6], "input_ids": [5, 6], "text": "a"})",
                            R"({"id": 7, "tokens": null, "input_ids": [5, 6]})",
@@ -237,7 +240,13 @@ TEST(JsonlRecord, EachMistakeIsToldAndTheIdIsTakenWhereItCanBeRead) {
       {R"({"text": ["a"], "id": 7})", true, "text is an array (expected a text)"},
       {R"({"id": 7, "tokens": [1], "score_from": -1})", true, "score_from is -1 (expected"},
       {R"({"id": 7, "tokens": [1], "score_from": 0.5})", true, "score_from is 0.5 (expected"},
-      {R"({"id": 7, "tokens": [1], "score_from": "1"})", true, "score_from is a text (expected"}};
+      {R"({"id": 7, "tokens": [1], "score_from": "1"})", true, "score_from is a text (expected"},
+      {R"({"id": 7, "tokens": [1], "score_from": 5000000000})", true,
+       "score_from is 5000000000 (expected at most 4294967295)"},
+      {R"({"id": 7, "input_ids": [5, 6, 0, 0], "attention_mask": [1, 1, 0, 0]})", true,
+       "input_ids hold padding (attention_mask has 2 zeros"},
+      {R"({"id": 7, "attention_mask": [0, 1, 1], "input_ids": [0, 6, 7]})", true,
+       "input_ids hold padding (attention_mask has 1 zero;"}};
 
   for (const Broken& each : cases) {
     const JsonlRecord record = parsed(each.line);

@@ -81,8 +81,8 @@ TEST(ResultsLayout, TopKHasAsManyColumnsAsAskedFor) {
 TEST(ResultsLayout, RoutingCountsHaveARowForEachLayerOfTheRun) {
   const plan::ModelSpec spec = small_spec();
   const auto layout = results_layout(all_outputs(spec), spec);
-  const DatasetPlan& counts = plan_of(layout, "/routing/tokens_per_expert");
-  const DatasetPlan& dropped = plan_of(layout, "/routing/dropped");
+  const DatasetPlan counts = plan_of(layout, "/routing/tokens_per_expert");
+  const DatasetPlan dropped = plan_of(layout, "/routing/dropped");
 
   EXPECT_EQ(counts.total_rows(100, 1000), 2);
   EXPECT_EQ(counts.shape(2), (base::Shape{2, 16}));

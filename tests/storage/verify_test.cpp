@@ -257,7 +257,7 @@ TEST_F(VerifyTest, AnIncompleteRunSaysWhatIsMissing) {
   EXPECT_EQ(not_merged.code, ExitCode::stopped_early);
   EXPECT_NE(not_merged.message.find("results.h5 is not made"), std::string::npos);
   EXPECT_EQ(nothing.code, ExitCode::stopped_early);
-  EXPECT_NE(nothing.message.find("3 sequences are not done"), std::string::npos);
+  EXPECT_NE(nothing.message.find("3 sequences not done"), std::string::npos);
   EXPECT_NE(nothing.message.find("id 100 (3 tokens)"), std::string::npos) << nothing.message;
   EXPECT_EQ(incomplete.code, ExitCode::stopped_early);
 }
