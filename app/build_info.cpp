@@ -1,4 +1,4 @@
-// What this program was built from, and the libraries that it runs with.
+// The texts of --build-info: version and build of this program, and the libraries that it uses.
 // SPDX-License-Identifier: Apache-2.0
 #include "base/build_info.hpp"
 

@@ -24,7 +24,8 @@
 namespace tetrarch::app {
 namespace {
 
-/// This process's rank as its launcher says, -1 without one; known also before and after MPI.
+/// The rank of this process as the launcher's environment says, -1 without a launcher. Also known
+/// before MPI starts and after it ends.
 int launched_rank() {
   for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID"})
     if (const char* value = std::getenv(name)) return std::atoi(value);
@@ -104,11 +105,12 @@ Failure current_failure() {
 
 int report(const base::UsageError& error, Launch launch) {
   const int rank = launch == Launch::ranks ? launched_rank() : 0;
-  if (rank > 0 && error.code() == base::ExitCode::stopped_early) return 0;  // all ranks have met
+  if (rank > 0 && error.code() == base::ExitCode::stopped_early) return 0;  // all ranks stop
   if (rank <= 0) {
     say(error.what());
   } else {
-    // mpirun ends the others at once when rank 0 has ended with a code: who lives on failed alone
+    // Rank 0 writes the message and ends with its code, and mpirun then kills the other ranks at
+    // once. A rank that is still alive after 5 s has failed alone, so it writes its own message.
     std::this_thread::sleep_for(std::chrono::seconds(5));
     if (mpi::find_launcher().name == "mpirun") say(rank_label() + error.what());
   }
@@ -116,7 +118,7 @@ int report(const base::UsageError& error, Launch launch) {
 }
 
 void check_address_space() {
-  constexpr std::size_t needed = std::size_t{512} << 20;  // threads of Open MPI 4, their heaps
+  constexpr std::size_t needed = std::size_t{512} << 20;  // for the heaps of Open MPI 4's threads
   void* found = ::mmap(nullptr, needed, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (found == MAP_FAILED)
     throw base::UsageError(

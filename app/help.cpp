@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t page_width = 98;
 constexpr std::size_t help_column = 36;
 
-/// `left` in the first column and `right` in the second, wrapped at words.
+/// One row of two columns: `left`, and `right` wrapped between words.
 std::string row(const std::string& left, const std::string& right) {
   std::string text = "  " + left;
   std::size_t column = text.size();
@@ -48,7 +48,7 @@ std::string option_row(const OptionSpec& option) {
   return row(fmt::format("--{} {}", option.name, option.placeholder), right);
 }
 
-/// "Not in this version: ..." or "".
+/// The row that lists options of later versions, or "" when there are none.
 std::string later_text(const std::vector<OptionSpec>& options) {
   std::vector<std::string> names;
   for (const OptionSpec& option : options) {

@@ -1,4 +1,4 @@
-// `tetrarch import`: a Hugging Face checkpoint becomes weights.h5.
+// `tetrarch import`: makes weights.h5 from a Hugging Face checkpoint.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/import_checkpoint.hpp"
 #include "subcommands.hpp"

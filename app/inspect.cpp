@@ -1,4 +1,4 @@
-// `tetrarch inspect FILE`: what is in a file.
+// `tetrarch inspect FILE`: shows what is in a file or run folder.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/inspect.hpp"
 

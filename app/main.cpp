@@ -1,5 +1,5 @@
-// tetrarch SUBCOMMAND [options]: the table of contents, and the one place where errors end.
-// SPDX-License-Identifier: Apache-2.0
+// tetrarch SUBCOMMAND [options]: the list of subcommands, and the place where all errors are
+// caught. SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -80,8 +80,9 @@ int start(int argc, char** argv) {
   refuse_subcommand(name);
 }
 
-/// Only usage errors, which all ranks have alike, unwind the stack. Anything else ends all ranks
-/// from where it is thrown: on a rank that unwinds alone, destructors would wait for the others.
+/// Only UsageError is caught here, because all ranks throw the same one and unwind the stack
+/// together. Any other exception reaches end_with_failure(), the terminate handler, which ends all
+/// ranks: if one rank unwound the stack alone, its destructors would wait for the other ranks.
 int start_ranks(int argc, char** argv) {
   try {
     check_address_space();
@@ -108,7 +109,7 @@ int start_alone(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   std::set_terminate(tetrarch::app::end_with_failure);
-  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit becomes an error of writing, and exit code 5
+  std::signal(SIGXFSZ, SIG_IGN);  // beyond a file-size limit writes then fail, with exit code 5
   tetrarch::storage::h5::be_quiet();
   const std::string word = argc > 1 ? argv[1] : "";
   if (word == tetrarch::app::probe_word) return tetrarch::app::run_probe(argc, argv);

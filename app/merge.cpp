@@ -1,4 +1,4 @@
-// `tetrarch merge RUN_DIR`: the parts of a run become one results.h5.
+// `tetrarch merge RUN_DIR`: makes one results.h5 from the parts of a run.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/merge.hpp"
 

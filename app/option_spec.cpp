@@ -1,4 +1,4 @@
-// Judges the value of one option.
+// Checks the value of one option.
 // SPDX-License-Identifier: Apache-2.0
 #include "option_spec.hpp"
 

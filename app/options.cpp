@@ -1,4 +1,5 @@
-// Boost.ProgramOptions splits words and INI lines; what is right and wrong is decided here.
+// Reads options: Boost.ProgramOptions splits the command line and the INI file, and the code here
+// checks what it finds.
 // SPDX-License-Identifier: Apache-2.0
 #include "options.hpp"
 
@@ -23,12 +24,13 @@ using Given = std::map<std::string, std::vector<std::string>>;
 constexpr std::size_t largest_file = 1 << 20;  // bytes of --config FILE
 constexpr std::size_t longest_shown = 200;     // bytes of the user's words in messages
 
-/// Collects what the command line and the file say, and every problem of both.
+/// Collects the options of the command line and of the file, and all problems of both.
 class Reader {
  public:
   Reader(const std::vector<OptionSpec>& specs, plan::Problems* problems)
       : specs_(specs), problems_(*problems) {
-    // any number of values, so that a missing or a second one is ours to judge, not an exception
+    // Boost accepts any number of values here, so that it does not throw for a missing or a second
+    // one: take() and add() report these.
     for (const OptionSpec& spec : specs_) {
       known_.add_options()(spec.name.c_str(),
                            po::value<std::vector<std::string>>()->multitoken()->zero_tokens());
@@ -65,7 +67,7 @@ std::vector<po::option> Reader::split(const std::vector<std::string>& arguments)
   using namespace po::command_line_style;
   std::vector<std::string> words;
   for (const std::string& argument : arguments) {
-    // "--name=" would be an exception, "--name" with an empty word is not
+    // Boost throws for "--name=", but not for "--name" followed by an empty word.
     const bool is_cut = argument.starts_with("--") && argument.find('=') + 1 == argument.size();
     words.push_back(is_cut ? argument.substr(0, argument.size() - 1) : argument);
     if (is_cut) words.emplace_back();
@@ -90,7 +92,7 @@ Given Reader::read_command_line(const std::vector<std::string>& arguments,
   bool follows_unknown = false;
   for (const po::option& option : split(arguments)) {
     if (option.string_key.empty()) {
-      // what follows a misspelt option is its value, not one more mistake
+      // a word after a misspelt option is taken for its value, and is not reported too
       if (!follows_unknown) words->insert(words->end(), option.value.begin(), option.value.end());
       follows_unknown = false;
     } else if (option.unregistered) {
@@ -104,7 +106,8 @@ Given Reader::read_command_line(const std::vector<std::string>& arguments,
   return given;
 }
 
-/// Boost drops all behind a #, also the rest of a path that has one in it.
+/// Reports each # inside a word: Boost takes the rest of the line for a comment, also when the # is
+/// part of a path.
 void check_comments(const std::string& text, const std::string& where, plan::Problems& problems) {
   for (std::size_t at = text.find('#'); at != std::string::npos;
        at = text.find('#', std::min(text.find('\n', at), text.size()))) {
@@ -157,7 +160,8 @@ void Reader::refuse_unknown(const std::string& key, const std::string& where) {
   problems_.add("{}--{} is no option here. {}", where, base::shown(key), hint);
 }
 
-/// A switch takes true, false or nothing; the other options take exactly one word.
+/// Takes the values of one option. A switch takes true, false or nothing; any other option takes
+/// exactly one word. Further words are added to `words`.
 void Reader::take(const po::option& option, std::vector<std::string>* words, Given* given) {
   const OptionSpec& spec = spec_of(option.string_key);
   const bool is_flag = spec.kind == Kind::flag;
@@ -198,7 +202,8 @@ void Reader::add(const OptionSpec& spec, const std::string& value, const std::st
                   spec.only->empty() ? "L" : fmt::format("Use {} or l", *spec.only));
 }
 
-/// Exactly one word where `word` names one, else none.
+/// The one word without dashes that the subcommand takes; `word` is its name for messages, "" when
+/// it takes none. Reports a missing word, and every word beyond it.
 std::string check_words(const std::vector<std::string>& words, const std::string& word,
                         plan::Problems& problems) {
   const std::size_t expected = word.empty() ? 0 : 1;
@@ -213,7 +218,8 @@ std::string check_words(const std::vector<std::string>& words, const std::string
   return "";
 }
 
-/// The value that wins, and where it comes from.
+/// The value of an option and its origin. The command line comes before the file, the file before
+/// the default.
 Setting resolve(const OptionSpec& spec, const Given& line, const Given& file,
                 const std::string& file_name) {
   if (const auto found = line.find(spec.name); found != line.end())

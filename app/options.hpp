@@ -1,4 +1,5 @@
-/// Reads a subcommand's options: the command line before --config FILE before the defaults.
+/// Reads a subcommand's options. The command line comes before --config FILE, and the file before
+/// the defaults.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,10 +11,12 @@
 
 namespace tetrarch::app {
 
-/// `arguments` follow the subcommand's name; `word` names the one word without dashes that it
-/// takes, "" for none. Unknown, doubled, empty, stray and out-of-range: throws UsageError(usage)
-/// with every problem at once. Options of later
-/// versions without a value are left out of the result.
+/// specs      the options of the subcommand
+/// word       the name of the one word without dashes that it takes ("FILE"), "" for none
+/// arguments  the command line after the subcommand's name
+/// Throws UsageError(usage) with every problem in one message: unknown options and stray words,
+/// options given twice, values that are missing or out of range.
+/// Options of later versions are left out of the result unless they are given.
 Settings parse_options(const std::string& subcommand, const std::vector<OptionSpec>& specs,
                        const std::string& word, const std::vector<std::string>& arguments);
 

@@ -1,4 +1,4 @@
-// One child process, its limits, and what its end says of the file at hand.
+// Starts the child process, sets its limits, and tells from its end what is wrong with a file.
 // SPDX-License-Identifier: Apache-2.0
 #include "probe.hpp"
 
@@ -33,7 +33,8 @@ using engine::Problem;
 
 using storage::Descriptor;
 
-// Of the pipe from the child: signs of life, and then what is wrong with the last file begun.
+// Bytes that the child writes to the pipe while it works. When a file is bad, the message follows
+// them and the child ends.
 constexpr char file_begun = '\1';
 constexpr char still_alive = '\2';
 
@@ -52,8 +53,8 @@ bool needs_probe(const ForeignFile& file) {
   return !storage::holds_lines(file.path);
 }
 
-/// A file in memory that has purposes and paths, each ended by 0: they may be more than a command
-/// line holds.
+/// A file in memory that has the purpose and the path of each file, each followed by a zero byte.
+/// A command line might be too short for all of them.
 Descriptor list_of(const std::vector<ForeignFile>& files) {
   std::string text;
   for (const ForeignFile& file : files)
@@ -70,7 +71,7 @@ Descriptor list_of(const std::vector<ForeignFile>& files) {
   return list;
 }
 
-/// Returns its process; `output` becomes what it writes.
+/// Starts the child and returns its process id. `output` becomes the pipe from the child.
 pid_t start_child(const std::vector<ForeignFile>& files, const ProbeLimits& limits,
                   Descriptor& output) {
   std::vector<std::string> words = {limits.program, probe_word, std::to_string(limits.cpu_s),
@@ -85,13 +86,15 @@ pid_t start_child(const std::vector<ForeignFile>& files, const ProbeLimits& limi
   if (::pipe2(ends, O_CLOEXEC) != 0) fail("pipe", errno);
   output = Descriptor(ends[0]);
   const Descriptor to_parent(ends[1]);
-  std::signal(SIGCHLD, SIG_DFL);  // ignored by the parent's parent, the child's end would be lost
+  // If SIGCHLD was ignored when this process started, the child's exit status would be lost.
+  std::signal(SIGCHLD, SIG_DFL);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, list.get(), 0);
   posix_spawn_file_actions_adddup2(&actions, to_parent.get(), 1);
   posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-  // A signal to the whole group asks the parent to stop, and says nothing about the files.
+  // The child blocks the stop signals. One that is sent to the whole process group is meant for the
+  // parent; if it ended the child, the file would be taken for a bad one.
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   sigset_t blocked;
@@ -113,7 +116,7 @@ struct Outcome {
   std::size_t num_begun = 0;
   std::string message;
   bool is_late = false;
-  int status = 0;  // as wait() gives it
+  int status = 0;  // of the child, as waitpid() gives it
 };
 
 int status_of(pid_t child) {
@@ -123,7 +126,7 @@ int status_of(pid_t child) {
   return status;
 }
 
-/// Reads until the child closes its end or is silent for too long.
+/// Reads from the pipe until the child closes it or writes nothing for silence_s seconds.
 Outcome listen_to(const Descriptor& output, double silence_s, const std::function<void()>& alive) {
   Outcome outcome;
   char piece[4096];
@@ -186,7 +189,7 @@ void limit(__rlimit_resource resource, std::int64_t most) {
   ::setrlimit(resource, &both);
 }
 
-/// Of the address space, which is what RLIMIT_AS counts.
+/// Bytes of address space of this process, which RLIMIT_AS limits.
 std::int64_t bytes_in_use() {
   std::int64_t pages = 0;
   std::ifstream("/proc/self/statm") >> pages;
@@ -207,7 +210,7 @@ void say(std::string_view text) {
   }
 }
 
-/// 0, or the exit code after saying what is wrong with the file.
+/// Opens one file in the child. Returns 0, or the exit code after it has written the message.
 int probe_one(const std::string& path, storage::Purpose purpose, std::int64_t cpu_s,
               std::int64_t memory, bool is_limited_from_outside) {
   const auto sign = [&](char what) {
@@ -246,7 +249,7 @@ std::int64_t number_of(std::string_view word) {
   return number;
 }
 
-/// Of stdin, the words that end with a 0.
+/// The texts on stdin, each of which ends with a zero byte.
 std::vector<std::string> read_words() {
   std::vector<std::string> words(1);
   char piece[4096];

@@ -1,4 +1,4 @@
-// tetrarch run: the trip of a job, from the command line to results.h5, on one page.
+// `tetrarch run`: all steps of a job, from the options to results.h5.
 // SPDX-License-Identifier: Apache-2.0
 #include <functional>
 #include <optional>
@@ -38,14 +38,15 @@ std::string joined(int argc, char** argv) {
   return fmt::format("{}", fmt::join(argv, argv + argc, " "));
 }
 
-/// Equal exactly for the same program file.
+/// A text that two ranks share only if they run the same program file.
 std::string build_identity() {
   const base::BuildInfo& build = base::build_info();
   return fmt::format("tetrarch {} ({}, {}, {}, program file xxh3 {})", build.version, build.git_sha,
                      build.build_type, build.compiler, storage::file_xxh3("/proc/self/exe"));
 }
 
-/// The kernels of all ranks: one name, or, where they may be mixed, every name once.
+/// The name of the kernels that all ranks compute with. With --allow-mixed they may differ; then
+/// each name once. Otherwise throws UsageError(communication) when they differ.
 std::string kernels_of(const mpi::Communicator& world, const backend::Backend& backend,
                        bool allow_mixed) {
   const std::vector<std::string> all = world.all_gather(backend.identity());
@@ -74,7 +75,7 @@ storage::RunSettings settings_of(const plan::RunConfig& config, const plan::Plan
   if (plan.outputs.topk) settings.frozen["outputs"]["top_k_logprobs"] = plan.outputs.top_k_logprobs;
   for (const storage::DatasetPlan& dataset : layout)
     settings.frozen["outputs"]["datasets"].push_back(dataset.path);
-  if (config.capacity_factor > 0) {  // who competes for a place depends on these
+  if (config.capacity_factor > 0) {  // which copies are dropped depends on these
     settings.frozen["capacity_factor"] = config.capacity_factor;
     settings.frozen["tokens_per_microbatch"] = config.tokens_per_microbatch;
     settings.frozen["grid"] = plan::to_string(plan.grid);
@@ -86,16 +87,17 @@ storage::RunSettings settings_of(const plan::RunConfig& config, const plan::Plan
   return settings;
 }
 
-/// The run folder: rank 0 holds it, all know what of it is done.
+/// The run folder. Only rank 0 holds it open, with its lock; the other ranks know its state.
 struct HeldFolder {
-  std::optional<storage::RunFolder> held;  // on rank 0 alone, as `committed`
+  std::optional<storage::RunFolder> held;  // on rank 0 only; so is `committed`
   storage::Committed committed;
   std::string run_uuid;
   int attempt = 0;
   bool is_complete = false;
 };
 
-/// `settings` is called on rank 0 alone.
+/// Opens or resumes the run folder on rank 0, and tells its state to all ranks. Only rank 0 calls
+/// `settings`. Collective over `world`.
 HeldFolder hold_folder(const plan::RunConfig& config, const mpi::Communicator& world,
                        const std::function<storage::RunSettings()>& settings, base::Log& log) {
   HeldFolder folder;
@@ -117,7 +119,8 @@ HeldFolder hold_folder(const plan::RunConfig& config, const mpi::Communicator& w
   return folder;
 }
 
-/// Parts of what is left to do, the compressed inputs where they are read, and the results.
+/// Bytes of disk space that the run still needs: the parts of the sequences in `left`, the
+/// unpacked copy of compressed inputs, and the results.
 std::int64_t space_needed(const std::vector<storage::DatasetPlan>& layout,
                           const storage::InputSet& inputs,
                           std::span<const plan::SequenceLength> left) {
@@ -129,7 +132,7 @@ std::int64_t space_needed(const std::vector<storage::DatasetPlan>& layout,
          storage::payload_bytes(layout, inputs.count(), inputs.total_tokens());
 }
 
-/// What is left to do, the same on every rank.
+/// The sequences that are not committed yet, the same list on every rank.
 SequenceList left_to_do(const storage::InputSet& inputs, const HeldFolder& folder,
                         const mpi::Communicator& world, const mpi::Communicator& node) {
   const auto count = static_cast<std::size_t>(inputs.count());
@@ -143,7 +146,7 @@ SequenceList left_to_do(const storage::InputSet& inputs, const HeldFolder& folde
   return {inputs, done.bytes(), node};
 }
 
-/// The same plan on every rank, or the same refusal.
+/// Makes the plan on every rank. Every rank returns the same plan or throws the same UsageError.
 plan::Plan agreed_plan(const mpi::Communicator& world, const std::function<plan::Plan()>& make) {
   std::optional<plan::Plan> plan;
   engine::agree(world, engine::attempt([&] { plan = make(); }));
@@ -183,7 +186,8 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   base::Timeline timeline;
   timeline.keep_cpu(config.timing == plan::TimingDetail::layers);
   FirstLook first_look(config);
-  std::optional<engine::Watchdog> watchdog;  // outlives the session: its begin and end may hang
+  // Declared before the session, so that it also watches MPI's start and end, which may hang.
+  std::optional<engine::Watchdog> watchdog;
   if (config.watchdog_s > 0) watchdog.emplace(config.watchdog_s);
   mpi::Session session(&argc, &argv);
   const mpi::Communicator& world = session.world();
@@ -194,7 +198,7 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   if (watchdog) watchdog->meet(engine::watchdog_team(config.out, world, machine.hosts));
   first_look.end(world);
 
-  // Labels: what is asked, of which model, over which inputs.
+  // Read the description of the model and the labels of the inputs (ids, offsets, lengths).
   const std::int64_t limit = engine::memory_limit_bytes(world, node);
   check_synthetic(config, world, node, limit);
   const storage::WeightsFile weights = open_weights(config, world, log);
@@ -204,10 +208,10 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   const auto backend = engine::make_backend(config.backend, world, machine.threads_per_rank);
   backend->prepare(spec.dtype, engine::whole_weights(spec, weights.reduction_shards()));
   const std::string kernels = kernels_of(world, *backend, config.allow_mixed);
-  // Refuses what cannot work before a folder is made.
+  // Plan for all inputs, so that what cannot work is refused before the run folder is created.
   const auto layout = storage::results_layout(plan::resolve_outputs(config, spec), spec);
   plan::FileBytes files = label_bytes(inputs, all, world, node);
-  // every rank plans with the same numbers
+  // the smallest number of threads of all ranks, so that every rank plans with the same bytes
   files.loading = engine::loading_bytes(weights, world.min(std::int64_t{machine.threads_per_rank}));
   files.writer = storage::part_writer_bytes(layout);
   files.results = storage::merge_bytes(inputs.count(), layout);
@@ -216,7 +220,7 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   plan::Plan whole = agreed_plan(world, [&] {
     return plan::make_plan(config, spec, weights.reduction_shards(), all.lengths(), ranks);
   });
-  whole.microbatches = {};  // what is left to do gets a list of its own
+  whole.microbatches = {};  // freed: the plan below has its own list, of what is left to do
 
   storage::ResultsHeader header{
       .command_line = joined(argc, argv),
@@ -246,7 +250,8 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
     return static_cast<int>(ExitCode::done);
   }
 
-  // On the grid that was chosen for all: a remainder that needs less must not choose another.
+  // Plan what is left to do, on the grid that was chosen for all inputs: less work needs less
+  // memory, and could lead to another grid.
   plan::RunConfig settled = config;
   settled.grid = {whole.grid.dp, whole.grid.pp, whole.grid.ep, whole.grid.tp};
   const SequenceList left = left_to_do(inputs, folder, world, node);
@@ -273,8 +278,8 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   if (const int signal = engine::agreed_stop_signal(world); signal != 0)
     return say_stopped(end, world, signal, log);
 
-  // Boxes: inputs that can be read, communicators, weights, a place to write.
-  std::optional<storage::Spool> spool;  // on rank 0 alone
+  // Prepare: unpack compressed inputs, make communicators, load weights, open the part to write.
+  std::optional<storage::Spool> spool;  // on rank 0 only
   if (!plan.microbatches.empty() && !inputs.packed().empty())
     on_root(world, [&] { spool.emplace(inputs, config.out, log); });
   inputs.read_packed_from(storage::spool_folder(config.out));

@@ -14,7 +14,7 @@ namespace {
 using base::count_text;
 using base::ExitCode;
 
-/// Rank 0 alone returns a code.
+/// The exit code of this rank: `code` on rank 0, 0 on the others.
 int code_of(ExitCode code, const mpi::Communicator& world) {
   return static_cast<int>(world.rank() == 0 ? code : ExitCode::done);
 }

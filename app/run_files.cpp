@@ -1,4 +1,4 @@
-// The files of a run: a weights file, perhaps yet to be made, and inputs.
+// Opens the files that a run reads; makes the weights file when a preset is asked for.
 // SPDX-License-Identifier: Apache-2.0
 #include "run_files.hpp"
 
@@ -28,7 +28,7 @@ bool is_synthetic(const plan::RunConfig& config) {
   return config.weights.starts_with(synth_prefix);
 }
 
-/// The weights file; where "synth:PRESET" is asked for, the one that the run folder has of it.
+/// The path of the weights file. For "synth:PRESET" it is a file in the run folder.
 std::string weights_path(const plan::RunConfig& config) {
   if (!is_synthetic(config)) return config.weights;
   return config.out + "/synth-" + config.weights.substr(synth_prefix.size()) + ".h5";
@@ -38,7 +38,8 @@ plan::ModelSpec synthetic_spec(const plan::RunConfig& config) {
   return plan::preset(config.weights.substr(synth_prefix.size()));
 }
 
-/// A file that an earlier attempt made, or somebody else.
+/// Throws UsageError(weights) when the file in the run folder is not the model of the preset. An
+/// earlier attempt may have made it, or somebody else.
 void refuse_other_model(const storage::WeightsFile& weights, const plan::RunConfig& config) {
   const plan::ModelSpec spec = synthetic_spec(config);
   if (storage::is_synthesis(weights, spec, plan::default_reduction_shards(spec), synth_seed))
@@ -107,7 +108,7 @@ mpi::NodeMemory broadcast_by_node(std::size_t bytes,
                                   const mpi::Communicator& world, const mpi::Communicator& node) {
   mpi::NodeMemory memory(node, bytes);
   if (world.rank() == 0) fill(memory.bytes());
-  const bool is_first = node.rank() == 0;  // as world rank 0 is
+  const bool is_first = node.rank() == 0;  // true on world rank 0
   const mpi::Communicator nodes = world.split(is_first ? 0 : 1, world.rank(), "nodes");
   if (is_first) nodes.broadcast(memory.bytes(), 0);
   memory.share(node);

@@ -1,4 +1,4 @@
-/// The files that a run reads, opened so that all ranks see the same.
+/// Opens the files that a run reads, and makes sure that all ranks see the same.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -19,12 +19,13 @@
 
 namespace tetrarch::app {
 
-/// One rank a node has the foreign files opened by a process that may die over them.
+/// Has all users' files of a run opened by a Probe (probe.hpp), started by one rank of each node.
 class FirstLook {
  public:
-  /// Before MPI starts.
+  /// Starts the Probe, before MPI starts. What is wrong already now is kept for end().
   explicit FirstLook(const plan::RunConfig& config);
-  /// Waits for what it finds, and throws it on all ranks as a UsageError.
+  /// Waits for the Probe. Throws a UsageError on all ranks when one of them found a problem.
+  /// Collective over `world`.
   void end(const mpi::Communicator& world);
 
  private:
@@ -32,28 +33,33 @@ class FirstLook {
   std::optional<engine::Problem> failure_;
 };
 
-/// Where the weights are a preset: what cannot work is refused before a model is written for it.
-/// `memory_limit` is in bytes, of each rank.
+/// Does nothing unless the weights are a preset ("synth:PRESET"). Then makes a plan for it, so that
+/// a run that cannot work is refused before its model is written. `memory_limit` is in bytes, for
+/// each rank; 0: no limit. Throws as plan::make_plan() and open_inputs() do.
 void check_synthetic(const plan::RunConfig& config, const mpi::Communicator& world,
                      const mpi::Communicator& node, std::int64_t memory_limit);
 
-/// Rank 0 proves the file, and makes it first when "synth:PRESET" asks for it; then all open it.
-/// Throws UsageError (weights) on all ranks, also where they see different files.
+/// Rank 0 checks the file (for "synth:PRESET" it first makes it, if it is not there); then all
+/// ranks open it. Collective over `world`. Throws UsageError on all ranks: with code `weights` for
+/// a bad file, and when ranks see different files; `usage` when a dry run would have to make it.
 storage::WeightsFile open_weights(const plan::RunConfig& config, const mpi::Communicator& world,
                                   base::Log& log);
 
-/// Rank 0 reads the labels of all inputs; of what all need each node gets one copy. Refuses them
-/// before they are read where they need more than `memory_limit`, bytes of a rank, leaves to a
-/// node.
+/// Rank 0 reads the labels of all inputs (ids, offsets, lengths, errors) and sends what all ranks
+/// need; each node holds one copy of it. Collective over `world` and `node`.
+/// `memory_limit` is in bytes, for each rank; 0: no limit. Throws UsageError on all ranks when an
+/// input is bad, or when the labels need more than `memory_limit` times the ranks of a node; the
+/// latter before they are read.
 storage::InputSet open_inputs(const plan::RunConfig& config, const plan::ModelSpec& spec,
                               const mpi::Communicator& world, const mpi::Communicator& node,
                               std::int64_t memory_limit);
 
-/// A list of sequences and their lengths, one copy a node.
+/// A list of sequences and the tokens of each that pass the layers; one copy for each node.
 class SequenceList {
  public:
   SequenceList() = default;
-  /// Of the inputs those that are ok and not `done` ('1'; empty: none is). Collective over `node`.
+  /// The sequences of the inputs whose status is ok and that are not done. done[i] = '1' says that
+  /// sequence i is; an empty `done` says that none is. Collective over `node`.
   SequenceList(const storage::InputSet& inputs, std::span<const std::byte> done,
                const mpi::Communicator& node);
   std::span<const plan::SequenceLength> lengths() const;
@@ -63,11 +69,14 @@ class SequenceList {
   mpi::NodeMemory memory_;
 };
 
-/// What the labels take: columns, and the list of sequences that are ok. Collective over `world`.
+/// Host bytes of the inputs' labels and of `list`. Sets `labels`, the most that any rank needs (its
+/// share of the copy of its node), and `ids`, what rank 0 needs besides. The same on every rank.
+/// Collective over `world`.
 plan::FileBytes label_bytes(const storage::InputSet& inputs, const SequenceList& list,
                             const mpi::Communicator& world, const mpi::Communicator& node);
 
-/// Bytes of world rank 0, one copy a node. Collective over both.
+/// `bytes` bytes that world rank 0 fills by calling `fill`, with one copy for each node. Collective
+/// over `world` and `node`.
 mpi::NodeMemory broadcast_by_node(std::size_t bytes,
                                   const std::function<void(std::span<std::byte>)>& fill,
                                   const mpi::Communicator& world, const mpi::Communicator& node);

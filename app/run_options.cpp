@@ -1,4 +1,4 @@
-// What `run` may be told, and the RunConfig that it comes to.
+// The options of `run`, and their translation into a RunConfig.
 // SPDX-License-Identifier: Apache-2.0
 #include "subcommands.hpp"
 
@@ -144,7 +144,8 @@ std::vector<OptionSpec> course_options() {
   };
 }
 
-/// Named in the contract with other tools, and done by this version at most at one value.
+/// Options of later versions. Other tools may already name them; this version accepts at most one
+/// value of each.
 std::vector<OptionSpec> later_options() {
   return {
       {.name = "trace", .placeholder = "DIR", .only = ""},

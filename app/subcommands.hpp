@@ -1,4 +1,4 @@
-/// The subcommands: what each takes and does.
+/// The subcommands: their options, their help, and the functions that carry them out.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -13,11 +13,11 @@ namespace tetrarch::app {
 
 struct Subcommand {
   std::string name;
-  std::string summary;  // a line of the overview
-  std::string usage;    // the command line in short
-  std::string word;     // the one word without dashes that it takes, "" for none
+  std::string summary;  // one line, for the overview
+  std::string usage;    // an example of the command line
+  std::string word;     // name of the one word without dashes that it takes, "" for none
   std::vector<OptionSpec> options;
-  std::string notes;  // end of the help: an example, and where the results lie
+  std::string notes;  // end of its help: an example, and where the results are
   int (*act)(const Settings& settings, int argc, char** argv);  // returns the exit code
 };
 
@@ -28,14 +28,17 @@ Subcommand inspect_subcommand();
 Subcommand verify_subcommand();
 Subcommand merge_subcommand();
 
-/// The main job on all ranks; `settings` is what `config` was made from, with origins.
+/// Runs the main job on this rank; returns the exit code. `settings` are the options that `config`
+/// was made from, with their origins. Starts MPI, which reads argc and argv.
 int run(const plan::RunConfig& config, const Settings& settings, int argc, char** argv);
 
 /// Every subcommand, in the order of the overview.
 std::vector<Subcommand> all_subcommands();
+/// The text of `tetrarch --help`.
 std::string overview_text();
+/// The text of `tetrarch SUBCOMMAND --help`.
 std::string help_text(const Subcommand& subcommand);
-/// Program, build, and the libraries in use, as lines or as one JSON object.
+/// Version, build and the libraries in use, as lines or as one JSON object.
 std::string build_info_text();
 std::string build_info_json();
 

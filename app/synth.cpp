@@ -1,4 +1,4 @@
-// `tetrarch synth`: a random model and inputs, reproducible from a seed.
+// `tetrarch synth`: writes a random model and random inputs, reproducible from a seed.
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 
@@ -15,7 +15,7 @@ namespace {
 
 constexpr double largest_size = 1u << 31;
 
-/// The sizes of the model, and where each goes.
+/// An option that sets a size of the model, and the field that it sets.
 struct Size {
   const char* name;
   std::int64_t plan::ModelSpec::*member;
@@ -35,7 +35,7 @@ constexpr Size sizes[] = {
     {"vocab", &plan::ModelSpec::vocab_size, "vocabulary"},
 };
 
-/// Without a preset, everything that does not follow from the rest must be said.
+/// Adds a problem when there is no preset and a size is missing that has no default.
 void check_sizes_given(const Settings& settings, plan::Problems& problems) {
   if (settings.has("preset")) return;
   std::vector<std::string> missing;
@@ -65,7 +65,7 @@ void check_lengths(const Settings& settings, plan::Problems& problems) {
     problems.add("--min-tokens {} exceeds --max-tokens {}. Exchange them.", *min, *max);
 }
 
-/// Sizes that were not given follow those that were.
+/// Sets kv-heads and head-dim, where they are not given, from the sizes that are given.
 void set_head_sizes(const Settings& settings, bool is_mha, plan::ModelSpec& spec,
                     plan::Problems& problems) {
   if (!settings.has("kv-heads") && settings.has("heads") &&

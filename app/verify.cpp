@@ -1,4 +1,4 @@
-// `tetrarch verify PATH`: every checksum, shape and completeness rule.
+// `tetrarch verify PATH`: checks every checksum, shape and rule of completeness.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/verify.hpp"
 

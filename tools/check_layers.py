@@ -5,7 +5,7 @@
     tools/check_layers.py --self-test        plants a violation of every kind, expects each
 
 A room is a folder. Arrows point downward only, an external library has one home, and no file
-includes itself, not by way of others either. The README shows the same table: change both.
+includes itself, not by way of others either. lib/README.md shows the same table: change both.
 """
 # SPDX-License-Identifier: Apache-2.0
 

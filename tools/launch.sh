@@ -1,19 +1,46 @@
 #!/usr/bin/env bash
-# Starts MPI ranks on this one machine, more of them than cores if need be.
+# Starts MPI ranks on this one machine. There may be more ranks than cores.
 # SPDX-License-Identifier: Apache-2.0
 #
-#   source tools/launch.sh; launch 64 build/cpu-release/app/tetrarch run ...
-#   tools/launch.sh 4 build/cpu-release/app/tetrarch run ...      (the program may be a relative path)
+#   tools/launch.sh RANKS PROGRAM [options of PROGRAM]
+#   source tools/launch.sh; launch RANKS PROGRAM [options of PROGRAM]
 #
-# mpi_yield_when_idle is always said: ranks that share a core and spin make a 64-rank barrier
-# some thousand times slower; for the same reason the threads of several ranks wait without spinning
-# (OMP_WAIT_POLICY, unless it is set). TETRARCH_TRANSPORT=tcp lets the ranks speak over the loopback device, as
-# those of several machines would over theirs. TETRARCH_MPIRUN names another launcher than mpirun, where
-# several MPI libraries are installed; flags are added for Open MPI alone, MPICH needs none.
+#   tools/launch.sh 4 build/cpu-release/app/tetrarch run ...
+#
+# PROGRAM is a path, absolute or relative to the current folder, or a name that is found in PATH.
+#
+# TETRARCH_MPIRUN=NAME      starts NAME instead of mpirun, where several MPI libraries are installed
+# TETRARCH_TRANSPORT=tcp    ranks exchange data by TCP over the loopback device, as between machines;
+#                           default: by shared memory
+# OMP_WAIT_POLICY           set to passive for two or more ranks, unless it is already set
+#
+# With Open MPI these options are added: oversubscription is allowed, ranks are not bound to cores,
+# root may start ranks, and mpi_yield_when_idle is 1. The last one and OMP_WAIT_POLICY=passive are
+# needed where ranks share a core: a rank or a thread that waits without giving up its core keeps the
+# core from the rank that it waits for. MPICH needs no options.
+#
+# exit  that of the launcher; 2 wrong usage; 127 the launcher or PROGRAM is not there
 
+# Ranks, program, options of the program.
 launch() {
-  local ranks=$1 mpirun=${TETRARCH_MPIRUN:-mpirun} version major sm transport flags=() settings=()
-  shift
+  local ranks=${1:-} program=${2:-} mpirun=${TETRARCH_MPIRUN:-mpirun}
+  local version major sm transport flags=() settings=()
+  if [[ $ranks == --help || $ranks == -h ]]; then
+    sed -n '2,/^$/{/SPDX/!s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+    return 0
+  fi
+  if [[ ! $ranks =~ ^[1-9][0-9]*$ || -z $program ]]; then
+    printf 'launch: the number of ranks and a program are missing. Use tools/launch.sh RANKS PROGRAM [its options].\n' >&2
+    return 2
+  fi
+  shift 2
+  if [[ $program != */* && -x $program && ! -d $program ]] && ! type -P "$program" >/dev/null; then
+    program=./$program
+  fi
+  if ! type -P "$program" >/dev/null; then
+    printf 'launch: %s is no program that can be started. Build it, or correct the path.\n' "$program" >&2
+    return 127
+  fi
   version=$("$mpirun" --version 2>&1) || {
     printf 'launch: %s does not start (%s). Run tools/setup.sh.\n' \
       "$mpirun" "${version%%$'\n'*}" >&2
@@ -34,17 +61,10 @@ launch() {
     if ((EUID == 0)); then flags+=(--allow-run-as-root); fi
   fi
   if ((ranks > 1)); then settings+=("OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}"); fi
-  env "${settings[@]}" "$mpirun" "${flags[@]}" -np "$ranks" "$@"
+  env "${settings[@]}" "$mpirun" "${flags[@]}" -np "$ranks" "$program" "$@"
 }
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
   set -euo pipefail
-  if [[ ${1:-} == --help || ${1:-} == -h ]]; then
-    sed -n '2,/^$/{/SPDX/!s/^# \{0,1\}//p}' "$0"
-  elif [[ ! ${1:-} =~ ^[1-9][0-9]*$ || $# -lt 2 ]]; then
-    printf 'launch: the number of ranks and a program are missing. Use tools/launch.sh RANKS PROGRAM [its options].\n' >&2
-    exit 2
-  else
-    launch "$@"
-  fi
+  launch "$@"
 fi

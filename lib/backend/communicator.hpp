@@ -1,4 +1,5 @@
-/// How ranks exchange rows of tensors. Ragged: counts are rows, one per rank of the communicator.
+/// The interface by which ranks exchange rows of tensors. Ranks may have different numbers of rows:
+/// each call takes the row counts of all ranks of the communicator.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -9,40 +10,47 @@
 
 namespace tetrarch::backend {
 
-/// Sums fixed slices in a fixed order and leaves to each rank its rows.
+/// The arguments of tree_reduce_scatter_v(). For each row, it sums all slices in a fixed order.
+/// Each rank receives the sums of the rows that it owns.
 struct ReduceScatter {
-  Tensor partial;  // [local slices][rows][width], model dtype: slices rank * local + 0, 1, ...
-  std::span<const std::int64_t> row_count;  // rows that go to each rank, in rank order
-  Tensor index;     // absent: row i of `partial` goes out i-th; else [rows, 1] i32: index[i] does
-  Tensor residual;  // absent, or [own rows, width]: added in f32 to the sum before it is rounded
-  Tensor out;       // [own rows, width], model dtype
-  Tensor send_staging;  // [rows, width]; needed with an index on more than one rank
-  Tensor received;      // [all slices][own rows][width]; needed on more than one rank
+  // [local slices][rows][width], model dtype; local slice i is slice rank * (local slices) + i
+  Tensor partial;
+  std::span<const std::int64_t> row_count;  // number of rows that each rank receives
+  Tensor index;         // [rows, 1] i32: output row i is row index[i] of `partial`; absent: row i
+  Tensor residual;      // [own rows, width] or absent: added in f32 to the sum, before rounding
+  Tensor out;           // [own rows, width], model dtype
+  Tensor send_staging;  // [rows, width]; required if there is an index and more than one rank
+  Tensor received;      // [all slices][own rows][width]; required on more than one rank
 };
 
-/// All members call each collective in the same order. No call computes floats but
-/// tree_reduce_scatter_v, and that one never leaves a sum to the transport.
+/// A group of ranks that exchange tensors. All members call the collectives in the same order. Only
+/// tree_reduce_scatter_v() computes with floats, and it computes the sums itself: the transport
+/// only moves bytes. Calls throw SystemError when the transport fails.
 class Communicator {
  public:
   virtual ~Communicator() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  /// received rows = rank 0's rows, rank 1's, ...; row_count[r] rows of rank r.
-  /// send [row_count[rank()], width], receive [sum, width].
+  /// Gives every rank the rows of all ranks, in rank order. row_count[r] is the number of rows of
+  /// rank r.
+  /// send [row_count[rank()], width], receive [sum of row_count, width].
   virtual void all_gather_v(const Tensor& send, std::span<const std::int64_t> row_count,
                             const Tensor& receive) = 0;
-  /// Rows [send_offset[r], + send_count[r]) of `send` go to rank r, and rank r's rows arrive at
-  /// [receive_offset[r], + receive_count[r]) of `receive`.
+  /// Sends rows [send_offset[r], send_offset[r] + send_count[r]) of `send` to each rank r. The rows
+  /// from rank r are written to rows [receive_offset[r], receive_offset[r] + receive_count[r]) of
+  /// `receive`.
   virtual void all_to_all_v(const Tensor& send, std::span<const std::int64_t> send_count,
                             std::span<const std::int64_t> send_offset, const Tensor& receive,
                             std::span<const std::int64_t> receive_count,
                             std::span<const std::int64_t> receive_offset) = 0;
-  /// out[i] = round(residual[i] + tree(slices of row i)), slices summed in f32 by the binary tree
-  /// ((s0 + s1) + (s2 + s3)) + ..., the same for every number of ranks.
+  /// out[i] = round(residual[i] + sum of all slices of row i). The slices are summed in f32 by the
+  /// binary tree ((s0 + s1) + (s2 + s3)) + ..., which is the same for every number of ranks.
   virtual void tree_reduce_scatter_v(const ReduceScatter& call) = 0;
 
+  /// Sends a tensor to rank `to` of this communicator, which receives it by receive().
   virtual void send(const Tensor& tensor, int to) = 0;
+  /// Receives a tensor of the same size in bytes that rank `from` sends. Waits for it.
   virtual void receive(const Tensor& tensor, int from) = 0;
   virtual void broadcast(const Tensor& tensor, int root) = 0;
 };

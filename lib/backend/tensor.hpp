@@ -1,4 +1,5 @@
-/// Dense row-major arrays in a backend's memory: a view that owns nothing, and the owner.
+/// Dense row-major arrays in a backend's memory: Tensor, a view that does not own its memory, and
+/// Memory, which owns it.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -11,7 +12,7 @@
 
 namespace tetrarch::backend {
 
-/// [slices][rows][columns]; most tensors have one slice. Dense: no stride but the extents'.
+/// A view of an array [slices][rows][columns] without gaps. Most tensors have one slice.
 struct Tensor {
   void* data = nullptr;
   base::DType dtype = base::DType::f32;
@@ -24,15 +25,16 @@ struct Tensor {
   std::int64_t row_bytes() const { return columns * base::size_of(dtype); }
   std::int64_t bytes() const { return slices * rows * row_bytes(); }
 
-  /// One slice as a tensor of its own.
+  /// Returns one slice, as a tensor of one slice.
   Tensor slice(std::int64_t index) const { return {at(index * rows), dtype, 1, rows, columns}; }
-  /// Rows [begin, begin + count) of a tensor of one slice.
+  /// Returns rows [begin, begin + count). The tensor must have one slice.
   Tensor row_range(std::int64_t begin, std::int64_t count) const {
     base::expects(slices == 1 && begin >= 0 && count >= 0 && begin + count <= rows,
                   "a row range inside a tensor of one slice");
     return {at(begin), dtype, 1, count, columns};
   }
-  /// The elements, on the host or in memory that the host can reach.
+  /// A pointer to the elements. The memory must be on the host or accessible from it, and T must
+  /// have the size of the dtype.
   template <class T>
   T* as() const {
     base::expects(static_cast<std::int64_t>(sizeof(T)) == base::size_of(dtype), "a matching dtype");
@@ -43,7 +45,7 @@ struct Tensor {
   void* at(std::int64_t row) const { return static_cast<std::byte*>(data) + row * row_bytes(); }
 };
 
-/// Owns memory of a backend; freed with it.
+/// Owns memory of a backend and frees it in its destructor.
 class Memory {
  public:
   virtual ~Memory() = default;

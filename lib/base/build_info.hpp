@@ -1,4 +1,4 @@
-/// What this program was built from and with.
+/// Version, commit, build type and compiler of this program.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -11,8 +11,9 @@ struct BuildInfo {
   std::string git_sha;     // at configure time; "unknown" outside a checkout
   std::string build_type;  // "Release"
   std::string compiler;    // "GNU 12.2.0"
-  bool has_cuda = false;
+  bool has_cuda = false;   // built with the CUDA backend
 };
+/// The one of this program.
 const BuildInfo& build_info();
 
 }  // namespace tetrarch::base

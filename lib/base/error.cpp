@@ -17,7 +17,8 @@ std::string place(const std::source_location& where) {
   return fmt::format("{}:{}", slash ? slash + 1 : where.file_name(), where.line());
 }
 
-/// Line by line: messages carry foreign names, which must neither steer a terminal nor fill a log.
+/// The message with unprintable bytes as \xNN (line ends stay), cut after 8 KiB. Messages contain
+/// names from users' files: these must not send control sequences to a terminal, nor fill a log.
 std::string legible(std::string_view message) {
   constexpr std::size_t longest = 8 << 10;
   std::string result;

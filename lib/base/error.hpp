@@ -1,4 +1,4 @@
-/// The three kinds of trouble, each with the exit code that the program ends with.
+/// The three kinds of errors that end the program, and its exit codes.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -8,23 +8,24 @@
 
 namespace tetrarch::base {
 
-/// What the process returns. The numbers are a contract with job scripts.
+/// The exit codes of the program. Job scripts rely on the numbers: they must not change.
 enum class ExitCode : int {
   done = 0,
-  internal = 1,            // a defect of ours
-  usage = 2,               // options, configuration, grid, a frozen setting changed
+  internal = 1,            // a defect of this program
+  usage = 2,               // options, configuration, grid, a fixed setting changed on resume
   input = 3,               // a bad or changed input file
   weights = 4,             // bad or changed weights
   resources = 5,           // space, permission, memory, folder in use
-  communication = 6,       // MPI, a lost rank, singletons, mixed builds
+  communication = 6,       // MPI, a lost rank, ranks that do not see each other, mixed builds
   numerical = 7,           // a numerical check failed
   done_with_failures = 8,  // done, but some sequences became error records
-  stopped_early = 85,      // the same command again does the rest
+  stopped_early = 85,      // stopped on request; the same command again does the rest
 };
 
-/// The user's input is wrong. The message says: problem (why it is one). What to do. What is not
-/// printable in it is shown as \xNN, and it is cut after 8 KiB.
-/// Found before the first collective and the same on each rank, or thrown through `agree`.
+/// The user's options or files are wrong, or the run was stopped. The message has the form: problem
+/// (why it is one). What to do. Bytes that are not printable are shown as \xNN; the message is cut
+/// after 8 KiB.
+/// In `run` every rank throws the same one; engine::agree() passes an error of one rank on to all.
 class UsageError : public std::runtime_error {
  public:
   UsageError(ExitCode code, const std::string& message);
@@ -34,7 +35,8 @@ class UsageError : public std::runtime_error {
   ExitCode code_;
 };
 
-/// The machine said no: a system or library call failed.
+/// A call of the system or of a library failed. The message ends with the place in the source that
+/// threw it; it is made legible as for UsageError.
 class SystemError : public std::runtime_error {
  public:
   SystemError(ExitCode code, const std::string& message,
@@ -45,13 +47,13 @@ class SystemError : public std::runtime_error {
   ExitCode code_;
 };
 
-/// A mistake of ours: what we took for granted does not hold.
+/// A defect of this program: a condition that the code relies on does not hold. Exit code 1.
 class InternalError : public std::logic_error {
  public:
   using std::logic_error::logic_error;
 };
 
-/// Throws InternalError with `what` and the caller's place unless `holds`.
+/// Throws InternalError with `what` and the caller's file and line when `holds` is false.
 void expects(bool holds, const char* what,
              std::source_location where = std::source_location::current());
 

@@ -15,7 +15,8 @@ std::int64_t now_ns() {
   return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
 }
 
-/// Of a value that one thread alone changes: without the cost of an atomic addition.
+/// Adds 1 to a value that only one thread changes. A load and a store cost less than an atomic
+/// addition.
 void add_one(std::atomic<std::uint64_t>& value) {
   value.store(value.load(relaxed) + 1, release);
 }
@@ -40,8 +41,9 @@ GroupHandle FlightRecorder::add_group(const char* name, std::vector<int> ranks) 
   return GroupHandle(place);
 }
 
-// A reader takes an entry when its number is the same before and after: release and acquire at each
-// field keep the order, and cost nothing on x86.
+// The writer sets `number` to 0, then the fields, then `number` to its new value. A reader uses an
+// entry only if `number` is the same before and after it has read the fields. Release and acquire
+// on each field keep this order; on x86 they cost nothing.
 void FlightRecorder::begin(Group& group, const OperationLabel& label) {
   const std::uint64_t number = last_.load(relaxed) + 1;
   Entry& entry = entries_[number % capacity];

@@ -1,4 +1,5 @@
-/// What this process did last, readable by another thread while the first is stuck.
+/// Records what this process did last: phases, layers, MPI operations. Another thread can read the
+/// records while the thread that wrote them is stuck.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -18,13 +19,14 @@
 
 namespace tetrarch::base {
 
-/// Ranks that speak together, as operations name them.
+/// The ranks of one communicator, as the records of operations name them.
 struct Group {
-  const char* name = "";              // a literal
-  std::vector<int> ranks;             // of the world, in the group's order
-  std::atomic<std::uint64_t> begun;   // collectives that this process began in it
-  std::atomic<bool> is_used = false;  // its place is another's later
+  const char* name = "";              // a string literal
+  std::vector<int> ranks;             // world ranks, in the communicator's order
+  std::atomic<std::uint64_t> begun;   // collectives that this process has begun in the group
+  std::atomic<bool> is_used = false;  // false: add_group() may reuse this slot
 };
+/// Marks the group's slot as free.
 struct CloseGroup {
   static Group* empty() { return nullptr; }
   void operator()(Group* group) const noexcept { group->is_used = false; }
@@ -33,68 +35,75 @@ using GroupHandle = Handle<Group*, CloseGroup>;
 
 enum class OperationKind { collective, message };
 
-/// What is said of an operation at its begin.
+/// What is recorded of an operation when it begins.
 struct OperationLabel {
-  const char* name = "";  // a literal
+  const char* name = "";  // a string literal
   OperationKind kind = OperationKind::collective;
   std::uint64_t bytes = 0;
-  int peer = -1;  // of a message: rank in the group
+  int peer = -1;  // the other rank of a message, as a rank of the group
 };
 
-/// A copy of an operation for those who read.
+/// A copy of the record of one operation, for readers.
 struct OperationRecord {
   const char* name = "";
   const char* group = "";
   OperationKind kind = OperationKind::collective;
   std::uint64_t bytes = 0;
-  int peer = -1;           // world rank; -1: all of the group
-  std::vector<int> ranks;  // of the group, where it is still there
+  int peer = -1;           // world rank; -1: all ranks of the group
+  std::vector<int> ranks;  // world ranks of the group; empty when its slot is free
   std::int32_t microbatch = -1, layer = -1;
   Phase phase = Phase::other;
-  double ago_s = 0;               // since it began
-  std::optional<double> seconds;  // absent: it goes on
+  double ago_s = 0;               // seconds since it began
+  std::optional<double> seconds;  // how long it took; absent: it is still running
 };
 
-/// What the process is at.
+/// What the process is doing now.
 struct FlightStatus {
   Phase phase = Phase::other;
   std::int32_t microbatch = -1, layer = -1;
   std::uint64_t steps = 0;   // phases entered since the microbatch began
-  std::uint64_t events = 0;  // grows with all that is recorded; equal: nothing happened between
-  std::optional<OperationRecord> running;
+  std::uint64_t events = 0;  // events recorded so far; unchanged: nothing happened in between
+  std::optional<OperationRecord> running;  // the operation that has begun and not ended
 };
 
-/// One thread records, the one that carries the run; it takes no lock. Any thread reads.
+/// Only the main thread of the run records; recording takes no lock, except in add_group(). Any
+/// thread may read: phase(), status(), operations(), groups().
 class FlightRecorder {
  public:
-  static constexpr std::size_t capacity = 256;
+  static constexpr std::size_t capacity = 256;  // the newest operations that are kept
 
-  /// `ranks`: of the world, in the group's order.
+  /// `name` is a string literal. `ranks` are world ranks, in the communicator's order. The group is
+  /// removed when the handle is destroyed.
   GroupHandle add_group(const char* name, std::vector<int> ranks);
 
+  /// Records that an operation begins, with the current phase, microbatch and layer.
   void begin(Group& group, const OperationLabel& label);
-  /// Some bytes of the running operation have gone or come: it is slow, not stuck.
+  /// Some bytes of the running operation have been sent or received. Counts as an event, so that
+  /// the watchdog does not take a slow operation for a stuck one.
   void moved() { count_event(); }
+  /// Ends the operation that began last.
   void end();
+  /// Set the current phase, microbatch (index in the plan's list) and layer; -1: none.
   void enter(Phase phase);
   void begin_microbatch(std::int32_t microbatch);
   void begin_layer(std::int32_t layer);
 
   Phase phase() const { return phase_.load(std::memory_order_relaxed); }
   FlightStatus status() const;
-  /// The oldest first.
+  /// The last operations, at most `capacity`, the oldest first.
   std::vector<OperationRecord> operations() const;
   struct GroupState {
     std::string name;
     std::vector<int> ranks;
     std::uint64_t begun = 0;
   };
+  /// Every group that exists now, and how many collectives this process has begun in it.
   std::vector<GroupState> groups() const;
 
  private:
   using Clock = std::chrono::steady_clock;
   struct Entry {
-    std::atomic<std::uint64_t> number = 0;  // from 1; 0 while it is written
+    std::atomic<std::uint64_t> number = 0;  // counts operations from 1; 0 while it is written
     std::atomic<const char*> name = "", group_name = "";
     std::atomic<const Group*> group = nullptr;
     std::atomic<OperationKind> kind;
@@ -102,7 +111,7 @@ class FlightRecorder {
     std::atomic<int> peer = -1;
     std::atomic<std::int32_t> microbatch = -1, layer = -1;
     std::atomic<Phase> phase;
-    std::atomic<std::int64_t> begun_ns = 0, ended_ns = 0;  // of the clock; 0: not yet
+    std::atomic<std::int64_t> begun_ns = 0, ended_ns = 0;  // of steady_clock; 0: not yet
   };
 
   void count_event();
@@ -113,14 +122,14 @@ class FlightRecorder {
   std::atomic<std::uint64_t> events_ = 0, steps_ = 0;
   std::atomic<Phase> phase_ = Phase::other;
   std::atomic<std::int32_t> microbatch_ = -1, layer_ = -1;
-  mutable std::mutex mutex_;  // of groups_, which only the making of communicators changes
-  std::deque<Group> groups_;  // addresses stay
+  mutable std::mutex mutex_;  // guards groups_, which only add_group() changes
+  std::deque<Group> groups_;  // a deque: addresses do not change when it grows
 };
 
-/// Of this process.
+/// The one recorder of this process.
 FlightRecorder& flight_recorder();
 
-/// An operation as long as this object lives.
+/// Records an operation that runs from the construction of this object to its destruction.
 class Operation {
  public:
   Operation(Group& group, const OperationLabel& label) { flight_recorder().begin(group, label); }

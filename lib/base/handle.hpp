@@ -1,4 +1,4 @@
-/// A move-only owner of something that a C library gives out and wants closed.
+/// A move-only owner of a resource of a C library; the destructor closes it.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -6,8 +6,9 @@
 
 namespace tetrarch::base {
 
-/// T: a cheap value (id, pointer). Close: a stateless functor with `void operator()(T) noexcept`
-/// and `static T empty()`, the value that owns nothing.
+/// T is a value that is cheap to copy (an id, a pointer). Close is a stateless functor with
+/// `void operator()(T) noexcept`, which closes the resource, and `static T empty()`, the value of a
+/// handle that owns nothing.
 template <class T, class Close>
 class Handle {
  public:
@@ -27,7 +28,9 @@ class Handle {
 
   T get() const { return value_; }
   bool has_value() const { return !(value_ == Close::empty()); }
+  /// Gives the resource to the caller, who must then close it.
   T release() { return std::exchange(value_, Close::empty()); }
+  /// Closes the resource now.
   void reset() noexcept {
     if (has_value()) Close{}(std::exchange(value_, Close::empty()));
   }

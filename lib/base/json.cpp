@@ -11,10 +11,10 @@
 namespace tetrarch::base {
 namespace {
 
-constexpr std::int64_t most_values = 8'000'000;  // each takes 16 bytes and more
+constexpr std::int64_t most_values = 8'000'000;  // limits memory: a value takes 16 bytes or more
 
-/// Follows the parser and builds the value. The library's own way looks every key up among all
-/// before it, which takes a time that grows with their square.
+/// Builds the value from the parser's events. The library's own builder searches all earlier keys
+/// of an object for each new key: its time grows with the square of the number of keys.
 class Tree {
  public:
   explicit Tree(int max_depth) : max_depth_(max_depth) {}
@@ -63,7 +63,8 @@ class Tree {
     problem_ = std::move(problem);
     return false;
   }
-  /// Where the next value belongs; those that stay open never move, as only the innermost grows.
+  /// Appends the value to the innermost open array or object and returns its address. The pointers
+  /// in open_ stay valid, because only the innermost open container grows.
   Json& place(Json value) {
     if (open_.empty()) return root_ = std::move(value);
     Json& parent = *open_.back();

@@ -1,4 +1,4 @@
-/// The name of JSON values, for headers that only pass them on.
+/// Declares Json without its definition, for headers that only pass JSON values on.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

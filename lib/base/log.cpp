@@ -33,7 +33,8 @@ void Log::also_to(const std::string& path) {
   is_torn_ = end > 0 && ::pread(file_.get(), &last, 1, end - 1) == 1 && last != '\n';
 }
 
-/// All of it, or false with errno; what is there then ends in the middle of a line.
+/// Appends all of `text`, or returns false with errno set. After a failure the file may end in the
+/// middle of a line; is_torn_ says so.
 bool Log::append(std::string_view text) {
   while (!text.empty()) {
     const ssize_t count = ::write(file_.get(), text.data(), text.size());
@@ -46,7 +47,7 @@ bool Log::append(std::string_view text) {
   return true;
 }
 
-/// A log that cannot be written stops no job: the terminal still has every line.
+/// A failed write to the log file does not end the job, because the terminal has every line.
 void Log::line_to_file(const std::string& whole) {
   std::string text = is_torn_ ? "\n" : "";
   if (num_lost_ > 0) text += fmt::format("NOTE  {} lines are missing here\n", num_lost_);

@@ -1,4 +1,4 @@
-/// The log: whole lines, to the terminal and to a file once there is one.
+/// The log of a run: whole lines, written to the terminal and, after also_to(), to a file.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -12,17 +12,20 @@
 
 namespace tetrarch::base {
 
-/// Rank 0 makes it with Sink::terminal, all others with Sink::none, so that callers say what they
-/// have to say and need not ask who they are. Every line is written and flushed at once.
+/// Rank 0 makes it with Sink::terminal, the other ranks with Sink::none, which drops every line. So
+/// code that logs need not ask for its rank. Every line is written and flushed at once.
 class Log {
  public:
   enum class Sink { none, terminal };
   explicit Log(Sink sink) : sink_(sink) {}
 
-  /// From now on also appends to this file, as long as the disk takes it. Throws
-  /// SystemError(resources) when it cannot be opened; a symbolic link is not followed.
+  /// From now on also appends every line to this file. A failed write is reported once on the
+  /// terminal; after the next write that works, the file says how many lines are missing.
+  /// Throws SystemError(resources) when the file cannot be opened or is a symbolic link.
   void also_to(const std::string& path);
+  /// Writes `text` as one line.
   void line(const std::string& text);
+  /// Writes one line; formats as fmt::format does.
   template <class... Args>
   void say(fmt::format_string<Args...> format, Args&&... args) {
     if (sink_ != Sink::none) line(fmt::format(format, std::forward<Args>(args)...));
@@ -45,8 +48,8 @@ class Log {
   Sink sink_;
   std::string path_;
   Handle<int, CloseFile> file_;
-  bool is_torn_ = false;       // the file's last line lacks its end
-  std::int64_t num_lost_ = 0;  // lines that the file did not take
+  bool is_torn_ = false;       // the file's last line has no line end
+  std::int64_t num_lost_ = 0;  // lines that could not be written since the last one that could
 };
 
 }  // namespace tetrarch::base

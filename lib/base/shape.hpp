@@ -1,4 +1,4 @@
-/// Arithmetic on sizes that come from files: it refuses to overflow.
+/// Arithmetic on sizes that come from files: it throws instead of overflowing.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -11,15 +11,18 @@ namespace tetrarch::base {
 
 using Shape = std::vector<std::int64_t>;
 
-/// Throws UsageError(input) when the result does not fit in 63 bits or a factor is negative.
+/// The product or sum. Throws UsageError(input) when it does not fit in 63 bits or when an operand
+/// is negative.
 std::int64_t checked_mul(std::int64_t a, std::int64_t b);
 std::int64_t checked_add(std::int64_t a, std::int64_t b);
-/// The number of elements of a shape; 1 for a scalar.
+/// The number of elements of a shape; 1 for a scalar. Throws as checked_mul() does.
 std::int64_t checked_elements(std::span<const std::int64_t> shape);
 
+/// a / b, rounded up; a >= 0, b > 0.
 inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
   return (a + b - 1) / b;
 }
+/// The smallest multiple of b that is >= a.
 inline std::int64_t round_up(std::int64_t a, std::int64_t b) {
   return ceil_div(a, b) * b;
 }

@@ -19,16 +19,17 @@
 namespace tetrarch::base {
 namespace {
 
-// All that handlers touch: they may call only what POSIX names async-signal-safe.
+// The data below is all that the signal handlers use. They may call only functions that POSIX lists
+// as async-signal-safe, so the lines they write are formatted beforehand.
 struct Handled {
   int number;
   const char* name;
-  std::array<char, 512> last_line = {};  // what is said when this one ends the process
+  std::array<char, 512> last_line = {};  // written when this signal ends the process
 };
 std::array<Handled, 3> all_handled = {
     {{SIGINT, "SIGINT"}, {SIGTERM, "SIGTERM"}, {SIGUSR1, "SIGUSR1"}}};
 std::atomic<int> kept = 0;
-int pause_ms = 0;  // before the last line
+int pause_ms = 0;  // waited before the last line is written
 pthread_t main_thread;
 
 struct Place {
@@ -39,7 +40,8 @@ std::array<Place, 4> places;
 
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
 
-/// The default action follows when the handler has returned: until then the signal is blocked.
+/// Writes the last line and ends the process by the default action. That action runs when the
+/// handler has returned, because until then the signal is blocked.
 void end_by(int number) {
   if (pause_ms > 0) ::poll(nullptr, 0, pause_ms);
   for (const Handled& handled : all_handled)
@@ -52,8 +54,9 @@ void end_by(int number) {
   std::raise(number);
 }
 
-/// A signal may reach any thread. The main one takes it, so that nothing goes on while it pauses
-/// before the last line.
+/// The system may deliver a signal to any thread. Another thread passes it on to the main thread
+/// and returns true, so that the main thread does no further work during the pause before the last
+/// line.
 bool is_passed_on(int number) {
   if (::pthread_equal(::pthread_self(), main_thread)) return false;
   ::pthread_kill(main_thread, number);
@@ -75,7 +78,8 @@ void end_at_once(int number) {
   end_by(number);
 }
 
-/// A signal that was ignored when the program started, as under nohup, stays ignored.
+/// Installs the handler for all three signals, with `line` (which has one {} for the signal's name)
+/// as the last line. A signal that was ignored when the program started (nohup) stays ignored.
 void handle(void (*handler)(int), const std::string& line) {
   main_thread = ::pthread_self();
   for (Handled& handled : all_handled) {
@@ -97,7 +101,7 @@ void handle(void (*handler)(int), const std::string& line) {
 }  // namespace
 
 void keep_stop_signals(const std::string& who, Speaks speaks) {
-  pause_ms = speaks == Speaks::at_once ? 0 : 4000;  // within one, mpirun has ended all
+  pause_ms = speaks == Speaks::at_once ? 0 : 4000;  // mpirun ends the other ranks within 1 s
   handle(keep, "tetrarch: " + who +
                    "ended at once by a second signal ({}). What is committed stays; the same "
                    "command does the rest.\n");

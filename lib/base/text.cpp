@@ -30,11 +30,11 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }
 
 struct Letter {
-  std::size_t bytes = 0;  // 0: what stands there is no UTF-8
+  std::size_t bytes = 0;  // 0: the bytes are not UTF-8
   std::uint32_t code = 0;
 };
 
-/// The letter that `text`, which is not empty, begins with.
+/// The first character of `text`, which must not be empty.
 Letter first_letter(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(text[i]) & 0xffu; };
   const std::uint32_t lead = byte(0);
@@ -161,7 +161,7 @@ std::string make_uuid() {
 }
 
 std::string nearest(std::string_view word, std::span<const std::string> candidates) {
-  constexpr std::size_t longest = 100;  // the work grows with the word
+  constexpr std::size_t longest = 100;  // bounds the work, which grows with the word
   if (word.size() > longest) return {};
   std::string best;
   std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;

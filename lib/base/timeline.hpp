@@ -1,4 +1,4 @@
-/// Where the time of one rank goes: a stopwatch that is always in exactly one phase.
+/// Measures how one rank spends its time: at every moment exactly one phase is timed.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,7 +10,7 @@
 
 namespace tetrarch::base {
 
-/// In the order of /timing/phases' names; `other` is what no phase claims.
+/// The phases of /timing/phases in the results. `other` is time outside all other phases.
 enum class Phase {
   load,
   input,
@@ -32,71 +32,77 @@ enum class Phase {
   other
 };
 inline constexpr int num_phases = 18;
+/// The name in /timing/phases, such as "o_proj".
 std::string_view name_of(Phase phase);
 
-/// Time, bytes moved and useful floating-point operations of one phase in one stretch of work.
+/// Time, bytes moved and useful floating-point operations of one phase, in one layer or in all
+/// together, between two calls of Timeline::cut().
 struct PhaseRecord {
   std::int32_t microbatch = -1;  // index in the plan's list; -1: outside microbatches
   std::int32_t layer = -1;       // -1: all layers together, or outside layers
   Phase phase = Phase::other;
-  double start_s = 0;  // since the timeline's zero
+  double start_s = 0;  // when it was first entered, in seconds since the timeline's zero
   double seconds = 0;
   std::uint64_t bytes = 0;
   std::uint64_t flops = 0;
 };
 
-/// What a rank does within a phase: its own work, waiting for other ranks, moving bytes from and to
-/// them.
+/// What a rank does within a phase: its own work, waiting for other ranks, or moving bytes from and
+/// to them.
 enum class Activity { work, waiting, moving };
 inline constexpr int num_activities = 3;
 
-/// Time by the clock, and of all threads of the process together.
+/// Wall-clock time, and CPU time of all threads of the process together.
 struct Spent {
   double seconds = 0;
   double cpu_seconds = 0;
 };
 using Spending = std::array<std::array<Spent, num_activities>, num_phases>;
 
-/// Phases never overlap, so that their seconds sum to the wall time. Not thread-safe. The flight
-/// recorder hears of each step.
+/// Phases never overlap, so their seconds add up to the wall time. Each phase and layer is also
+/// told to the flight recorder. Not thread-safe.
 class Timeline {
  public:
   using Clock = std::chrono::steady_clock;
+  /// `zero` is the time 0 of start_s and now().
   explicit Timeline(Clock::time_point zero = Clock::now());
 
   /// Ends the current phase and begins this one.
   void enter(Phase phase);
-  /// Ends the current activity, and begins this one in the same phase. Returns the one that ended.
+  /// Ends the current activity and begins this one in the same phase. Returns the one that ended.
   Activity begin(Activity activity);
-  /// Work done in the current phase.
+  /// Adds bytes moved or floating-point operations done to the current phase.
   void add_bytes(std::uint64_t bytes) { current().bytes += bytes; }
   void add_flops(std::uint64_t flops) { current().flops += flops; }
-  /// Labels what follows; records are kept apart per layer only when `keeps_layers`.
+  /// What follows belongs to this layer. Records are separate for each layer only after
+  /// keep_layers(true).
   void begin_layer(std::int32_t layer);
   void keep_layers(bool keeps) { keeps_layers_ = keeps; }
-  /// CPU time is known only when it is kept: asking for it takes microseconds at each step. From
-  /// the start of the process on.
+  /// Whether CPU time is measured (default no: each measurement takes microseconds). The first
+  /// measurement includes the CPU time since the process started.
   void keep_cpu(bool keeps) { keeps_cpu_ = keeps; }
 
-  /// Everything since the last cut, one record per (layer, phase) that was entered, labelled with
-  /// `microbatch`; the current phase goes on.
+  /// Returns the records since the last cut and forgets them: one record for each (layer, phase)
+  /// that was entered, labelled with `microbatch`. The current phase continues.
   std::vector<PhaseRecord> cut(std::int32_t microbatch);
-  /// Seconds since zero.
+  /// Seconds since the timeline's zero.
   double now() const;
-  /// Seconds of each phase over all cuts and the time since.
+  /// Seconds of each phase from the timeline's zero to now.
   std::array<double, num_phases> totals() const;
-  /// The same, activity by activity.
+  /// The same, separately for each activity: [phase][activity].
   Spending spending() const;
+  /// Floating-point operations of all cuts so far.
   std::uint64_t total_flops() const { return total_flops_; }
 
  private:
   PhaseRecord& current();
+  /// Adds the time since the last call to the current phase and activity.
   void settle();
-  /// The time since the last settlement.
+  /// The time since the last settle().
   Spent open() const;
 
   Clock::time_point zero_;
-  Spent settled_;  // when it was
+  Spent settled_;  // the time of the last settle(), since zero
   Phase phase_ = Phase::other;
   Activity activity_ = Activity::work;
   std::int32_t layer_ = -1;
@@ -106,7 +112,7 @@ class Timeline {
   std::uint64_t total_flops_ = 0;
 };
 
-/// Until its end the timeline counts as this activity.
+/// While this object lives, the timeline's time counts for this activity; then for the one before.
 class During {
  public:
   During(Timeline& timeline, Activity activity)

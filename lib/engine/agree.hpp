@@ -1,4 +1,5 @@
-/// Turns what one rank found wrong into the same UsageError on every rank.
+/// Agreement between ranks on errors: a problem that one rank found becomes the same UsageError on
+/// every rank.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -11,22 +12,26 @@
 
 namespace tetrarch::engine {
 
-/// What a rank has to say after its part of a collective effort; nothing when all went well.
+/// The problem that a rank had in its part of a collective task. No Problem: the rank succeeded.
 struct Problem {
   base::ExitCode code;
   std::string message;
 };
 
-/// Runs `action` and catches what it has to say: UsageError and SystemError become a Problem.
+/// Runs `action`. A UsageError or SystemError that it throws is caught and returned as a Problem.
+/// Returns nothing if it succeeds.
 std::optional<Problem> attempt(const std::function<void()>& action);
 
-/// Collective: throws the lowest rank's problem as a UsageError on every rank, if there is any.
+/// Collective. If any rank has a problem, throws the problem of the lowest such rank as a
+/// UsageError on every rank.
 void agree(const mpi::Communicator& world, const std::optional<Problem>& mine);
 
-/// `action` on rank 0 alone; what it throws is thrown on every rank.
+/// Collective. Runs `action` on rank 0 only. An error that it throws is thrown on every rank, as
+/// UsageError.
 void on_root(const mpi::Communicator& world, const std::function<void()>& action);
 
-/// Collective: number of the signal by which a rank was asked to stop; 0: none was.
+/// Collective. Returns the number of a signal that asked a rank to stop, the same on every rank; 0
+/// if there was none.
 int agreed_stop_signal(const mpi::Communicator& world);
 
 }  // namespace tetrarch::engine

@@ -1,4 +1,4 @@
-/// From a name to a backend; the one place that knows both.
+/// Creates a backend by its name. Only backends.cpp includes both backends.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -11,12 +11,13 @@
 
 namespace tetrarch::engine {
 
-/// `automatic` takes the CPU: the CUDA backend of this version does not compute.
-/// Throws UsageError(usage) when the backend asked for cannot be had.
+/// Creates the backend. `automatic` selects the CPU, because the CUDA backend of this version does
+/// not compute. Throws UsageError(usage) when the requested backend cannot be used, and
+/// SystemError(resources) when threads cannot be started.
 std::unique_ptr<backend::Backend> make_backend(plan::BackendKind kind,
                                                const mpi::Communicator& world, int num_threads);
 
-/// Libraries that the backends compute with, and their versions at run time.
+/// The libraries that the backends compute with, with their versions at run time.
 std::string describe_backends();
 
 }  // namespace tetrarch::engine

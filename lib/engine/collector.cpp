@@ -20,7 +20,8 @@ std::string hidden_path(const plan::ModelSpec& spec, std::int64_t layer) {
   return storage::numbered_path("hidden", layer);
 }
 
-/// Elements of a kv row that each tp rank sends: of ranks that hold the same heads the first.
+/// The number of elements of a key or value row that each tp rank sends. Of ranks that hold the
+/// same heads, only the first sends them.
 std::vector<std::int64_t> kv_widths(const plan::Plan& plan, const plan::Grid& grid) {
   std::vector<std::int64_t> widths;
   std::int64_t sent = 0;
@@ -94,7 +95,7 @@ void Collector::begin(std::span<const plan::SequenceLength> sequences,
   if (outputs_.experts) write_dense_experts();
 }
 
-/// Layers without experts choose none.
+/// Writes "no expert" to the `experts` output of layers without experts.
 void Collector::write_dense_experts() {
   constexpr std::uint16_t none = 0xffff;
   std::int64_t rows = 0;
@@ -126,7 +127,7 @@ std::int64_t Collector::index_of(std::int64_t sequence) const {
 template <class Each>
 void Collector::for_runs(const MicroBatch& batch, std::int64_t first_row, const Tensor& rows,
                          const Each& each) const {
-  std::int64_t begin = 0;  // the run's first row in the batch
+  std::int64_t begin = 0;  // first row of the run in the batch
   for (const model::SequenceRows& run : batch.rows) {
     const std::int64_t from = std::max(begin, first_row);
     const std::int64_t to = std::min(begin + run.count, first_row + rows.rows);
@@ -142,7 +143,7 @@ void Collector::for_runs(const MicroBatch& batch, std::int64_t first_row, const 
 void Collector::write_rows(std::string_view path, const MicroBatch& batch, std::int64_t first_row,
                            const Tensor& rows) {
   const int dataset = storage::find_dataset(writer_->layout(), path);
-  // neighbours in the part go out together
+  // rows that are neighbours in the output part are written by one call
   std::int64_t at = -1, count = 0;
   const std::byte* from = nullptr;
   for_runs(batch, first_row, rows,
@@ -288,14 +289,14 @@ void Collector::not_finite(const model::NotFinite& found) {
   if (!is_new && found.comes_before(at->second)) at->second = found;
 }
 
-/// Host rows of a sequence that no step of the forward pass has looked at.
+/// Checks host rows of a sequence that the forward pass itself does not check.
 void Collector::check_rows(std::int64_t layer, model::Origin origin, const plan::SequenceSpan& span,
                            const Tensor& run) {
   const std::int64_t row = first_not_finite(run);
   if (row >= 0) not_finite({span.sequence, layer, span.first + row, origin});
 }
 
-// The log-probability that a row gives its next token stands at that token's position.
+// Row i predicts token i + 1. Its log-probability is stored at the position of that token.
 void Collector::add_scores(const plan::SequenceSpan& span, Sequence& at,
                            std::span<const float> logprob,
                            std::span<const std::uint8_t> is_greedy) {
@@ -312,8 +313,8 @@ void Collector::add_scores(const plan::SequenceSpan& span, Sequence& at,
 void Collector::scores(const MicroBatch& batch, const model::TokenScores& scores) {
   if (!writer_ || !outputs_.logprobs) return;
   timeline_.enter(base::Phase::output);
-  const float none = base::failed_value();  // nothing predicts a first token
-  std::vector<float> neighbours;            // of the part's rows from `first_row` on
+  const float none = base::failed_value();  // the first token has no log-probability
+  std::vector<float> neighbours;  // values of adjacent rows of the output part, from `first_row` on
   std::int64_t first_row = 0, row = 0;
   const auto flush = [&] {
     writer_->write("/logprobs/token", first_row, std::ssize(neighbours), neighbours.data());
@@ -353,7 +354,7 @@ void Collector::likely(const MicroBatch& batch, std::int64_t first_row,
            });
 }
 
-/// What is known of each sequence once all its tokens have passed.
+/// Writes the sums over each sequence, after all its tokens have passed.
 void Collector::write_sums() {
   std::vector<double> sum;
   std::vector<std::uint64_t> count;
@@ -364,7 +365,7 @@ void Collector::write_sums() {
     is_greedy.push_back(at.is_greedy);
   }
   const float none = base::failed_value();
-  for (const Sequence& at : sequences_)  // one token alone predicts nothing, and has no scores
+  for (const Sequence& at : sequences_)  // a sequence of one token has no scores
     if (!at.has_first) writer_->write("/logprobs/token", at.first_row, 1, &none);
   const std::int64_t rows = std::ssize(sequences_);
   writer_->write("/logprobs/sum", 0, rows, sum.data());

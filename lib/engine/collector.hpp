@@ -1,4 +1,5 @@
-/// What leaves the forward pass: which rows go to the writer, and where they stand in its part.
+/// Collects the outputs of the forward pass: which rows the writing rank gets, and where it writes
+/// them in its output part.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -16,23 +17,27 @@
 
 namespace tetrarch::engine {
 
-/// Rows as they were sent.
+/// Decodes timing rows that were sent as bytes.
 std::vector<storage::TimingRow> timing_rows_from(std::span<const std::byte> bytes);
 
-/// All (pp, tp) ranks of a (dp, ep) call it alike, and only the writer waits:
+/// All (pp, tp) ranks of one (dp, ep) call these functions in the same order. Only the writer waits
+/// for other ranks.
 ///
-///   begin(sequences)
-///   for each pass:  take_earlier_stages(batch), then what the forward pass shows, scores()
-///   end(timing)
+///  begin(sequences)
+///  for each pass:  begin_pass(batch), take_earlier_stages(batch), then the functions that the
+///                  forward pass calls (model::Observer), scores()
+///  end(timing)
 class Collector final : public model::Observer {
  public:
-  /// `writer` is null on all but the writing rank. Holds references; all outlive it.
+  /// `writer` is null on all ranks except the writing one. Keeps references to its arguments, which
+  /// must outlive it.
   Collector(const plan::Plan& plan, const Topology& topology, backend::Compute& compute,
             base::Timeline& timeline, storage::PartWriter* writer);
 
-  /// The part's sequences, of a microbatch.
+  /// Begins a microbatch with the sequences of this EP rank.
   void begin(std::span<const plan::SequenceLength> sequences, const storage::InputSet& inputs);
-  /// Writer: the rows of a pass that arose before the last stage.
+  /// On the writer: receives the outputs of a pass from the stages before the last. Other ranks do
+  /// nothing.
   void take_earlier_stages(const model::MicroBatch& batch);
 
   void hidden(std::int64_t layer, const model::MicroBatch& batch,
@@ -45,32 +50,34 @@ class Collector final : public model::Observer {
               std::span<float> logprobs) override;
   void not_finite(const model::NotFinite& found) override;
   void scores(const model::MicroBatch& batch, const model::TokenScores& scores);
-  /// Rows of the pass at hand; before run_layers.
+  /// Sets the rows of the present pass. Call it before Transformer::embed() and run_layers();
+  /// `batch` must live until the next call.
   void begin_pass(const model::MicroBatch& batch) { pass_ = &batch; }
 
-  /// The part's timing rows and counts, from all ranks; then closes the microbatch.
+  /// Collects timing rows and counts from all ranks, then ends the microbatch.
   void end(std::span<const storage::TimingRow> timing);
   void flush() { gatherer_.flush(); }
-  /// Copies of this rank's tokens that were dropped, in each layer of the model, so far.
+  /// Number of dropped copies of this rank's tokens in each layer of the model, so far.
   const std::vector<std::int64_t>& dropped() const { return dropped_; }
-  /// Sequences that this rank wrote as failed, so far.
+  /// The sequences that this rank has written as failed, so far.
   const NotFiniteTally& failed() const { return failed_; }
 
  private:
-  /// What is summed over a sequence's log-probabilities.
+  /// A sequence of the microbatch, with the sums of its log-probabilities.
   struct Sequence {
     std::int64_t sequence = 0, length = 0, score_from = 0;
-    std::int64_t first_row = 0;  // of its tokens in the microbatch's part
+    std::int64_t first_row = 0;  // its first row in this rank's rows of the microbatch
     double sum = 0;
     std::uint64_t count = 0;
     std::uint8_t is_greedy = 1;
-    bool has_first = false;  // log-probability written, which is NaN
+    bool has_first = false;  // true: the NaN of its first token is written
   };
 
   bool wants_hidden(std::int64_t layer) const;
   backend::Tensor like(base::DType dtype, std::int64_t columns) const;
   std::int64_t index_of(std::int64_t sequence) const;
-  /// Calls each(index of the sequence, positions, rows) for every run among these rows of a batch.
+  /// Calls each(index of the sequence, positions, rows) for every run among `rows`, which begin at
+  /// row first_row of the batch.
   template <class Each>
   void for_runs(const model::MicroBatch& batch, std::int64_t first_row, const backend::Tensor& rows,
                 const Each& each) const;
@@ -100,14 +107,15 @@ class Collector final : public model::Observer {
   storage::PartWriter* writer_;
   Gatherer gatherer_;
   plan::Range stage_layers_;
-  std::vector<std::int64_t> kv_width_, vocab_width_;  // columns that each tp rank sends
+  std::vector<std::int64_t> kv_width_, vocab_width_;  // number of columns that each tp rank sends
   const model::MicroBatch* pass_ = nullptr;
-  std::vector<Sequence> sequences_;  // of the part, in input order
+  std::vector<Sequence> sequences_;  // of this EP rank, in input order
   std::map<std::int64_t, Pooler> poolers_;
-  std::vector<std::uint64_t> counts_;  // [stage layers][E + 1]: copies per expert, and dropped
+  // [stage layers][E + 1]: copies of each expert, then dropped copies
+  std::vector<std::uint64_t> counts_;
   std::vector<std::int64_t> dropped_;  // [layers]
   std::vector<std::uint16_t> expert_ids_;
-  std::map<std::int64_t, model::NotFinite> not_finite_;  // of the part, by sequence: the first
+  std::map<std::int64_t, model::NotFinite> not_finite_;  // by sequence: its earliest report
   NotFiniteTally failed_;
 };
 

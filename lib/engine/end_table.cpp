@@ -13,10 +13,10 @@ using base::Spent;
 
 namespace {
 
-constexpr int num_rows = base::num_phases + 1;  // the last one is startup
+constexpr int num_rows = base::num_phases + 1;  // the last row is startup
 constexpr int row_size = 2 * base::num_activities;
 
-/// By activity: seconds, then those of the CPU.
+/// Seconds by activity, then CPU seconds by activity.
 using OwnRow = std::array<double, row_size>;
 
 void add(OwnRow& row, const std::array<Spent, base::num_activities>& spent, double sign) {

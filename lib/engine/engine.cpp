@@ -25,7 +25,8 @@ using base::Phase;
 namespace {
 
 constexpr int index_tag = 1;
-constexpr std::int64_t stop_now = std::numeric_limits<std::int64_t>::max();  // above each index
+// larger than any microbatch index
+constexpr std::int64_t stop_now = std::numeric_limits<std::int64_t>::max();
 
 std::vector<storage::TimingRow> timing_rows(const Job& job,
                                             const std::vector<base::PhaseRecord>& records) {
@@ -50,7 +51,7 @@ std::vector<storage::TimingRow> timing_rows(const Job& job,
   return rows;
 }
 
-/// Records that no part has go to rank 0, which writes them with the results.
+/// Sends timing records that are in no output part to rank 0, which writes them with the results.
 void gather_rest(const Job& job, const std::vector<base::PhaseRecord>& records,
                  LoopReport& report) {
   const std::vector<storage::TimingRow> mine = timing_rows(job, records);
@@ -58,7 +59,7 @@ void gather_rest(const Job& job, const std::vector<base::PhaseRecord>& records,
   report.rows = timing_rows_from(all);
 }
 
-/// A rank's part in one attempt: the steps of the loop, and what they work on.
+/// The loop of one rank in one attempt: its steps, and the objects that they work on.
 class Loop {
  public:
   Loop(const Job& job, DrawBook& book, std::optional<MicrobatchQueue>& queue, mpi::Bell& bell)
@@ -116,7 +117,7 @@ class Loop {
   base::Timeline& timeline_;
   DrawBook& book_;
   std::optional<MicrobatchQueue>& queue_;
-  mpi::Bell& bell_;  // a signal came
+  mpi::Bell& bell_;  // rung when this rank gets a stop signal
   TimedCommunicator tp_, ep_, all_, pp_;
   model::Context context_;
   plan::MemoryPlan memory_;
@@ -124,14 +125,15 @@ class Loop {
   model::Transformer transformer_;
   Collector collector_;
   model::HeadRequest request_;
-  std::vector<base::PhaseRecord> before_;  // loading; goes with the first part
+  std::vector<base::PhaseRecord> before_;  // records of loading; written with the first microbatch
   double input_seconds_ = 0;               // of microbatch 0
   double first_finish_ = 0;
 };
 
-/// The leader draws, its stage hears of it, and each rank tells its peer in the next stage. With a
-/// signal on any rank of the first stage the instance ends here, with one on any other rank at one
-/// of the next draws.
+/// Returns the next microbatch, -1 after the last. The leader draws it; the ranks of its stage get
+/// it by a collective; each rank sends it to its peer in the next stage. After a signal on a rank
+/// of the first stage the instance ends here. After a signal on another rank it ends at one of the
+/// next draws.
 std::int64_t Loop::draw() {
   timeline_.enter(topology_.is_first_stage() ? Phase::other : Phase::pp_wait);
   const During waiting(timeline_, Activity::waiting);
@@ -202,8 +204,9 @@ void Loop::run_microbatch(std::int32_t index, LoopReport& report) {
   }
 }
 
-/// With a capacity factor a microbatch counts only when all of its parts are there: so the writers
-/// of an instance commit together.
+/// Commits the written microbatches when it is time. With a capacity factor a microbatch is done
+/// only when the parts of all EP ranks are committed, so all writers of an instance commit
+/// together.
 void Loop::commit(LoopReport& report) {
   timeline_.enter(Phase::commit);
   std::int64_t is_due = job_.writer && job_.writer->is_due();
@@ -225,7 +228,7 @@ void Loop::run(LoopReport& report) {
   bool has_signal = false;
   {
     const During waiting(timeline_, Activity::waiting);
-    has_signal = agreed_stop_signal(job_.world) != 0;  // and all have loaded
+    has_signal = agreed_stop_signal(job_.world) != 0;  // also waits until all ranks have loaded
   }
   before_ = timeline_.cut(-1);
   report.before = timeline_.spending();
@@ -248,7 +251,7 @@ void Loop::run(LoopReport& report) {
   }
   timeline_.enter(Phase::commit);
   if (job_.writer) job_.writer->close();
-  timeline_.enter(Phase::other);  // for the slowest instance
+  timeline_.enter(Phase::other);  // the time until the slowest instance is done
   base::flight_recorder().begin_microbatch(-1);
   report.planned_bytes = memory_.total_bytes();
   report.planned_tensor_bytes = memory_.tensor_bytes();
@@ -275,7 +278,8 @@ void Loop::run(LoopReport& report) {
     for (const std::int64_t dropped : collector_.dropped())
       report.dropped.push_back(job_.world.sum(dropped));
   report.failed = collector_.failed().gather(job_.world);
-  std::vector<base::PhaseRecord> rest = std::move(before_);  // of a rank that drew nothing
+  // not empty on a rank that drew no microbatch
+  std::vector<base::PhaseRecord> rest = std::move(before_);
   const std::vector<base::PhaseRecord> after = timeline_.cut(-1);
   rest.insert(rest.end(), after.begin(), after.end());
   gather_rest(job_, rest, report);

@@ -12,7 +12,7 @@ namespace {
 
 using Clock = std::chrono::system_clock;
 
-/// "01:24:40.123" UTC, of so long ago.
+/// The UTC time `ago_s` seconds before `now`, for example "01:24:40.123".
 std::string time_text(Clock::time_point now, double ago_s) {
   const auto at =
       now - std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(ago_s));

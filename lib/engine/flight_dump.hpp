@@ -1,4 +1,4 @@
-/// What this rank did last, as a text for people.
+/// A report of the last operations of this rank, as text.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -8,7 +8,7 @@
 
 namespace tetrarch::engine {
 
-/// State, groups and the last operations, a line each. `head`: lines that precede them.
+/// The state, the groups and the last operations, one line each. `head`: lines to print first.
 std::string flight_dump(const std::string& head, const RankState& state);
 
 }  // namespace tetrarch::engine

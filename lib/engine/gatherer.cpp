@@ -12,7 +12,8 @@ using backend::Tensor;
 namespace {
 
 constexpr int rows_tag = 1, size_tag = 2, bytes_tag = 3;
-constexpr std::int64_t most_other_bytes = 1 << 20;  // times, counts and places of NaN
+// timing rows, counts and places of non-finite values
+constexpr std::int64_t most_other_bytes = 1 << 20;
 
 std::int64_t rows_of_piece(std::int64_t row_bytes) {
   return std::max<std::int64_t>(1, Gatherer::piece_bytes / row_bytes);

@@ -1,4 +1,4 @@
-/// Rows of a microbatch's part, from the ranks that have them to the one that writes them.
+/// Brings output rows from the ranks that computed them to the rank that writes them.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -14,37 +14,42 @@
 
 namespace tetrarch::engine {
 
-/// Of each (dp, ep) one rank writes: tp rank 0 of the last stage. All others post what they have in
-/// the order in which it arises, in pieces of at most piece_bytes, and go on; the writer takes it
-/// in the same order.
+/// One rank of each (dp, ep) writes: tp rank 0 of the last stage. All other ranks post their rows
+/// in the order in which they compute them, in pieces of at most piece_bytes, without waiting for
+/// the writer. The writer takes the rows in the same order. Functions throw
+/// SystemError(communication).
 class Gatherer {
  public:
   static constexpr std::int64_t piece_bytes = plan::piece_bytes;
-  /// Host rows in hand: `first_row` counts over the part's rows.
+  /// Receives host rows; `first_row` counts over the rows of the pass (or of the call, for
+  /// take_columns()). The memory is valid during the call.
   using Take = std::function<void(std::int64_t first_row, const backend::Tensor& rows)>;
 
-  /// `outbox_bytes`: of rows that may be on their way. Holds references; all outlive it.
+  /// `outbox_bytes`: most bytes of rows that may be in transit. Keeps references to its arguments,
+  /// which must outlive it.
   Gatherer(const Topology& topology, backend::Compute& compute, base::Timeline& timeline,
            std::int64_t outbox_bytes);
 
-  /// This rank's rows of a token-sharded tensor, or its columns of all rows.
+  /// Posts this rank's rows of a token-sharded tensor.
   void post_rows(const backend::Tensor& home);
-  /// full_columns: of all tp ranks together.
+  /// Posts this rank's columns of all rows. full_columns: number of columns of all tp ranks
+  /// together.
   void post_columns(const backend::Tensor& columns, std::int64_t full_columns);
   void post_bytes(std::span<const std::byte> bytes);
 
-  /// Writer: the rows of all tp ranks of a stage, in order. `own`: this rank's, when it is its own
-  /// stage. `like`: their dtype and columns.
+  /// On the writer: takes the rows of all tp ranks of a stage, in order. `like` has their dtype and
+  /// columns. `own`: this rank's rows if `stage` is its own stage, else null.
   void take_rows(int stage, const model::MicroBatch& batch, const backend::Tensor& like,
                  const backend::Tensor* own, const Take& take);
-  /// Writer: columns of all tp ranks side by side. `width`: of each rank; 0 where it sends none.
+  /// On the writer: takes the columns of all tp ranks and places them side by side. `width`: number
+  /// of columns of each rank; 0 for a rank that sends none. `own` as in take_rows().
   void take_columns(int stage, std::int64_t num_rows, base::DType dtype,
                     std::span<const std::int64_t> width, const backend::Tensor* own,
                     const Take& take);
-  /// Writer: what one rank posted as bytes.
+  /// On the writer: returns what one rank posted by post_bytes().
   std::vector<std::byte> take_bytes(int stage, int tp_rank);
 
-  /// Waits until all that was posted has left.
+  /// Waits until everything posted has been sent.
   void flush() { outbox_.flush(); }
 
  private:

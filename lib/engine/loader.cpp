@@ -17,7 +17,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Blocks = std::vector<storage::WeightBlock>;
 
-constexpr std::int64_t bytes_of_thread = 2 * storage::checksum_block_bytes;  // of a window
+// bytes of a window for each thread
+constexpr std::int64_t bytes_of_thread = 2 * storage::checksum_block_bytes;
 
 double seconds_since(Clock::time_point& at) {
   const Clock::time_point now = Clock::now();
@@ -31,11 +32,11 @@ std::size_t bytes_of(std::span<const storage::WeightBlock> blocks) {
   return static_cast<std::size_t>(bytes);
 }
 
-/// Blocks of a tensor that are read together, expert after expert.
+/// A window: blocks of a tensor that are read together, expert after expert.
 struct Window {
   const plan::TensorSpec* tensor = nullptr;
-  const mpi::Communicator* sharing = nullptr;  // the ranks that all need it; null: this one alone
-  int reader = 0;                              // of them
+  const mpi::Communicator* sharing = nullptr;  // the ranks that need it; null: only this rank
+  int reader = 0;                              // the one of them that reads it
   Blocks blocks;
 
   std::size_t bytes() const { return bytes_of(blocks); }
@@ -44,7 +45,7 @@ struct Window {
 
 class Loader {
  public:
-  /// `window_bytes`: the same on every rank.
+  /// `window_bytes` must be the same on every rank.
   Loader(const storage::WeightsFile& weights, bool verifies, std::int64_t window_bytes,
          backend::Backend& backend, base::Timeline& timeline, LoadReport& report)
       : weights_(weights),
@@ -54,11 +55,11 @@ class Loader {
         timeline_(timeline),
         report_(report) {}
 
-  /// The units of a tensor that this rank needs, cut into windows; `sharing` ranks read them in
-  /// turn, from one on that is another for each tensor.
+  /// Cuts the units of a tensor that this rank needs into windows. The ranks of `sharing` read the
+  /// windows in turn; the first reader differs from tensor to tensor.
   void plan(const plan::TensorSpec& tensor, const plan::Shard& shard,
             const mpi::Communicator* sharing);
-  /// Reads, exchanges and packs all windows in order. After a problem nothing more is read.
+  /// Reads, exchanges and packs all windows in order. After a problem it reads no more.
   void run(model::ShardBuilder& builder);
   const std::optional<Problem>& problem() const { return problem_; }
 
@@ -97,7 +98,8 @@ void Loader::plan(const plan::TensorSpec& tensor, const plan::Shard& shard,
     }
 }
 
-/// Windows of one tensor that different ranks read at the same time.
+/// The end of a round: consecutive windows of one tensor that different ranks read at the same
+/// time.
 std::size_t Loader::end_of_round(std::size_t begin) const {
   const Window& first = windows_[begin];
   const std::size_t most = first.sharing == nullptr ? 1 : first.sharing->size();
@@ -107,7 +109,8 @@ std::size_t Loader::end_of_round(std::size_t begin) const {
   return end;
 }
 
-/// What this rank reads after the window at hand.
+/// Announces the window that this rank reads after the present one, so that the system can start to
+/// read it.
 void Loader::announce_next() {
   while (next_announced_ < windows_.size() && !windows_[next_announced_].is_mine())
     ++next_announced_;
@@ -169,7 +172,8 @@ void Loader::run(model::ShardBuilder& builder) {
   }
 }
 
-/// The ranks of all instances that need the same part of a tensor: they share one read of it.
+/// Groups of ranks, over all instances, that need the same part of a tensor. They share one read of
+/// it.
 class Sharing {
  public:
   /// Collective over the grid.
@@ -179,7 +183,7 @@ class Sharing {
         of_kv_(peers(topology, first_kv_slice(tensors, topology))),
         of_place_(peers(topology, topology.place.ep * topology.grid.tp + topology.place.tp)) {}
 
-  /// Null where this rank alone needs it.
+  /// The ranks that need the same part of `tensor` as this rank; null if only this rank needs it.
   const mpi::Communicator* of(const plan::TensorSpec& tensor) const {
     const bool is_kv = tensor.role == plan::Role::k || tensor.role == plan::Role::v;
     const mpi::Communicator& all = tensor.num_experts > 1   ? of_place_
@@ -190,7 +194,7 @@ class Sharing {
   }
 
  private:
-  /// Those of all instances at this rank's stage that name the same part.
+  /// The ranks of all instances, at this rank's stage, that pass the same number `part`.
   static mpi::Communicator peers(const Topology& topology, int part) {
     const int parts = topology.grid.ep * topology.grid.tp * most_slices;
     const mpi::Communicator& grid = topology.cart.grid();
@@ -203,7 +207,7 @@ class Sharing {
     return static_cast<int>(plan::shard_of(*key, topology.grid, topology.place).slices.begin);
   }
 
-  static constexpr int most_slices = 8;  // of a tensor
+  static constexpr int most_slices = 8;  // largest number of slices of a tensor
   mpi::Communicator everywhere_, of_tp_, of_kv_, of_place_;
 };
 

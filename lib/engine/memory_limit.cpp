@@ -16,7 +16,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::int64_t unknown = std::numeric_limits<std::int64_t>::max();
-constexpr std::int64_t no_limit = std::int64_t{1} << 62;  // version 1 writes a number near 2^63
+// for no limit, cgroups v1 writes a number near 2^63
+constexpr std::int64_t no_limit = std::int64_t{1} << 62;
 
 std::int64_t available_on_node() {
   std::ifstream file("/proc/meminfo");
@@ -30,17 +31,18 @@ std::int64_t available_on_node() {
 std::int64_t number_in(const fs::path& path) {
   std::ifstream file(path);
   std::int64_t value = 0;
-  return file >> value ? value : unknown;  // "max" is no number: no limit
+  return file >> value ? value : unknown;  // "max" means no limit and is not a number
 }
 
-/// How one version of cgroups says it.
+/// The file names of one version of cgroups.
 struct Dialect {
   const char *limit, *used, *cache_prefix;
 };
 constexpr Dialect version_2{"memory.max", "memory.current", ""};
 constexpr Dialect version_1{"memory.limit_in_bytes", "memory.usage_in_bytes", "total_"};
 
-/// File cache of a group and those below it, which the kernel gives up before it refuses memory.
+/// Bytes of file cache of a group and the groups below it. The kernel frees them before it refuses
+/// memory.
 std::int64_t cache_bytes(const fs::path& group, const Dialect& dialect) {
   const std::string prefix = dialect.cache_prefix;
   std::ifstream file(group / "memory.stat");
@@ -59,8 +61,9 @@ std::int64_t available_in(const fs::path& group, const Dialect& dialect) {
   return std::max<std::int64_t>(1, limit - held);
 }
 
-/// The least over `group` and those above it, up to the mount's own. In a container the upper part
-/// of the path may not be mounted: what is not there sets no limit.
+/// The least of the memory available in `group` and in all groups above it, up to the mount point.
+/// In a container, the upper part of the path may not be mounted; a group that does not exist sets
+/// no limit.
 std::int64_t least_upwards(const fs::path& mount, fs::path group, const Dialect& dialect) {
   std::int64_t least = available_in(mount, dialect);
   for (; !group.empty(); group = group.parent_path())
@@ -68,7 +71,7 @@ std::int64_t least_upwards(const fs::path& mount, fs::path group, const Dialect&
   return least;
 }
 
-/// "4:cpu,memory:/a/b": is memory among the controllers?
+/// Does a list of controllers such as "cpu,memory" contain memory?
 bool names_memory(const std::string& controllers) {
   return ("," + controllers + ",").find(",memory,") != std::string::npos;
 }

@@ -1,4 +1,4 @@
-/// How much memory a rank may count on.
+/// The amount of memory that a rank may use.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,16 +10,17 @@
 
 namespace tetrarch::engine {
 
-/// What the node has available now (and its cgroups allow), divided by the ranks on it; the least
-/// over all nodes. 0 when the system does not say. Collective over `world` and `node`.
+/// Bytes available to this rank: the memory that the node has available now (and its cgroups
+/// allow), divided by the number of ranks on the node; the least over all nodes. 0 when the system
+/// does not tell. Collective over `world` and `node`.
 std::int64_t memory_limit_bytes(const mpi::Communicator& world, const mpi::Communicator& node);
-/// What this process's cgroup and all those above it leave: the least of limit - use, where file
-/// cache that the kernel can take back is no use. At least 1; nothing when there is no limit.
-/// Reads v2 and v1, below `root`/proc and `root`/sys.
+/// Bytes that the cgroup of this process and all cgroups above it allow: the least of limit - use.
+/// File cache that the kernel can free does not count as use. At least 1; nothing when there is no
+/// limit. Reads cgroups v2 and v1, from `root`/proc and `root`/sys.
 std::optional<std::int64_t> available_in_cgroups(const std::filesystem::path& root = "/");
-/// The resident memory of this process now, bytes; 0 when the system does not say.
+/// The present resident memory of this process in bytes; 0 when the system does not tell.
 std::int64_t resident_bytes();
-/// The largest resident memory of this process so far, bytes.
+/// The largest resident memory of this process so far, in bytes.
 std::int64_t peak_resident_bytes();
 
 }  // namespace tetrarch::engine

@@ -16,7 +16,7 @@ using model::Origin;
 
 namespace {
 
-/// "layer 3, expert 7"
+/// The place as text, for example "layer 3, expert 7".
 std::string where(std::int64_t layer, Origin origin, std::int32_t number) {
   switch (origin) {
     case Origin::embedding:
@@ -43,7 +43,7 @@ std::string where(std::int64_t layer, Origin origin, std::int32_t number) {
   return "?";
 }
 
-/// The datasets that make such a row.
+/// The datasets of weights.h5 that such a row is computed from.
 std::string weights_of(std::int64_t layer, Origin origin, std::int32_t number,
                        const plan::ModelSpec& spec) {
   const std::string at = fmt::format("/layers/{:02}/", layer);
@@ -73,7 +73,7 @@ std::string weights_of(std::int64_t layer, Origin origin, std::int32_t number,
   return "";
 }
 
-/// Why, and what to do.
+/// The reason, and what the user can do.
 std::string advice(std::int64_t layer, Origin origin, std::int32_t number,
                    const plan::ModelSpec& spec) {
   if (origin == Origin::pooling) return "(their sum overflows f32). Ask for whole rows.";

@@ -21,9 +21,9 @@ Outbox::~Outbox() {
   try {
     if (std::uncaught_exceptions() == exceptions_at_start_) flush();
   } catch (const base::SystemError&) {
-    // the job is lost, and its end is not this destructor's
+    // the job cannot continue; another place reports the error and ends it
   }
-  // MPI may read these until the process ends
+  // MPI may still read this memory, so it is never freed
   if (!sends_.empty()) static_cast<void>(new std::deque<Send>(std::move(sends_)));
 }
 

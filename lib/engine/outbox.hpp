@@ -1,4 +1,4 @@
-/// Sends host bytes without waiting for their receiver, up to a bound.
+/// Sends host bytes without waiting for the receiver, up to a bound.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -11,24 +11,25 @@
 
 namespace tetrarch::engine {
 
-/// Messages of one (to, tag) arrive in the order of their posts; mpi::Communicator::receive takes
-/// them. No thread: sends go on while this rank calls MPI, whatever for.
+/// Messages with the same (to, tag) arrive in the order in which they were posted;
+/// mpi::Communicator::receive() receives them. There is no thread: sends make progress whenever
+/// this rank calls MPI.
 class Outbox {
  public:
-  /// At most `most_bytes` are on their way, or one message larger than that alone. `communicator`
-  /// outlives the outbox.
+  /// At most `most_bytes` bytes are in transit, or one larger message alone. `communicator` must
+  /// outlive the outbox.
   Outbox(const mpi::Communicator& communicator, std::int64_t most_bytes);
-  /// As flush(), except when an exception is under way or a send fails: then what is on its way is
-  /// given up without waiting for a peer that may be lost.
+  /// Calls flush(). Exception: while an exception propagates, or when a send fails, it abandons the
+  /// unsent messages without waiting, because a peer may be lost.
   ~Outbox();
   Outbox(const Outbox&) = delete;
   Outbox& operator=(const Outbox&) = delete;
 
-  /// Takes the bytes and starts their send. Waits for the oldest ones when too many are on their
-  /// way: so nobody whom this rank posts to may wait for it before receiving.
-  /// Throws SystemError(communication).
+  /// Takes ownership of the bytes and starts to send them. When too many bytes are in transit, it
+  /// first waits until the oldest messages are sent. To avoid a deadlock, a rank must not wait for
+  /// this one before it receives. Throws SystemError(communication).
   void post(std::vector<std::byte> bytes, int to, int tag);
-  /// Waits until all that was posted has left. Throws SystemError(communication).
+  /// Waits until everything posted has been sent. Throws SystemError(communication).
   void flush();
   std::int64_t bytes_under_way() const { return bytes_under_way_; }
 

@@ -70,7 +70,7 @@ void Part::read_tokens(base::Timeline& timeline) {
   timeline.add_bytes(tokens_.size() * sizeof(std::int32_t));
 }
 
-/// With a capacity factor: where each row of the stage stands in the whole microbatch.
+/// With a capacity factor: sets the place of each row of the stage in the whole microbatch.
 void Part::place_in_microbatch(model::MicroBatch& batch) const {
   std::map<std::int64_t, std::int64_t> first;
   std::int64_t place = 0;

@@ -1,4 +1,4 @@
-/// One EP rank's share of a microbatch: its sequences, their tokens, and the passes they make.
+/// The part of a microbatch that one EP rank computes: its sequences, their tokens, and its passes.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -14,34 +14,38 @@
 
 namespace tetrarch::engine {
 
+/// limited: experts have a capacity (--capacity-factor > 0).
 enum class Capacity { none, limited };
 
 class Part {
  public:
-  /// `index` in the plan's list of microbatches. Plan, topology and inputs outlive it.
+  /// `index`: index in the plan's list of microbatches. Plan, topology and inputs must outlive the
+  /// object.
   Part(const plan::Plan& plan, const Topology& topology, const storage::InputSet& inputs,
        std::int32_t index, Capacity capacity);
 
-  /// In input order.
+  /// The sequences of this EP rank, in input order.
   const std::vector<plan::SequenceLength>& sequences() const { return parts_[ep_]; }
-  /// Largest over mean attention cost of the EP ranks.
+  /// The attention cost of EP ranks, largest / mean.
   double imbalance() const { return imbalance_; }
-  /// Rows of each layer in the KV cache: whole lengths of the sequences that pass in chunks.
+  /// Number of rows of each layer in the KV cache: the sum of the lengths of all sequences that
+  /// pass in chunks.
   std::int64_t cache_tokens() const { return cache_tokens_; }
-  /// Of the whole microbatch: all EP ranks make as many.
+  /// Number of passes. It is a property of the whole microbatch: all EP ranks do the same number of
+  /// passes.
   std::int64_t num_passes() const;
 
-  /// One tp rank reads all tokens of the part, all have them. Collective over tp. Throws
-  /// SystemError, since what goes wrong here is known to this rank alone: it must end the others as
-  /// well.
+  /// Reads all tokens of the part on one tp rank and broadcasts them to all. Collective over tp.
+  /// Throws SystemError and not UsageError on a problem: only this rank knows of it, so the whole
+  /// job must be aborted.
   void read_tokens(base::Timeline& timeline);
-  /// The rows of one pass; with tokens where they were read.
+  /// Returns the rows of one pass; with token ids, if they were read.
   model::MicroBatch pass(std::int64_t number) const;
 
  private:
   struct Place {
-    std::int64_t token = 0;       // where its tokens begin
-    std::int64_t length = 0;      // of all of it, also of a last token that is only scored
+    std::int64_t token = 0;       // index of its first token
+    std::int64_t length = 0;      // number of its tokens, including a last one that is only scored
     std::int64_t cache_row = -1;  // as in model::SequenceRows
   };
   void measure_imbalance();
@@ -54,7 +58,7 @@ class Part {
   std::int32_t index_;
   Capacity capacity_;
   std::size_t ep_;
-  std::vector<std::vector<plan::SequenceLength>> parts_;  // of all EP ranks
+  std::vector<std::vector<plan::SequenceLength>> parts_;  // sequences of each EP rank
   double imbalance_ = 1;
   std::int64_t cache_tokens_ = 0, num_tokens_ = 0;
   std::map<std::int64_t, Place> places_;  // by sequence

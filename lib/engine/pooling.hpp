@@ -1,4 +1,4 @@
-/// Hidden states of sequences, pooled to one row each, from rows that come in any pieces.
+/// Pools the hidden states of each sequence to one row. The rows may come in any number of pieces.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -12,16 +12,18 @@
 
 namespace tetrarch::engine {
 
-/// mean: f32 sums of the absolute blocks of 128 positions, added in order, divided once; so that
-/// the pieces in which rows come do not change the bits. last: the last row.
+/// mean: the mean of all rows. Rows are summed in f32 over blocks of 128 positions, counted from
+/// position 0; the block sums are added in order and divided once. So the bits do not depend on the
+/// pieces in which rows come. last: the last row.
 class Pooler {
  public:
   static constexpr std::int64_t block_positions = 128;
 
   explicit Pooler(plan::Pooling pooling) : pooling_(pooling) {}
 
-  /// Rows of the positions span.first .. of one sequence, host memory; a sequence's rows come in
-  /// order. Returns the pooled row once it is known, else nothing: valid until the next call.
+  /// Adds rows of one sequence in host memory, beginning at position span.first. The rows of a
+  /// sequence must come in order. After the last row, returns the pooled row, valid until the next
+  /// call; before that, returns nothing.
   std::span<const float> add(const plan::SequenceSpan& span, const backend::Tensor& rows);
 
  private:

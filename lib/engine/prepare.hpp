@@ -1,4 +1,4 @@
-/// What a backend must know of a model before its weights are packed.
+/// Information that a backend and the memory plan exchange before weights are packed.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,11 +10,12 @@
 
 namespace tetrarch::engine {
 
-/// The weights of all products of the model, each shape once.
+/// The sizes of the weights of all products of the model, each shape once; for Backend::prepare().
 std::vector<backend::WholeWeight> whole_weights(const plan::ModelSpec& spec,
                                                 std::int64_t reduction_shards);
 
-/// What plans ask of a prepared backend, which outlives them.
+/// Returns a function that gives the bytes of a packed weight; memory plans call it. `backend` must
+/// be prepared, and must outlive the function.
 plan::PackedBytes packed_bytes_of(backend::Backend& backend, base::DType dtype);
 
 }  // namespace tetrarch::engine

@@ -1,4 +1,4 @@
-/// How far a run is, in whole lines: every so many seconds, and no more than that.
+/// Prints the progress of a run to the log, at most one line per interval.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -12,7 +12,7 @@ namespace tetrarch::engine {
 class Progress {
  public:
   Progress(base::Log& log, double interval_s, std::int64_t num_sequences, std::int64_t num_tokens);
-  /// So much is done since the start; says so when a line is due.
+  /// Takes what is done since the start of the attempt. Prints a line when the interval is over.
   void update(std::int64_t sequences, std::int64_t tokens);
 
  private:

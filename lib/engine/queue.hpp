@@ -1,4 +1,4 @@
-/// Which microbatch an instance does next: drawn whole, one ahead, from one counter.
+/// The queue of microbatches: instances draw whole microbatches from one counter, one ahead.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -14,23 +14,23 @@
 
 namespace tetrarch::engine {
 
-/// What instances have drawn, and what of it has left their first stages by now. Of rank 0;
-/// thread-safe.
+/// Lives on rank 0. Counts what instances have drawn, and what has left their first stage.
+/// Thread-safe.
 class DrawBook {
  public:
   static constexpr std::int64_t none_left = -1, stopped = -2;
 
-  /// `stop_requested` is asked at each draw but an instance's first, so that every attempt does
-  /// something.
+  /// `stop_requested` is called at each draw, except at the first draw of an instance. So every
+  /// attempt does some work.
   DrawBook(std::span<const plan::Microbatch> microbatches, std::function<bool()> stop_requested);
 
-  /// The next microbatch for an instance, or none_left, or stopped.
+  /// Returns the next microbatch for an instance, or none_left, or stopped.
   std::int64_t draw(int instance);
   struct Done {
     std::int64_t sequences = 0, tokens = 0;
   };
-  /// An instance that draws holds one more, so that what it drew two draws ago has left its first
-  /// stage.
+  /// The work that is done. An instance draws one microbatch ahead. So at a draw, the microbatch of
+  /// two draws ago has left its first stage and counts as done.
   Done done() const;
 
  private:
@@ -38,23 +38,24 @@ class DrawBook {
   std::function<bool()> stop_requested_;
   mutable std::mutex mutex_;
   std::int64_t next_ = 0;
-  /// The last two answers to an instance.
+  /// The last two answers that an instance got.
   struct Drawn {
     std::int64_t before = none_left, last = none_left;
     bool is_first = true;
   };
-  std::vector<Drawn> drawn_;  // by each instance
+  std::vector<Drawn> drawn_;  // index: instance
   Done done_;
 };
 
-/// The leaders' end of it. Collective in construction and destruction over all leaders.
+/// The queue as the leaders of instances see it. Construction and destruction are collective over
+/// all leaders.
 class MicrobatchQueue {
  public:
-  /// `leaders`: the leading ranks of all instances; `book` is used on its rank 0.
+  /// `leaders`: the leaders of all instances. `book` is used on rank 0 of `leaders` only.
   MicrobatchQueue(const mpi::Communicator& leaders, DrawBook& book);
 
-  /// Index of the next microbatch, -1 after the last. The one after it is drawn already: on a stop
-  /// it is left for another time.
+  /// Returns the index of the next microbatch, -1 after the last. The microbatch after it is drawn
+  /// in the same call. On a stop that one is not done in this attempt.
   std::int64_t next();
 
  private:

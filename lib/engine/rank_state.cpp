@@ -11,7 +11,7 @@
 namespace tetrarch::engine {
 namespace {
 
-/// How many ranks from the first one on keep one distance, and which.
+/// A run of ranks at equal distances: number of ranks, and distance.
 struct Run {
   std::size_t count = 1;
   int distance = 1;
@@ -24,7 +24,8 @@ Run first_run(std::span<const int> ranks) {
   return run.count >= 3 || run.distance == 1 ? run : Run{};
 }
 
-/// Takes a number and the character before it off the front of `text`, or nothing.
+/// Removes the character `before` and a number from the front of `text`. Returns false and changes
+/// nothing if `text` does not begin so.
 bool take_number(std::string_view& text, char before, int& number) {
   std::string_view left = text;
   if (before != 0 && (left.empty() || left.front() != before)) return false;

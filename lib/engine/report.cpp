@@ -23,7 +23,7 @@ using base::counted;
 
 namespace {
 
-/// "n001 ranks 0-7" for each host, in rank order.
+/// One line for each host, for example "n001 ranks 0-7", in rank order.
 std::vector<std::string> host_lines(const std::vector<std::string>& hosts) {
   std::vector<std::string> lines;
   for (std::size_t begin = 0; begin < hosts.size();) {
@@ -37,7 +37,7 @@ std::vector<std::string> host_lines(const std::vector<std::string>& hosts) {
   return lines;
 }
 
-/// Copies that found no place at their expert.
+/// Prints how many copies of tokens were dropped because their expert was full.
 void say_dropped(const Job& job, const LoopReport& loop) {
   std::int64_t sum = 0, num_layers = 0;
   for (std::size_t layer = 0; layer < loop.dropped.size(); ++layer) {
@@ -58,7 +58,7 @@ void say_dropped(const Job& job, const LoopReport& loop) {
       worst - loop.dropped.begin(), percent(*worst, of_layer));
 }
 
-/// Where sequences of this attempt failed, one line for each place.
+/// Prints where sequences of this attempt failed, one line for each place.
 void say_failed(const Job& job, const LoopReport& loop) {
   constexpr std::ptrdiff_t most_lines = 32;
   const std::ptrdiff_t shown = std::min(most_lines, std::ssize(loop.failed));
@@ -69,7 +69,7 @@ void say_failed(const Job& job, const LoopReport& loop) {
                 std::ssize(loop.failed) - shown);
 }
 
-/// Seconds that ranks wait for the slowest one, as a share of the wall: work phases only.
+/// Prints notes on the machine, on imbalance and on waiting.
 void say_notes(const Job& job, const Machine& machine, const LoopReport& loop,
                const EndTable& table) {
   base::Log& log = job.log;
@@ -157,7 +157,7 @@ std::string rows_text(plan::RowsWanted rows) {
   return "every row";
 }
 
-/// What of the model is computed, by which stage, and in how many pieces.
+/// Prints how much of the model is computed, the layers of each stage, and the chunks.
 void say_passage(base::Log& log, const plan::Plan& plan) {
   const plan::Depth& depth = plan.depth;
   if (depth.num_layers < plan.model.num_layers || depth.rows != plan::RowsWanted::all)
@@ -244,14 +244,15 @@ void say_loaded(base::Log& log, const mpi::Communicator& world, const LoadReport
 
 namespace {
 
-/// The least and the most of all ranks.
+/// The smallest and the largest value of all ranks, as text.
 std::string spread_text(const mpi::Communicator& world, std::int64_t bytes) {
   const std::int64_t least = world.min(bytes), most = world.max(bytes);
   return least == most ? bytes_text(most)
                        : fmt::format("{} to {}", bytes_text(least), bytes_text(most));
 }
 
-/// What each rank planned, for all and for its tensors, allocated for these, and had at most.
+/// Prints the memory of ranks: planned in total and for tensors, allocated for tensors, and largest
+/// resident memory.
 void say_memory(const Job& job, const LoadReport& load, const LoopReport& loop) {
   const mpi::Communicator& world = job.world;
   const std::string planned = spread_text(world, loop.planned_bytes);

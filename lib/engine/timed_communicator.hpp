@@ -1,4 +1,5 @@
-/// A communicator whose calls the timeline knows to be waiting or moving, not work.
+/// A communicator that records the time of its calls in the timeline as waiting or moving, not as
+/// work.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -8,15 +9,17 @@
 
 namespace tetrarch::engine {
 
-/// Whether ranks meet before they exchange, so that waiting for the last of them is told from
-/// moving bytes; without, both count as moving.
+/// first: ranks meet at a barrier before each collective; the time in the barrier counts as
+/// waiting, the collective as moving bytes. none: no barrier; waiting for the last rank counts as
+/// moving too.
 enum class Meeting { none, first };
 
-/// The sum that tree_reduce_scatter_v makes of what arrives counts as moving as well. Among one
-/// rank all is work.
+/// Passes each call to another communicator and measures it. The sums in tree_reduce_scatter_v()
+/// count as moving. With one rank, everything counts as work.
 class TimedCommunicator final : public backend::Communicator {
  public:
-  /// `peers`: the same ranks. Holds references; all outlive it.
+  /// `peers`: an MPI communicator of the same ranks, for barriers. Keeps references to its
+  /// arguments, which must outlive it.
   TimedCommunicator(backend::Communicator& inner, const mpi::Communicator& peers, Meeting meeting,
                     base::Timeline& timeline)
       : inner_(inner), peers_(peers), meeting_(meeting), timeline_(timeline) {}
@@ -31,7 +34,7 @@ class TimedCommunicator final : public backend::Communicator {
                     std::span<const std::int64_t> receive_offset) override;
   void tree_reduce_scatter_v(const backend::ReduceScatter& call) override;
   void send(const backend::Tensor& tensor, int to) override;
-  /// Waiting and moving in one; counts as waiting.
+  /// Waits and moves in one call; all of it counts as waiting.
   void receive(const backend::Tensor& tensor, int from) override;
   void broadcast(const backend::Tensor& tensor, int root) override;
 

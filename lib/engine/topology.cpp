@@ -6,7 +6,8 @@
 namespace tetrarch::engine {
 namespace {
 
-/// The ranks of an instance that share all coordinates of `place` but the free ones.
+/// The ranks of an instance that have all coordinates of `place`, except those that `free` leaves
+/// free.
 enum class Free { tp, ep, stage, pp };
 std::vector<int> peers(const plan::Grid& grid, const plan::Place& place, Free free) {
   std::vector<int> ranks;

@@ -1,4 +1,5 @@
-/// The grid, alive: a rank's place and the communicators along each dimension.
+/// The grid of the job with its communicators: the place of this rank, and a communicator for each
+/// dimension.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -13,19 +14,19 @@ namespace tetrarch::engine {
 struct Topology {
   plan::Grid grid;
   plan::Place place;
-  mpi::Cart cart;                                            // host data: counts, outputs, weights
-  std::unique_ptr<backend::Communicator> tp, ep, stage, pp;  // rows of tensors
+  mpi::Cart cart;  // MPI communicators for host data: counts, outputs, weights
+  std::unique_ptr<backend::Communicator> tp, ep, stage, pp;  // for rows of tensors
 
   bool is_first_stage() const { return place.pp == 0; }
   bool is_last_stage() const { return place.pp == grid.pp - 1; }
-  /// Of an instance: the rank that draws its microbatches.
+  /// True on the rank that draws the microbatches of its instance.
   bool is_leader() const { return place.pp == 0 && place.ep == 0 && place.tp == 0; }
-  /// Of a (dp, ep): the rank that writes its parts.
+  /// True on the rank that writes the output parts of its (dp, ep).
   bool is_writer() const { return is_last_stage() && place.tp == 0; }
   int writer_rank() const { return plan::rank_of(grid, {place.dp, grid.pp - 1, place.ep, 0}); }
 };
 
-/// Collective over `world`, whose size is the grid's.
+/// Creates the communicators. Collective over `world`, which must have as many ranks as the grid.
 Topology make_topology(const plan::Grid& grid, const mpi::Communicator& world,
                        backend::Backend& backend);
 

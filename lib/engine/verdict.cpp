@@ -13,7 +13,8 @@ namespace {
 
 using Answers = std::span<const std::optional<RankState>>;
 
-/// Ranks that wait for ever. A missing rank may be at work.
+/// Ranks that will wait for ever: they and all ranks that they wait for, directly or through
+/// others, have been quiet for limit_s. A rank without an answer counts as working.
 std::vector<const RankState*> hopeless_ranks(Answers answers, double limit_s) {
   std::vector<char> has_hope(answers.size(), 0);
   for (std::size_t rank = 0; rank < answers.size(); ++rank)
@@ -33,7 +34,7 @@ std::vector<const RankState*> hopeless_ranks(Answers answers, double limit_s) {
   return found;
 }
 
-/// The ranks that `asker` waits for, directly or through others; itself too.
+/// The ranks that `asker` waits for, directly or through others, and `asker` itself.
 std::vector<char> awaited_by(Answers answers, int asker) {
   std::vector<char> is_reached(answers.size(), 0);
   std::vector<int> left = {asker};
@@ -47,7 +48,7 @@ std::vector<char> awaited_by(Answers answers, int asker) {
   return is_reached;
 }
 
-/// Until all whom `asker` waits for could have been quiet for the limit.
+/// Seconds until all ranks that `asker` waits for could have been quiet for limit_s.
 double seconds_of_hope(Answers answers, int asker, double limit_s) {
   const std::vector<char> is_awaited = awaited_by(answers, asker);
   double seconds = 0;
@@ -68,7 +69,8 @@ std::string named(std::span<const int> ranks, std::span<const std::string> hosts
   return more == 0 ? text : fmt::format("{} and {} more", text, more);
 }
 
-/// The one that has waited longest for one of `ranks`, or for anybody.
+/// The rank that has waited longest for one of `ranks`; if none waits for them, the rank that has
+/// waited longest.
 const RankState* who_waits(Answers answers, std::span<const int> ranks) {
   const RankState* found = nullptr;
   bool is_for_them = false;
@@ -99,8 +101,9 @@ Verdict silent(Answers answers, std::span<const std::string> hosts, std::vector<
   return verdict;
 }
 
-/// The ranks of ep, tp and stage take all microbatches together, in order; those of other groups
-/// may be at different ones without a fault.
+/// Is `other` further in the run than `state`? The ranks of an ep, tp or stage group do the same
+/// microbatches in the same order. The ranks of other groups may be at different microbatches
+/// without a fault.
 bool is_ahead(const RankState& other, const RankState& state) {
   if (other.microbatch == state.microbatch) return other.steps > state.steps;
   const bool is_in_step = state.group.starts_with("ep ") || state.group.starts_with("tp ") ||
@@ -108,7 +111,8 @@ bool is_ahead(const RankState& other, const RankState& state) {
   return is_in_step && other.microbatch > state.microbatch;
 }
 
-/// `other` is beyond the collective that `state` waits in, and has not taken part in it.
+/// True if `other` is further in the run than the collective that `state` waits in, and has not
+/// taken part in it.
 bool has_left_out(const RankState& other, const RankState& state) {
   if (state.peer >= 0 || !state.is_waiting() || !is_ahead(other, state)) return false;
   const auto mine = state.begun.find(state.group), theirs = other.begun.find(state.group);
@@ -120,7 +124,7 @@ bool has_left_out(const RankState& other, const RankState& state) {
 
 struct Blame {
   const RankState* rank = nullptr;
-  const RankState* by = nullptr;  // who waits for it
+  const RankState* by = nullptr;  // the rank that waits for it
   int count = 0;
 };
 
@@ -142,7 +146,8 @@ Blame most_blamed(std::span<const RankState* const> hopeless) {
   return most;
 }
 
-/// In the collective that most of the ranks wait in: one that is elsewhere, or in another.
+/// Takes the collective that most of the ranks wait in. Returns a member of its group that is not
+/// in it.
 Blame odd_one(std::span<const RankState* const> hopeless) {
   std::map<std::string, std::vector<const RankState*>> waiting;  // by group and operation
   for (const RankState* state : hopeless)

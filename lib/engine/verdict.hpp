@@ -1,4 +1,4 @@
-/// What the states of all ranks mean: work, or a job that will never end.
+/// Judges the states of all ranks: do they work, or will the job never end?
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -11,19 +11,23 @@
 
 namespace tetrarch::engine {
 
-/// Does a rank without an answer wait for its turn, or has it had its time?
+/// Ranks without an answer: tolerated = they still have time to answer; judged = their time is
+/// over.
 enum class Silence { tolerated, judged };
 
+/// The result of judge().
 struct Verdict {
-  std::vector<int> ranks;   // who is to blame; empty: the job goes on
-  std::string problem;      // names them with host, phase and operation; a sentence without its dot
-  double look_again_s = 0;  // when the job goes on: after so long the answer may be another
+  std::vector<int> ranks;   // the ranks at fault; empty: the job goes on
+  std::string problem;      // names them with host, phase and operation; no full stop at its end
+  double look_again_s = 0;  // if the job goes on: seconds after which to ask again
 };
 
-/// answers: of all ranks, absent where there is none; hosts: of all ranks. A rank that is quiet for
-/// `limit_s` may wait for another: only when nobody whom it waits for, directly or through others,
-/// has done anything for as long, will it wait for ever. `asker`: whose wait decides when to look
-/// again.
+/// Judges the answers of all ranks. answers: the state of each rank, absent if it has not answered.
+/// hosts: the host of each rank.
+/// A rank that is quiet for limit_s may be waiting for another rank that works. It will wait for
+/// ever only if all ranks that it waits for, directly or through others, have also been quiet for
+/// limit_s.
+/// asker: the rank that asked; look_again_s is computed from the ranks that it waits for.
 Verdict judge(std::span<const std::optional<RankState>> answers, std::span<const std::string> hosts,
               int asker, double limit_s, Silence silence);
 

@@ -32,7 +32,7 @@ std::string dump_name(int rank) {
   return fmt::format("rank-{:05}.txt", rank);
 }
 
-/// The question's number in a name that begins with `prefix`; 0: another name.
+/// The number of the question in a file name that begins with `prefix`; 0 for other names.
 int number_in(const std::string& name, const std::string& prefix) {
   int number = 0;
   if (name.starts_with(prefix))
@@ -65,7 +65,7 @@ std::string content(const std::string& path) {
 WatchFolder::WatchFolder(std::string path, int rank, int num_ranks)
     : path_(std::move(path)), rank_(rank), num_ranks_(num_ranks) {}
 
-/// A name appears when its content is whole.
+/// Writes a temporary file and renames it, so that a file with this name is always complete.
 bool WatchFolder::write(const std::string& name, const std::string& text) const {
   const std::string unfinished = file(fmt::format(".tmp-{:05}", rank_));
   std::ofstream stream(unfinished, std::ios::binary | std::ios::trunc);
@@ -103,7 +103,7 @@ std::vector<std::optional<RankState>> WatchFolder::answers(int number) const {
     try {
       all[static_cast<std::size_t>(rank)] = RankState::from_json(text);
     } catch (const base::UsageError&) {
-      continue;  // damaged: as good as none
+      continue;  // a damaged answer counts as none
     }
   }
   return all;
@@ -119,11 +119,13 @@ void WatchFolder::forget(int number) const {
 }
 
 bool WatchFolder::publish(const std::string& verdict) const {
-  // a link fails where the name is there: whole and once, at the same time
+  // link() creates the name together with its whole content, and fails if another rank has already
+  // created it
   if (!write(fmt::format("verdict-{:05}", rank_), verdict)) return create_once(file(verdict_name));
   const std::string own = file(fmt::format("verdict-{:05}", rank_));
   bool is_first = ::link(own.c_str(), file(verdict_name).c_str()) == 0;
-  if (!is_first && errno != EEXIST) is_first = create_once(file(verdict_name));  // no links here
+  // this file system has no links
+  if (!is_first && errno != EEXIST) is_first = create_once(file(verdict_name));
   std::error_code error;
   fs::remove(own, error);
   return is_first;

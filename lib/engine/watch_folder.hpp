@@ -1,4 +1,4 @@
-/// The files through which the watchdogs of all ranks speak, when MPI cannot.
+/// The files by which the watchdogs of all ranks communicate when MPI cannot.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -11,8 +11,9 @@
 
 namespace tetrarch::engine {
 
-/// Of one start of the program, so that files of an earlier one say nothing. The folder is made by
-/// the first question; nothing here throws: what a full or lost file system leaves out is absent.
+/// The folder belongs to one start of the program, so that files of an earlier start are ignored.
+/// The first question creates it. No function throws: a file that cannot be written or read, on a
+/// full or lost file system, counts as absent.
 class WatchFolder {
  public:
   /// `path`: RUN_DIR/watchdog/START.
@@ -20,23 +21,24 @@ class WatchFolder {
 
   const std::string& path() const { return path_; }
   struct Found {
-    int question = 0;  // the newest; 0: none
+    int question = 0;  // number of the newest question; 0: none
     bool has_verdict = false;
   };
   Found look() const;
-  /// True for the one rank that asks question `number`; makes the folder.
+  /// Creates the folder and question `number`. Returns true on the one rank that created the
+  /// question.
   bool ask(int number) const;
   bool answer(int number, const RankState& state) const;
-  /// Of all ranks.
+  /// The answers of all ranks to question `number`; absent for a rank that has not answered.
   std::vector<std::optional<RankState>> answers(int number) const;
-  /// Takes questions and answers away, up to `number`.
+  /// Removes questions and answers up to `number`.
   void forget(int number) const;
-  /// True for the one rank that speaks for all.
+  /// Publishes a verdict. Returns true on the one rank that was first; that rank reports for all.
   bool publish(const std::string& verdict) const;
   std::string verdict() const;
   void dump(const std::string& text) const;
   bool has_dump(int rank) const;
-  /// Takes all of it away, unless there is a verdict; folders only where nothing else is in them.
+  /// Removes the folder, unless there is a verdict. Removes its parent folder if it is empty.
   void remove() const;
 
  private:

@@ -20,9 +20,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr double least_work = 1e-3;  // CPU seconds a second: below, a thread outside MPI is stuck
-constexpr double dump_wait_s = 5;    // for the dumps of others
-constexpr double launcher_s = 5;     // in which a launcher that saw a rank fail ends the others
+// CPU seconds per second; a thread outside MPI with less is stuck
+constexpr double least_work = 1e-3;
+constexpr double dump_wait_s = 5;  // longest wait for the dumps of other ranks
+// time in which a launcher ends the other ranks after one has failed
+constexpr double launcher_s = 5;
 constexpr int most_turns = 12;
 
 double seconds_between(Clock::time_point from, Clock::time_point to) {
@@ -55,11 +57,12 @@ void say(const std::string& message) {
 Watchdog::Watchdog(double limit_s)
     : limit_s_(limit_s),
       poll_s_(std::clamp(limit_s / 20, 0.2, 15.0)),
-      // network file systems show a new name on other nodes within a minute
+      // network file systems may need up to a minute to show a new file on other nodes
       grace_s_(std::clamp(limit_s / 4, 2.0, 75.0)),
       has_launcher_(mpi::find_launcher().name != "none"),
       parent_(getppid()) {
-  team_.rank = mpi::find_launcher().rank;  // here: MPI changes the environment while it starts
+  // read before MPI starts, because MPI changes the environment
+  team_.rank = mpi::find_launcher().rank;
   pthread_getcpuclockid(pthread_self(), &worker_clock_);
   thread_ = std::thread([this] { watch(); });
 }
@@ -103,14 +106,16 @@ void Watchdog::look(double seconds) {
   if (asked_) {
     judge_answers();
   } else if ((quiet_s_ >= limit_s_ && unasked_s_ >= hold_s_) ||
-             // a roll call: by rank 0, or whoever is left when that one is stopped
+             // If nobody has asked for a while, rank 0 asks, even without a suspicion. If rank 0 is
+             // stopped, another rank asks a little later.
              unasked_s_ >= std::max(limit_s_, 2 * grace_s_) + (team_.rank == 0 ? 0 : 4 * poll_s_)) {
     ask();
   }
 }
 
-/// Rank 0 speaks; should it be one of those that are stopped, the next after the time in which the
-/// launcher would have ended it, and so on.
+/// Ends this process if MPI has not started on all ranks within limit_s. Rank 0 reports it. If rank
+/// 0 is itself stopped, the next rank reports it launcher_s later, and so on: if a lower rank had
+/// reported it, the launcher would have ended this one by then.
 void Watchdog::look_alone(double lived_s) {
   unasked_s_ += lived_s;
   if (unasked_s_ < limit_s_ + launcher_s * std::min(team_.rank, most_turns)) return;
@@ -122,7 +127,8 @@ void Watchdog::look_alone(double lived_s) {
   end_process();
 }
 
-/// Has the watched thread begun or ended anything, or computed, in the last `lived_s`?
+/// Updates quiet_s_: has the watched thread begun or ended an operation, or computed, in the last
+/// `lived_s` seconds?
 void Watchdog::notice(double lived_s) {
   const base::FlightStatus status = base::flight_recorder().status();
   const double cpu_s = cpu_seconds(worker_clock_);
@@ -139,17 +145,18 @@ RankState Watchdog::state() const {
 }
 
 void Watchdog::hear(const WatchFolder::Found& found) {
-  if (asked_ && found.question > asked_->number) asked_.reset();  // another rank goes on from here
+  // the newer question of another rank replaces it
+  if (asked_ && found.question > asked_->number) asked_.reset();
   answered_ = found.question;
   folder_->answer(found.question, state());
   unasked_s_ = 0;
-  // until the one who asked has judged
+  // do not ask again before the rank that asked has judged
   hold_s_ = quiet_s_ >= limit_s_ ? std::max(limit_s_, 2 * grace_s_) : 0;
 }
 
 void Watchdog::ask() {
   const int number = answered_ + 1;
-  if (!folder_->ask(number)) {  // another was first, or there is no place for files
+  if (!folder_->ask(number)) {  // another rank was first, or the file cannot be created
     hold_s_ = limit_s_;
     unasked_s_ = 0;
     return;
@@ -167,7 +174,8 @@ void Watchdog::judge_answers() {
   const bool is_urgent = std::ranges::any_of(answers, is_suspicious);
   const bool is_over = asked_->open_s >= (is_urgent ? grace_s_ : limit_s_ + grace_s_);
   if (!is_complete && !is_over) return;
-  if (answers[static_cast<std::size_t>(team_.rank)]) {  // else nothing can be written there
+  // if its own answer is missing, the folder cannot be written
+  if (answers[static_cast<std::size_t>(team_.rank)]) {
     const Verdict verdict = judge(answers, team_.hosts, team_.rank, limit_s_,
                                   is_over ? Silence::judged : Silence::tolerated);
     if (!verdict.ranks.empty()) end_all(verdict);
@@ -186,7 +194,7 @@ void Watchdog::end_all(const Verdict& verdict) {
   if (!folder_->publish(line + "\n")) end_with_the_others();
   say(fmt::format("[rank {} {}] {}", team_.rank, host(), line));
   dump(line);
-  // the launcher ends the others as soon as this process has ended
+  // the launcher ends the other ranks as soon as this process ends, so wait for their dumps first
   const auto answers = folder_->answers(answered_);
   const Clock::time_point until = after(2 * poll_s_ + dump_wait_s);
   const auto is_left = [&](int rank) {
@@ -205,7 +213,7 @@ void Watchdog::end_all(const Verdict& verdict) {
 
 void Watchdog::end_with_the_others() {
   dump(folder_->verdict());
-  // who speaks takes the question away at its end
+  // the rank that reports removes the question when it is done
   const Clock::time_point until = after(2 * poll_s_ + 2 * dump_wait_s);
   while (folder_->look().question > 0 && Clock::now() < until)
     std::this_thread::sleep_for(std::chrono::milliseconds(100));

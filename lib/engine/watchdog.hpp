@@ -1,4 +1,5 @@
-/// Ends a job that would hang: a thread that asks all ranks what they are at, without MPI.
+/// Ends a job that would otherwise hang: a thread of each rank asks all ranks for their state,
+/// without MPI.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -18,26 +19,27 @@
 
 namespace tetrarch::engine {
 
-/// A rank that has waited for `limit_s` asks all others; so does one of them when nobody has asked
-/// for as long. Ranks that only wait for others who work go on waiting. A rank that does not
-/// answer, or ranks that wait for each other, end the job: one of the ranks says why, each leaves a
-/// dump of its last operations in the folder and ends with exit code 6. So does a rank whose
-/// launcher is gone.
+/// When a rank has waited for `limit_s` seconds, its watchdog asks all other ranks for their state.
+/// One rank also asks when nobody has asked for that long. Ranks that wait only for ranks that work
+/// go on waiting. If a rank does not answer, or ranks wait for each other, the job ends: one rank
+/// reports the reason, and each rank writes its last operations to the folder and ends with exit
+/// code 6. A rank whose launcher is gone ends with exit code 6 too.
 ///
-/// Its clock runs only while it runs itself: a job that was suspended as a whole goes on.
+/// The watchdog counts only the time in which it runs itself. So a job that was suspended as a
+/// whole goes on afterwards.
 class Watchdog {
  public:
-  /// All ranks, and the folder in which they ask each other.
+  /// The ranks of the job, and the folder by which they communicate.
   struct Team {
     std::string folder;  // RUN_DIR/watchdog/START
     int rank = 0;
-    std::vector<std::string> hosts;  // of all ranks
+    std::vector<std::string> hosts;  // host of each rank
   };
-  /// Watches the thread that makes it, alone at first: without a team for `limit_s` it ends this
-  /// process, since MPI has not started for all.
+  /// Watches the thread that creates it. At first it watches alone: if meet() is not called within
+  /// limit_s, MPI has not started on all ranks, and it ends this process.
   explicit Watchdog(double limit_s);
   ~Watchdog();
-  /// From now on together with the others.
+  /// Watches together with the other ranks from now on.
   void meet(Team team);
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
@@ -62,25 +64,26 @@ class Watchdog {
   const std::string& host() const { return team_.hosts[static_cast<std::size_t>(team_.rank)]; }
 
   double limit_s_, poll_s_, grace_s_;
-  bool has_launcher_;  // the parent process lives as long as the job
+  bool has_launcher_;  // true: the parent process lives as long as the job
   pid_t parent_;
   Team team_;
   std::optional<WatchFolder> folder_;
-  clockid_t worker_clock_{};  // CPU time of the thread that is watched
+  clockid_t worker_clock_{};  // CPU clock of the watched thread
   std::uint64_t events_ = 0;
   double worker_cpu_s_ = 0;
-  double quiet_s_ = 0;             // since the watched thread did anything
-  double unasked_s_ = 0;           // since the last question
-  double hold_s_ = 0;              // so long this rank's own wait has been explained
-  int answered_ = 0;               // number of the last question
-  std::optional<Question> asked_;  // by this rank, not yet judged
+  double quiet_s_ = 0;    // seconds since the watched thread did anything
+  double unasked_s_ = 0;  // seconds since the last question
+  double hold_s_ = 0;     // do not ask for this long: this rank's wait was found to be normal
+  int answered_ = 0;      // number of the last question that this rank answered
+  std::optional<Question> asked_;  // the question of this rank that is not yet judged
   std::mutex mutex_;
   std::condition_variable stop_;
   bool is_stopping_ = false;
   std::thread thread_;
 };
 
-/// Collective: the same folder for all ranks, RUN_DIR/watchdog/START, made only when it is needed.
+/// Collective. Returns the team with the same folder RUN_DIR/watchdog/START on all ranks. The
+/// folder is created only when it is needed.
 Watchdog::Team watchdog_team(const std::string& run_dir, const mpi::Communicator& world,
                              const std::vector<std::string>& hosts);
 

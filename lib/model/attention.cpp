@@ -10,9 +10,10 @@ using plan::BufferName;
 
 namespace {
 
-/// Multiply-adds of visible (query, key) pairs: scores and weighted sums.
+/// Floating-point operations of attention: 4 * width for each pair of a query and a key that it
+/// attends to (scores and weighted sums).
 std::uint64_t attention_flops(const MicroBatch& batch, std::int64_t width, std::int64_t window) {
-  // pairs of positions 0 .. n - 1
+  // number of pairs of the queries at positions 0 .. n - 1
   const auto pairs_below = [&](std::int64_t n) {
     const auto count = static_cast<double>(n), limit = static_cast<double>(window);
     if (window == 0 || n <= window) return count * (count + 1) / 2;
@@ -30,7 +31,7 @@ backend::Tensor keys_of(const Context& context, const Workspace& workspace, Buff
                           context.local.kv_heads.size() * context.spec.head_size);
 }
 
-/// The part of one layer in the cache, [cache, local kv heads * d].
+/// The rows of one layer in the KV cache, [cache rows, local kv heads * d].
 backend::Tensor cache_of(const Context& context, const Workspace& workspace, BufferName name,
                          std::int64_t stage_layer) {
   const std::int64_t rows = workspace.cache_tokens();
@@ -38,7 +39,8 @@ backend::Tensor cache_of(const Context& context, const Workspace& workspace, Buf
       .row_range(stage_layer * rows, rows);
 }
 
-/// Keys and values of every row of the part. x: normed rows [part, D].
+/// Computes keys and values of every row of the part, and copies those of sequences in chunks to
+/// the cache. x: the normed rows [part, D].
 void make_keys(const Context& context, const LayerWeights& weights, const RopeTable& rope,
                const LayerPlace& place, const backend::Tensor& x, const Workspace& workspace,
                Observer& observer) {
@@ -55,7 +57,8 @@ void make_keys(const Context& context, const LayerWeights& weights, const RopeTa
                        rope.sine.tensor);
   observer.kv(place.layer, key, value);
   context.timeline.enter(Phase::qkv);
-  if (place.rows == plan::RowsWanted::none && !place.needs_routing) return;  // nobody will ask
+  // this layer computes no attention
+  if (place.rows == plan::RowsWanted::none && !place.needs_routing) return;
   std::int64_t row = 0;
   for (const SequenceRows& run : batch.rows) {
     if (run.cache_row >= 0) {
@@ -72,12 +75,13 @@ void make_keys(const Context& context, const LayerWeights& weights, const RopeTa
   }
 }
 
-/// Where the keys of each run stand: in this pass's rows, or in the cache.
+/// The runs of attention, by where their keys are: among the rows of this pass (fresh) or in the
+/// cache.
 struct Segments {
   std::vector<backend::Segment> fresh, cached;
 };
 
-/// `batch`: the rows that ask; `part`: the rows of the pass.
+/// `batch`: the rows whose attention is computed; `part`: all rows of the pass.
 Segments segments_of(const MicroBatch& batch, const MicroBatch& part) {
   Segments segments;
   std::int64_t row = 0, key_row = 0;
@@ -96,8 +100,8 @@ Segments segments_of(const MicroBatch& batch, const MicroBatch& part) {
   return segments;
 }
 
-/// Queries of the rows of workspace.batch(), against the keys of the part. x: their normed rows.
-/// Leaves [local slices][rows, heads * d / slices] in the buffer `attended`.
+/// Computes the attention of the rows of workspace.batch() to the keys of the part. x: their normed
+/// rows. Writes [local slices][rows, heads * d / slices] to the buffer `attended` and returns it.
 backend::Tensor attend(const Context& context, const LayerWeights& weights, const RopeTable& rope,
                        const LayerPlace& place, const MicroBatch& part, const backend::Tensor& x,
                        const Workspace& workspace) {
@@ -135,7 +139,8 @@ backend::Tensor attend(const Context& context, const LayerWeights& weights, cons
   return attended;
 }
 
-/// residual += the sum of the reduction shards' products. Collective over tp.
+/// Output projection: residual += the sum of the products of all reduction shards. Collective over
+/// tp.
 void project(const Context& context, const LayerWeights& weights, const backend::Tensor& attended,
              Workspace& workspace) {
   const std::int64_t hidden = context.spec.hidden_size;
@@ -149,7 +154,7 @@ void project(const Context& context, const LayerWeights& weights, const backend:
   add_to_residual(context, partial, workspace);
 }
 
-/// Leaves only the wanted rows in the residual stream and in workspace.batch().
+/// Reduces the residual stream and workspace.batch() to the wanted rows.
 /// returns  those rows of x
 backend::Tensor narrow(const Context& context, plan::RowsWanted rows, const backend::Tensor& x,
                        Workspace& workspace) {

@@ -1,4 +1,4 @@
-/// The attention half of a layer.
+/// The attention half of a layer, and operations on rows that other steps share.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,30 +10,33 @@
 
 namespace tetrarch::model {
 
-/// Which layer it is, and how much of it is needed.
+/// Names a layer and tells how much of its output is needed.
 struct LayerPlace {
   std::int64_t layer = 0;                         // in the model
   std::int64_t stage_layer = 0;                   // among the layers of this rank's stage
-  plan::RowsWanted rows = plan::RowsWanted::all;  // rows whose output is needed
-  bool needs_routing = false;                     // every row's choice of experts is needed
+  plan::RowsWanted rows = plan::RowsWanted::all;  // the rows whose output is needed
+  bool needs_routing = false;                     // the choice of experts of every row is needed
 };
 
-/// residual += o(attention(rope(q, k), v)) of the normed residual stream.
+/// residual += o(attention(rope(q, k), v)), computed from the normed residual stream.
 ///
-/// Own sequences by ep, own heads by tp: normed rows are gathered over tp, and the products of the
-/// reduction shards go back to the tokens' homes in the tree order. Keys and values are made for
-/// every row, and kept in the cache for the sequences that pass in chunks; where only some rows are
-/// wanted, the residual stream and workspace.batch() are narrowed to them. Collective over tp.
+/// An ep rank computes its own sequences, a tp rank its own heads. The normed rows are gathered
+/// over tp. The products of the reduction shards are summed in the fixed tree order at the home of
+/// each token. Keys and values are computed for every row, and kept in the cache for sequences that
+/// pass in chunks. If only some rows of the output are wanted, the residual stream and
+/// workspace.batch() are reduced to them. Collective over tp.
 void attention_step(const Context& context, const LayerWeights& weights, const RopeTable& rope,
                     const LayerPlace& place, Workspace& workspace, Observer& observer);
 
-/// The rows of all tp ranks' homes together, [part, D]; `home` itself where tp is 1.
+/// Returns the rows of all tp ranks together, [part, D]. With one tp rank it returns `home`.
+/// Collective over tp.
 backend::Tensor gather_part(const Context& context, const Workspace& workspace,
                             const backend::Tensor& home);
-/// residual += the sum of the reduction shards, at each row's home. partial [local
+/// residual += the sum of the reduction shards, computed at the home of each row. partial [local
 /// slices][part][D]. Collective over tp.
 void add_to_residual(const Context& context, const backend::Tensor& partial, Workspace& workspace);
-/// Uploads the position of every row of the part. Once per pass.
+/// Uploads the position of every row of workspace.batch() for RoPE. Call it once per pass, and
+/// after the rows change.
 void upload_positions(const Context& context, const Workspace& workspace);
 /// to[i] = from[rows[i]].
 void select(const Context& context, const Workspace& workspace, const backend::Tensor& from,

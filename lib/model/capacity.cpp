@@ -11,7 +11,8 @@ namespace tetrarch::model {
 
 std::int64_t capacity_of(double factor, std::int64_t num_tokens, std::int64_t top_k,
                          std::int64_t num_experts) {
-  // In millionths, so that 1.1 is what it says; beyond num_experts times the mean is everything.
+  // The factor is rounded to millionths, so that 1.1 means exactly 1.1. A factor above num_experts
+  // drops nothing, as num_experts does.
   constexpr std::int64_t one = 1'000'000;
   const double most = std::min(factor, static_cast<double>(num_experts));
   const std::int64_t millionths = std::llround(most * static_cast<double>(one));

@@ -11,7 +11,7 @@ using plan::BufferName;
 
 namespace {
 
-/// The inner rows of the FFN, [local slices][part, F / V].
+/// Computes the hidden rows of the FFN, [local slices][part, F / V].
 backend::Tensor activate(const Context& context, const LayerWeights& weights,
                          const backend::Tensor& x, const Workspace& workspace) {
   const plan::ModelSpec& spec = context.spec;

@@ -1,4 +1,4 @@
-/// The second half of a layer without experts.
+/// The feed-forward half of a layer without experts.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -8,10 +8,11 @@
 
 namespace tetrarch::model {
 
-/// residual += down(act(gate x) * up x) of the normed residual stream; mlp: down(act(up x)).
+/// residual += down(act(gate x) * up x), computed from the normed residual stream. With expert kind
+/// mlp: down(act(up x)).
 ///
-/// Own FFN columns by tp: normed rows are gathered over tp, and the products of the reduction
-/// shards go back to the tokens' homes in the tree order. Nothing is routed: afterwards
+/// A tp rank computes its own FFN columns. The normed rows are gathered over tp. The products of
+/// the reduction shards are summed in the fixed tree order at the home of each token. Afterwards
 /// workspace.routing is empty. Collective over tp.
 void dense_step(const Context& context, const LayerWeights& weights, Workspace& workspace);
 

@@ -9,7 +9,7 @@ using plan::BufferName;
 
 namespace {
 
-/// The tp rank whose vocabulary slices hold a token id.
+/// The tp rank that holds the embedding of a token id.
 int owner_of(const Context& context, std::int32_t token) {
   const int tp = context.tp.size();
   const std::int64_t vocab = context.spec.vocab_size, shards = context.reduction_shards;
@@ -29,11 +29,12 @@ void embed_tokens(const Context& context, const ModelShard& shard, Workspace& wo
     return;
   }
 
-  // All ranks know all ids of the part, so that nobody has to tell how many rows come.
-  std::vector<std::int32_t> mine;  // rows of my table, home by home
+  // Every rank knows all token ids of the part. So it can compute all row counts without
+  // communication.
+  std::vector<std::int32_t> mine;  // the rows of this rank's table to send, in order of their homes
   std::vector<std::int64_t> send_count(tp, 0), send_offset(tp, 0);
   std::vector<std::int64_t> receive_count(tp, 0), receive_offset(tp, 0);
-  std::vector<std::vector<std::int32_t>> from_owner(tp);  // my home rows, by owner
+  std::vector<std::vector<std::int32_t>> from_owner(tp);  // this rank's home rows, by owner
   for (int home = 0; home < tp; ++home) {
     const plan::Range rows = batch.home(home);
     send_offset[home] = static_cast<std::int64_t>(mine.size());

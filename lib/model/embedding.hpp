@@ -1,4 +1,4 @@
-/// Token ids -> the first residual stream.
+/// Embedding: token ids to the first residual stream.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -8,9 +8,9 @@
 
 namespace tetrarch::model {
 
-/// The table is sharded over tp by vocabulary; each rank sends the rows that it has to the homes of
-/// their tokens. Rows move by selection, never through a sum.
-/// Collective over tp. Leaves [home, D] in the residual stream.
+/// Writes the embeddings [home, D] to the residual stream. The table is sharded over tp by
+/// vocabulary: each rank sends rows of its shard to the homes of their tokens. Rows are moved,
+/// never added (-0 + 0 would change bits). Collective over tp.
 void embed_tokens(const Context& context, const ModelShard& shard, Workspace& workspace);
 
 }  // namespace tetrarch::model

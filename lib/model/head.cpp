@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::int64_t stats_columns = sizeof(SliceStats) / sizeof(std::int32_t);
 
-/// Rows of `part` at the given places, and their logits.
+/// Selects the given rows of `part` and computes their logits [rows, local vocabulary] f32.
 backend::Tensor logits_of(const Context& context, const ModelShard& shard,
                           const backend::Tensor& part, std::span<const std::int32_t> rows,
                           Workspace& workspace) {
@@ -36,7 +36,7 @@ backend::Tensor logits_of(const Context& context, const ModelShard& shard,
   return logits;
 }
 
-/// The slice of the vocabulary, of all reduction shards, that holds a token id.
+/// The vocabulary slice (0 .. reduction shards - 1) that holds a token id.
 std::int64_t slice_of(const Context& context, std::int32_t token) {
   for (std::int64_t slice = 0; slice < context.reduction_shards; ++slice)
     if (plan::even_range(context.spec.vocab_size, context.reduction_shards, slice).contains(token))
@@ -44,14 +44,15 @@ std::int64_t slice_of(const Context& context, std::int32_t token) {
   throw base::InternalError("a token id below the vocabulary size");
 }
 
-/// A row whose logits are wanted, and why.
+/// A row whose logits are needed, and for which output.
 struct HeadRow {
-  std::int32_t row = 0;          // of the batch
-  std::int32_t next_token = -1;  // which it is scored against; -1: none
-  std::int64_t last_of = -1;     // the run whose sequence ends here; -1: none
+  std::int32_t row = 0;          // row of the batch
+  std::int32_t next_token = -1;  // the token whose log-probability is wanted; -1: none
+  std::int64_t last_of = -1;     // the run whose sequence ends at this row; -1: none
 };
 
-/// The statistics of some rows over all vocabulary slices: [row][slice], on every tp rank.
+/// Statistics of some rows over all vocabulary slices, [row][slice]; the same on every tp rank.
+/// Collective over tp.
 std::vector<SliceStats> gather_stats(const Context& context, const backend::Tensor& logits,
                                      std::span<const HeadRow> rows, Workspace& workspace) {
   const std::int64_t count = logits.rows, local = context.local.slices.size();
@@ -83,8 +84,8 @@ std::vector<SliceStats> gather_stats(const Context& context, const backend::Tens
   return by_row;
 }
 
-/// The likeliest tokens of each row in every tp rank's vocabulary: [rank][row][2 * tops], as
-/// largest_logits leaves them.
+/// The most likely tokens of each row in the vocabulary of every tp rank: [rank][row][2 * tops], in
+/// the format of Compute::largest_logits(). Collective over tp.
 backend::Tensor gather_tops(const Context& context, const backend::Tensor& logits,
                             std::int64_t tops, Workspace& workspace) {
   const int tp = context.tp.size();
@@ -103,7 +104,8 @@ struct Likely {
   float logit, logprob;
 };
 
-/// Chosen by logit, so that every vocabulary sharding chooses alike; ordered by log-probability.
+/// Reduces `likely` to the top_k most likely tokens. They are chosen by logit, so that every
+/// vocabulary sharding chooses the same tokens. Then they are sorted by log-probability.
 void merge_tops(std::vector<Likely>& likely, std::int64_t top_k, const LogSumExp& total) {
   std::erase_if(likely, [](const Likely& each) { return each.id < 0; });
   std::ranges::sort(likely, [](const Likely& a, const Likely& b) {
@@ -136,7 +138,7 @@ std::vector<HeadRow> head_rows_of(const MicroBatch& batch, const HeadRequest& re
   return wanted;
 }
 
-/// The log-probability of each row's next token.
+/// Stores the log-probability of the next token of each row, and whether it is the greedy choice.
 void score_rows(const Context& context, std::span<const HeadRow> rows,
                 std::span<const SliceStats> stats, TokenScores& scores) {
   const std::int64_t num_slices = context.reduction_shards;
@@ -152,7 +154,7 @@ void score_rows(const Context& context, std::span<const HeadRow> rows,
   }
 }
 
-/// The likeliest tokens of one row, out of what each tp rank has of it.
+/// The most likely tokens of one row, merged from the candidates of all tp ranks.
 std::vector<Likely> likely_of(const Context& context, const backend::Tensor& tops, std::int64_t row,
                               const LogSumExp& total, std::int64_t top_k) {
   const int tp = context.tp.size();
@@ -169,8 +171,8 @@ std::vector<Likely> likely_of(const Context& context, const backend::Tensor& top
   return likely;
 }
 
-/// The likeliest tokens of rows that stand together, a few rows at a time: of all tokens of the
-/// vocabulary they are as large as the logits. Collective over tp.
+/// Passes the most likely tokens of consecutive rows to `sink`, a few rows at a time: with top_k
+/// near the vocabulary size they take as much memory as the logits. Collective over tp.
 void send_likely(const Context& context, const backend::Tensor& logits,
                  std::span<const HeadRow> rows, std::span<const SliceStats> stats,
                  std::int64_t top_k, const LikelyTokens& sink, Workspace& workspace) {
@@ -198,7 +200,8 @@ void send_likely(const Context& context, const backend::Tensor& logits,
   }
 }
 
-/// Rows whose sequences end, in stretches that stand together.
+/// Passes the logits of rows at which sequences end to `last_logits`, in groups of consecutive
+/// rows.
 void send_last_logits(const backend::Tensor& logits, std::span<const HeadRow> rows,
                       const LastLogits& last_logits) {
   std::vector<std::int64_t> runs;

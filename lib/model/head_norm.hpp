@@ -1,4 +1,4 @@
-/// The norm of queries and keys, head by head.
+/// The norm of queries and keys, for each head.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -7,8 +7,8 @@
 
 namespace tetrarch::model {
 
-/// RMS-norms each head of x [rows, local heads * d] in place, before RoPE; all heads share the
-/// `weight` [1, d]. Without a weight (no qk_norm) x stays as it is.
+/// Applies an RMS norm to each head of x [rows, local heads * d] in place, before RoPE. All heads
+/// share `weight` [1, d]. If the weight is absent (model without qk_norm), x does not change.
 void norm_heads(const Context& context, const Vector& weight, const backend::Tensor& x);
 
 }  // namespace tetrarch::model

@@ -1,4 +1,4 @@
-/// One layer: the order of its steps, and nothing else.
+/// One layer of the model: calls its steps in order.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -6,13 +6,14 @@
 
 namespace tetrarch::model {
 
-/// Rounds of exchange beyond the first that a skewed routing cost; for the report.
+/// What a layer reports: the number of exchange rounds beyond the first, which skewed routing
+/// needs.
 struct LayerReport {
   std::int64_t extra_rounds = 0;
 };
 
-/// Carries the residual stream of workspace.batch() through one layer, as far as its rows are
-/// wanted. Collective over the stage.
+/// Computes one layer on the residual stream of workspace.batch(), for the rows that `place` wants.
+/// Collective over the stage.
 LayerReport run_layer(const Context& context, const LayerWeights& weights, const RopeTable& rope,
                       const LayerPlace& place, Workspace& workspace, Observer& observer);
 

@@ -24,7 +24,7 @@ Selection select_rows(const MicroBatch& batch, plan::RowsWanted rows, int tp_ran
       SequenceRows narrow = run;
       narrow.first_position += wanted.begin;
       narrow.count = wanted.size();
-      // the row after the last selected one is predicted by it, and may be in this run
+      // the last selected row predicts the token of the row after it, which may be in this run
       if (wanted.end < run.count)
         narrow.next_token = batch.token.empty() ? -1 : batch.token[row + wanted.end];
       selection.batch.rows.push_back(narrow);

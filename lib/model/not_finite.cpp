@@ -14,7 +14,8 @@ using plan::BufferName;
 
 namespace {
 
-/// Origins that one look tells apart are one step: a sequence's first row decides between them.
+/// Numbers the steps of a layer. Origins that the same look_at function tells apart have the same
+/// number: between them the position in the sequence decides.
 int step_of(Origin origin) {
   switch (origin) {
     case Origin::embedding:
@@ -64,8 +65,8 @@ struct Cause {
   std::int32_t number = -1;
 };
 
-/// Tells of the first row of each run among the home `rows` that is not finite; cause_of(home row)
-/// says what made it so.
+/// Reports the first row of each run, among the home rows, that is not finite. cause_of(home row)
+/// returns the cause.
 template <class CauseOf>
 void look(const Context& context, std::int64_t layer, const Tensor& rows,
           const Workspace& workspace, Observer& observer, const CauseOf& cause_of) {
@@ -73,7 +74,7 @@ void look(const Context& context, std::int64_t layer, const Tensor& rows,
   const std::vector<std::int32_t> flags = finite_flags(context, rows, workspace);
   if (std::ranges::find(flags, 0) == flags.end()) return;
   const plan::Range home = workspace.home();
-  std::int64_t begin = 0;  // the run's first row
+  std::int64_t begin = 0;  // first row of the run
   for (const SequenceRows& run : workspace.batch().rows) {
     const std::int64_t end = std::min(begin + run.count, home.end);
     for (std::int64_t row = std::max(begin, home.begin); row < end; ++row) {

@@ -1,4 +1,5 @@
-/// Sees what passes by in the forward pass. Called on every rank of the stage, in the same order.
+/// Receives intermediate results of the forward pass. Its functions are called on every rank of the
+/// stage, in the same order.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -13,20 +14,21 @@ namespace tetrarch::model {
 class Observer {
  public:
   virtual ~Observer() = default;
-  /// The residual stream [home, D] of `batch` after a layer; layer -1: the embedding; num_layers:
-  /// after the final norm. In the deepest layer, and after it, `batch` has the wanted rows alone.
+  /// The residual stream [home, D] of `batch` after a layer. layer -1: the embedding; num_layers:
+  /// after the final norm. In the deepest layer and after it, `batch` has only the wanted rows.
   virtual void hidden(std::int64_t layer, const MicroBatch& batch, const backend::Tensor& home) = 0;
-  /// Keys (after rotation) and values of a layer, [part, local kv heads * d].
+  /// Keys (after RoPE) and values of a layer, [part, local kv heads * d].
   virtual void kv(std::int64_t layer, const backend::Tensor& key, const backend::Tensor& value) = 0;
-  /// The choices of a layer with experts.
+  /// The chosen experts of a layer with experts.
   virtual void experts(std::int64_t layer, const Routing& routing) = 0;
   /// Logits [runs, local vocabulary] f32 after the last position of these runs of `batch`.
   virtual void last_logits(const MicroBatch& batch, std::span<const std::int64_t> runs,
                            const backend::Tensor& logits) = 0;
-  /// Likeliest next tokens of rows first_row, ... of `batch`; see LikelyTokens in head.hpp.
+  /// The most likely next tokens of rows first_row, ... of `batch`; see LikelyTokens in head.hpp.
   virtual void likely(const MicroBatch& batch, std::int64_t first_row, std::span<std::uint32_t> ids,
                       std::span<float> logprobs) = 0;
-  /// A row of this rank that is not finite; of a sequence the first one counts.
+  /// A row of this rank that is not finite. Of several reports about a sequence, the earliest
+  /// counts (NotFinite::comes_before).
   virtual void not_finite(const NotFinite& found) = 0;
 };
 

@@ -27,7 +27,7 @@ double llama3_frequency(double frequency, const plan::RopeScaling& scaling) {
   return (1 - share) * frequency / scaling.factor + share * frequency;
 }
 
-/// The pairs between which yarn mixes.
+/// The range of pairs j in which yarn mixes f_j and f_j / factor.
 struct YarnRange {
   double low, high;
 };
@@ -46,7 +46,7 @@ YarnRange yarn_range(const plan::ModelSpec& spec) {
   return range;
 }
 
-/// yarn's factor of attention for a stretching by `factor`.
+/// yarn's attention factor when positions are stretched by `factor`.
 double yarn_scale(double factor, double mscale) {
   return factor <= 1 ? 1 : 0.1 * mscale * std::log(factor) + 1;
 }
@@ -61,7 +61,7 @@ std::vector<float> rope_frequencies(const plan::ModelSpec& spec) {
   for (std::size_t j = 0; j < frequencies.size(); ++j) {
     const double exponent = 2.0 * static_cast<double>(j) / static_cast<double>(spec.rope_dim);
     const double exact = std::pow(spec.rope_theta, -exponent);
-    const auto frequency = static_cast<float>(exact);  // the rounding of the reference
+    const auto frequency = static_cast<float>(exact);  // rounded as in transformers
     if (is_yarn) {
       const double ramp =
           std::clamp((static_cast<double>(j) - range.low) / (range.high - range.low), 0.0, 1.0);
@@ -102,7 +102,7 @@ RopeTable make_rope_table(const plan::ModelSpec& spec, std::int64_t num_position
     sine.clear();
     for (std::int64_t p = first; p < first + count; ++p)
       for (const float frequency : frequencies) {
-        const float angle = static_cast<float>(p) * frequency;  // the rounding of the reference
+        const float angle = static_cast<float>(p) * frequency;  // rounded as in transformers
         cosine.push_back(factor * static_cast<float>(std::cos(static_cast<double>(angle))));
         sine.push_back(factor * static_cast<float>(std::sin(static_cast<double>(angle))));
       }

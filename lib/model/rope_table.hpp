@@ -1,4 +1,4 @@
-/// Cosines and sines of rotary position embedding.
+/// Tables of cosines and sines for rotary position embedding.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -6,19 +6,21 @@
 
 namespace tetrarch::model {
 
-/// Radians a position, per pair of elements, [dim / 2]. With f_j = theta^(-2j / dim):
-///   default  f_j
-///   linear   f_j / factor
-///   llama3   f_j where a wave is shorter than orig_max / high_freq_factor, f_j / factor where it
-///            is longer than orig_max / low_freq_factor, between them a mix of both
-///   yarn     f_j below the pair that turns beta_fast times in orig_max positions, f_j / factor
-///            above the one that turns beta_slow times, between them a mix of both
-/// As in transformers' modeling_rope_utils.
+/// The rotation frequency of each pair of elements, [dim / 2], in radians per position. With f_j =
+/// theta^(-2j / dim):
+///  default  f_j
+///  linear   f_j / factor
+///  llama3   f_j for wavelengths below orig_max / high_freq_factor; f_j / factor for wavelengths
+///           above orig_max / low_freq_factor; a mix of both in between
+///  yarn     f_j below the pair that makes beta_fast rotations in orig_max positions; f_j / factor
+///           above the pair that makes beta_slow rotations; a mix of both in between
+/// As in modeling_rope_utils.py of Hugging Face transformers.
 std::vector<float> rope_frequencies(const plan::ModelSpec& spec);
-/// What yarn multiplies cosine and sine by; 1 for the other types.
+/// yarn's factor of cosine and sine; 1 for the other types.
 float rope_attention_factor(const plan::ModelSpec& spec);
 
-/// angle[p][j] = f32(p) * frequency[j]; cosine and sine of it in f32, times the attention factor.
+/// angle[p][j] = f32(p) * frequency[j]. The tables hold its cosine and sine, rounded to f32, times
+/// the attention factor.
 struct RopeTable {
   Vector cosine, sine;  // [num_positions, dim / 2] f32
 };

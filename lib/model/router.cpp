@@ -13,8 +13,9 @@ using plan::BufferName;
 
 namespace {
 
-/// The choices without those beyond the experts' capacity; sets the numbers of copies. Waits for
-/// the choices of all ranks. Collective over the stage.
+/// Drops the choices beyond the capacity of the experts and returns the others; sets
+/// routing.num_copies and num_dropped. Waits for the choices of all ranks. Collective over the
+/// stage.
 backend::Tensor drop_copies(const Context& context, Workspace& workspace) {
   const MicroBatch& batch = workspace.batch();
   const std::int64_t top_k = context.spec.top_k, num_experts = context.spec.num_experts;

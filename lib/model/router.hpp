@@ -1,4 +1,4 @@
-/// Which experts each token goes to.
+/// The router: chooses the experts of each token.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -8,10 +8,11 @@
 
 namespace tetrarch::model {
 
-/// Norms the residual stream, scores all experts in f32, and leaves the choice in
-/// workspace.routing. Each token is routed once, at its home. Local; with a capacity factor
-/// collective over the stage, and waits for the choices of all its ranks. returns  the normed rows
-/// [home, D] that go to the experts
+/// Norms the residual stream, scores all experts in f32, and writes the choice to
+/// workspace.routing. Each token is routed once, at its home.
+/// returns  the normed rows [home, D], which are the experts' input
+/// Local. With a capacity factor: collective over the stage; waits for the choices of all its
+/// ranks.
 backend::Tensor router_step(const Context& context, const LayerWeights& weights,
                             Workspace& workspace);
 

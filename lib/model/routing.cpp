@@ -77,10 +77,11 @@ void plan_round(const ExchangeCounts& counts, int ep_rank, int tp_rank, std::int
   round.receive_offset.assign(ep, 0);
   round.peer_count.assign(tp, 0);
 
-  // What I send: to each destination the part of my segment that its window covers.
-  std::int64_t segment = 0;  // where the copies for `destination` begin in my send order
+  // What this rank sends: to each destination, the part of its copies that falls into the
+  // destination's window of this round.
+  std::int64_t segment = 0;  // index of the first copy for `destination` in this rank's send order
   for (int destination = 0; destination < ep; ++destination) {
-    std::int64_t first = 0;  // number of my first row among the destination's
+    std::int64_t first = 0;  // number of this rank's first row among the destination's rows
     for (int t = 0; t < tp_rank; ++t)
       for (int e = 0; e < ep; ++e)
         first += counts.copies_to(e, t, destination);
@@ -93,7 +94,8 @@ void plan_round(const ExchangeCounts& counts, int ep_rank, int tp_rank, std::int
     segment += mine;
   }
 
-  // What my EP rank receives, source by source, and in it the rows of each local expert.
+  // What this EP rank receives, source by source, and for each source the rows of each local
+  // expert.
   const plan::Range experts = counts.experts_of(ep_rank);
   struct Piece {
     std::int64_t expert, row, count;

@@ -24,11 +24,11 @@ DispatchRecord begin_dispatch(const Context& context, const backend::Tensor& nor
   context.compute.permute_rows(normed, routing.order, record.sent_);
 
   std::vector<std::int32_t> host(counts.elements());
-  context.compute.download(counts, host.data());  // the layer's one wait
+  context.compute.download(counts, host.data());  // the only wait of a layer
   workspace.exchange.counts =
       ExchangeCounts(host, context.ep.size(), context.tp.size(), spec.num_experts);
   record.num_rounds_ = workspace.exchange.counts.num_rounds(workspace.round_rows());
-  // With one ep rank all copies fit in one round, and the answers are at home already.
+  // With one ep rank all copies fit in one round, and the results are already at home.
   record.returned_ =
       workspace.tensor(context.ep.size() > 1 ? BufferName::returned : BufferName::expert_reduced,
                        spec.dtype, 1, copies, spec.hidden_size);
@@ -63,7 +63,8 @@ backend::Tensor dispatch_round(const Context& context, const DispatchRecord& rec
     context.timeline.enter(Phase::dispatch);
   }
 
-  if (context.stage.size() == 1) return exchanged;  // one source: grouped by expert as sent
+  // one source: the sent rows are already grouped by expert
+  if (context.stage.size() == 1) return exchanged;
   const backend::Tensor order =
       workspace.tensor(BufferName::expert_order, DType::i32, 1, round.num_rows(), 1);
   const backend::Tensor by_expert = rows(BufferName::expert_rows, round.num_rows());

@@ -1,4 +1,5 @@
-/// The forward pass over the layers of a stage; the residual stream goes in and comes out.
+/// The forward pass through the layers of one pipeline stage. Input and output is the residual
+/// stream.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -14,16 +15,17 @@ namespace tetrarch::model {
 
 class Transformer {
  public:
-  /// Holds references; all of them outlive it. `layers`: those of this stage, out of `depth`.
-  /// Tables reach `num_positions`.
+  /// Keeps references to `context` and `shard`, which must outlive it. `layers`: the layers of this
+  /// stage that `depth` requires. num_positions: the length of the RoPE table.
   Transformer(const Context& context, const ModelShard& shard, const plan::Depth& depth,
               plan::Range layers, std::int64_t num_positions, backend::Backend& backend);
 
-  /// First stage: tokens -> residual stream.
+  /// First stage: computes the residual stream from the token ids.
   void embed(Workspace& workspace, Observer& observer) const;
-  /// The stage's layers on the residual stream. Returns extra exchange rounds.
+  /// Computes the layers of the stage on the residual stream. Returns the number of exchange rounds
+  /// beyond the first of each layer.
   std::int64_t run_layers(Workspace& workspace, Observer& observer) const;
-  /// Last stage: residual stream -> scores.
+  /// Last stage: computes the requested scores from the residual stream.
   TokenScores finish(const HeadRequest& request, Workspace& workspace, Observer& observer) const;
 
  private:

@@ -57,7 +57,8 @@ void ShardBuilder::target_ffn(const plan::TensorSpec& tensor, std::int64_t exper
   }
 }
 
-// The inputs of a row-parallel product are cut into the reduction shards, each a matrix of its own.
+// The weight o of a row-parallel product is cut by inputs into the reduction shards; each shard is
+// a matrix.
 void ShardBuilder::target_attention(const plan::TensorSpec& tensor, Target& target) {
   LayerWeights& layer = shard_.layers.at(tensor.layer);
   if (tensor.role == Role::q) target.matrices = {&layer.q};
@@ -110,7 +111,7 @@ ShardBuilder::Target ShardBuilder::target_of(const plan::TensorSpec& tensor, std
   return target;
 }
 
-/// Rows of the target that is open, to its matrices in order.
+/// Packs rows of the open target into its matrices, one matrix after another.
 void ShardBuilder::pack_rows(const std::byte* host, std::int64_t count) {
   Target& target = *open_;
   const std::int64_t rows_of_each = target.num_rows / std::ssize(target.matrices);

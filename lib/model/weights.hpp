@@ -1,4 +1,4 @@
-/// The weights of one rank, ready for products; constant after loading.
+/// The weights of one rank, packed for products. They do not change after loading.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -16,48 +16,53 @@ namespace tetrarch::model {
 
 using Matrices = std::vector<std::unique_ptr<backend::Matrix>>;
 
-/// A small tensor with the memory that it lies in.
+/// A tensor together with the memory that holds it.
 struct Vector {
   backend::Buffer memory;
   backend::Tensor tensor;
 };
 
+/// The weights of one layer. "X -> Y" is a matrix with X inputs and Y outputs; the letters are
+/// those of context.hpp. "local" is this rank's part.
 struct LayerWeights {
   Vector attn_norm, moe_norm;                // [1, D]
   std::unique_ptr<backend::Matrix> q, k, v;  // D -> local heads * d, local kv heads * d
   Matrices o;                                // per local slice: H * d / V -> D
   Vector q_norm, k_norm;                     // [1, d]; absent without qk_norm
-  // with experts
+  // layers with experts
   std::unique_ptr<backend::Matrix> router;  // D -> E
   Matrices gate, up;                        // per local expert: D -> local F; gate empty for mlp
   std::vector<Matrices> down;               // [local slice][local expert]: F / V -> D
-  // without: F is dense_ffn
+  // layers without experts: F is dense_ffn
   std::unique_ptr<backend::Matrix> dense_gate, dense_up;  // D -> local F; no gate for mlp
   Matrices dense_down;                                    // per local slice: F / V -> D
 };
 
+/// The weights of one rank: of its pipeline stage, its experts and its slices.
 struct ModelShard {
-  Vector embed;                           // [local vocabulary, D]
-  std::vector<LayerWeights> layers;       // all layers of the model; those of this stage are filled
-  Vector final_norm;                      // [1, D]
+  Vector embed;                      // [local vocabulary, D]
+  std::vector<LayerWeights> layers;  // all layers of the model; only those of this stage are filled
+  Vector final_norm;                 // [1, D]
   std::unique_ptr<backend::Matrix> head;  // D -> local vocabulary
 };
 
-/// Fills a ModelShard from host bytes, tensor by tensor, in any order.
+/// Builds a ModelShard from host bytes. Tensors may come in any order, one after another.
 class ShardBuilder {
  public:
   ShardBuilder(const plan::ModelSpec& spec, const plan::LocalSizes& local, const plan::Held& held,
                backend::Backend& backend);
 
-  /// `host`: the next bytes of one expert of `tensor` (of the whole tensor where it has no
-  /// experts), which is all rows of all local slices, dense; they may be cut anywhere, and the last
-  /// one comes before the first of another. `expert` is a global id; 0 for tensors without experts.
+  /// Adds the next bytes of one expert of `tensor`, or of the whole tensor if it has no experts.
+  /// Its bytes are all rows of all local slices, without gaps. They may be cut at any byte. All
+  /// bytes of one tensor (or expert) must come before those of the next. `expert` is a global id; 0
+  /// for tensors without experts.
   void add(const plan::TensorSpec& tensor, std::int64_t expert, std::span<const std::byte> host);
-  /// Throws InternalError when a weight that is held is missing.
+  /// Returns the shard. Throws InternalError if a weight that this rank holds is missing.
   ModelShard take();
 
  private:
-  /// Where rows go: to one vector, to one matrix after another, or to both (tied embeddings).
+  /// Where the rows of a tensor go: to one vector, to one matrix after another, or to both (tied
+  /// embeddings).
   struct Target {
     std::string path;  // of the tensor
     std::int64_t expert = 0;
@@ -81,8 +86,8 @@ class ShardBuilder {
   plan::Held held_;
   backend::Backend& backend_;
   ModelShard shard_;
-  std::optional<Target> open_;      // until all its rows have come
-  std::vector<std::byte> cut_row_;  // the first bytes of a row
+  std::optional<Target> open_;      // the tensor that is being added; empty between tensors
+  std::vector<std::byte> cut_row_;  // the first bytes of a row whose rest has not come
 };
 
 }  // namespace tetrarch::model

@@ -1,4 +1,4 @@
-/// What a microbatch in flight scribbles on: buffers laid out once from the plan's memory table.
+/// The buffers that the forward pass works on, allocated once from the memory plan.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -11,37 +11,40 @@
 
 namespace tetrarch::model {
 
-/// One per microbatch in flight. Buffers never move; tensors are views of the size that the
-/// microbatch at hand needs, checked against what was planned.
+/// Each microbatch in flight has one Workspace. Buffers do not move. tensor() returns views of the
+/// size that the present pass needs, and checks them against the planned size.
 class Workspace {
  public:
   Workspace(const plan::MemoryPlan& plan, backend::Backend& backend);
 
-  /// A view of a buffer's first bytes. Throws InternalError beyond its planned size.
+  /// Returns a view of the first bytes of a buffer. Throws InternalError if it is larger than
+  /// planned.
   backend::Tensor tensor(plan::BufferName name, base::DType dtype, std::int64_t slices,
                          std::int64_t rows, std::int64_t columns) const;
   std::int64_t round_rows() const { return round_rows_; }
   std::int64_t head_chunk() const { return head_chunk_; }
 
-  /// Takes in the next pass. Its residual stream is then empty.
-  /// cache_tokens: rows of each layer in the KV cache.
+  /// Starts the next pass. The contents of its residual stream are undefined.
+  /// cache_tokens: number of rows of each layer in the KV cache.
   void begin(MicroBatch batch, std::int64_t hidden_size, base::DType dtype, int tp_rank,
              std::int64_t cache_tokens = 0);
-  /// Goes on with some of the rows; the residual stream is still that of before.
+  /// Replaces the batch by one with some of its rows. The contents of the residual stream do not
+  /// change.
   void narrow(MicroBatch batch);
   const MicroBatch& batch() const { return batch_; }
   std::int64_t cache_tokens() const { return cache_tokens_; }
-  /// Rows of each tp rank, and this rank's first row and number of rows.
+  /// The number of rows of each tp rank, and the range of this rank's rows.
   const std::vector<std::int64_t>& home_count() const { return home_count_; }
   plan::Range home() const { return home_; }
 
-  /// The residual stream, [home, D]: input of the next step.
+  /// The residual stream [home, D], the input of the next step.
   backend::Tensor residual() const;
-  /// Where a step writes the next residual stream; advance() makes it the current one.
+  /// The buffer to which a step writes the next residual stream. advance() makes it the current
+  /// one.
   backend::Tensor residual_next() const;
   void advance() { is_odd_ = !is_odd_; }
 
-  // Values that pass between the steps of a layer.
+  // Values that the steps of a layer share.
   Routing routing;
   Exchange exchange;
 

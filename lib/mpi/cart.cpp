@@ -12,7 +12,7 @@ Communicator create(const Communicator& world, const std::array<int, 4>& extents
   return Communicator(comm, "grid");
 }
 
-/// The communicator along the dimensions that are kept.
+/// The communicator of the ranks that differ from this one only in the dimensions with kept = 1.
 Communicator along(const Communicator& grid, std::array<int, 4> kept, const char* name) {
   const base::Operation running(grid.group(), {"create_subgrid"});
   MPI_Comm comm = MPI_COMM_NULL;

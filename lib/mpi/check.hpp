@@ -1,4 +1,4 @@
-/// MPI's answer, turned into an exception that names the call.
+/// Turns an MPI error code into an exception that names the call.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -8,7 +8,8 @@
 
 namespace tetrarch::mpi {
 
-/// Throws SystemError(communication) with MPI's own text unless status is MPI_SUCCESS.
+/// Does nothing when `status` is MPI_SUCCESS. Otherwise throws SystemError with the name of the
+/// `call`, MPI's own text and the phase: code `resources` for MPI_ERR_NO_MEM, else `communication`.
 void check(int status, const char* call,
            std::source_location where = std::source_location::current());
 

@@ -22,7 +22,7 @@ T reduce(const Communicator& communicator, T value, MPI_Datatype type, MPI_Op op
   return result;
 }
 
-/// Calls piece(first byte, count) over all of `bytes`.
+/// Calls piece(offset, count) for consecutive pieces of at most max_piece_bytes that cover `bytes`.
 template <class Piece>
 void in_pieces(std::size_t bytes, const Piece& piece) {
   for (std::size_t begin = 0; begin < bytes; begin += Communicator::max_piece_bytes) {
@@ -31,13 +31,14 @@ void in_pieces(std::size_t bytes, const Piece& piece) {
   }
 }
 
-/// Where the ragged contributions of all ranks lie, in MPI's ints.
+/// Byte count and offset of each rank's contribution to one round, as MPI's ints.
 struct Pieces {
   std::vector<int> counts, offsets;
   std::size_t total = 0;
 };
 
-/// Of every rank's bytes those from `begin` on, at most `share`.
+/// The round in which rank r contributes its bytes [begin, begin + share), as far as it has them.
+/// `sizes` are the bytes of each rank.
 Pieces pieces_of(std::span<const std::int64_t> sizes, std::int64_t begin, std::int64_t share) {
   Pieces pieces;
   for (const std::int64_t size : sizes) {
@@ -49,7 +50,7 @@ Pieces pieces_of(std::span<const std::int64_t> sizes, std::int64_t begin, std::i
   return pieces;
 }
 
-/// Of each rank of `comm`: its rank in MPI_COMM_WORLD.
+/// For each rank of `comm`, its rank in MPI_COMM_WORLD.
 std::vector<int> ranks_in_world(MPI_Comm comm, int size) {
   std::vector<int> ranks(static_cast<std::size_t>(size)), in_world(ranks.size());
   std::iota(ranks.begin(), ranks.end(), 0);
@@ -106,9 +107,10 @@ std::string Communicator::broadcast(const std::string& text, int root) const {
   return result;
 }
 
-/// Every rank's bytes, one after another, where `is_receiver`. In each round every rank gives as
-/// many bytes, so that together at most most_at_once (or one byte of each) are on their way.
-/// gather(mine, pieces, to) does one round.
+/// The bytes of all ranks, concatenated in rank order; empty where `is_receiver` is false.
+/// They are sent in rounds. In a round each rank sends at most most_at_once / size bytes, and at
+/// least one while it has any; when all bytes together are at most most_at_once, there is one
+/// round. gather(my bytes, pieces, destination) does the collective call of one round.
 template <class Gather>
 std::vector<std::byte> Communicator::gather_in_rounds(std::span<const std::byte> bytes,
                                                       std::span<const std::int64_t> sizes,

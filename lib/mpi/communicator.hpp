@@ -1,4 +1,4 @@
-/// A group of ranks that speak together about host data: counts, texts, bytes.
+/// An MPI communicator with collectives and messages for host data: counts, texts, bytes.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -20,51 +20,60 @@ struct CloseCommunicator {
   void operator()(MPI_Comm comm) const noexcept { MPI_Comm_free(&comm); }
 };
 
+/// Owns an MPI_Comm; move-only. All calls block until MPI's blocking call returns, except
+/// start_send(). When MPI fails they throw SystemError, as check() does.
 class Communicator {
  public:
-  /// Below the range of MPI's int counts. A piece that has moved is a sign of life: in the 300 s of
-  /// a watchdog it needs 0.2 MB/s.
+  /// Longer transfers are cut into pieces of this size, which is below the range of MPI's int
+  /// counts. Each finished piece counts as progress for the watchdog: with its default limit of
+  /// 300 s, a network of 0.2 MB/s is fast enough.
   static constexpr std::size_t max_piece_bytes = std::size_t{64} << 20;
 
-  /// Takes ownership of `comm`, and makes its errors return. `name`, a literal: in the records of
-  /// what ran.
+  /// Takes ownership of `comm` and sets its error handler to MPI_ERRORS_RETURN. `name` is a string
+  /// literal; it names the communicator in the flight recorder.
   explicit Communicator(MPI_Comm comm, const char* name = "unnamed");
 
   MPI_Comm get() const { return comm_.get(); }
   int rank() const { return rank_; }
   int size() const { return size_; }
-  /// Its name and its ranks in the world.
+  /// The name and the world ranks of this communicator.
   base::Group& group() const { return *group_.get(); }
 
   void barrier() const;
+  /// Reductions of one value of each rank; every rank gets the result.
   std::int64_t sum(std::int64_t value) const;
   std::int64_t min(std::int64_t value) const;
   std::int64_t max(std::int64_t value) const;
   double max(double value) const;
-  /// Any number of bytes, in pieces of at most 64 MiB.
+  /// Any number of bytes, in pieces of max_piece_bytes; `bytes` has the same size on every rank.
   void broadcast(std::span<std::byte> bytes, int root) const;
+  /// Returns root's text on every rank; `text` of the other ranks is ignored.
   std::string broadcast(const std::string& text, int root) const;
-  /// rank r's text at [r], on every rank. Any number of bytes: at most `most_at_once` of all ranks
-  /// together are on their way, or one of each.
+  /// The text of rank r at index r, on every rank. Texts of any length: they are sent in rounds of
+  /// at most `most_at_once` bytes of all ranks together, or one byte of each rank if that is more.
   std::vector<std::string> all_gather(const std::string& text,
                                       std::size_t most_at_once = max_piece_bytes) const;
-  /// Equal counts from every rank, one after another, on every rank.
+  /// The values of all ranks, concatenated in rank order, on every rank. Each rank gives the same
+  /// number of values.
   std::vector<double> all_gather(std::span<const double> values) const;
   std::vector<std::int64_t> all_gather(std::span<const std::int64_t> values) const;
-  /// Whole bytes of every rank, one after another, at root (elsewhere empty). As many as may be,
-  /// as for all_gather().
+  /// The bytes of all ranks, concatenated in rank order, on root; empty on the others. Ranks may
+  /// give different numbers of bytes, any number: they are sent in rounds as in all_gather().
   std::vector<std::byte> gather_v(std::span<const std::byte> bytes, int root,
                                   std::size_t most_at_once = max_piece_bytes) const;
-  /// Bytes from one rank to another; sizes known to both.
+  /// Sends bytes from one rank to another, in pieces of max_piece_bytes. Both sides must give the
+  /// same size.
   void send(std::span<const std::byte> bytes, int to, int tag) const;
   void receive(std::span<std::byte> bytes, int from, int tag) const;
-  /// Starts a send that receive() takes, in the same pieces; returns before anyone receives.
+  /// Starts a send and returns at once; receive() takes it. One Request for each piece; `bytes`
+  /// must stay unchanged until all of them are done.
   std::vector<Request> start_send(std::span<const std::byte> bytes, int to, int tag) const;
 
+  /// MPI_Comm_split: the ranks that give the same color, ordered by key. Collective.
   Communicator split(int color, int key, const char* name = "unnamed") const;
-  /// The ranks of this communicator that share a node's memory.
+  /// The ranks of this communicator that share this node's memory. Collective.
   Communicator split_by_node() const;
-  /// Collective over exactly these ranks of this communicator, in this order.
+  /// The listed ranks of this communicator, in this order. Collective over exactly these ranks.
   Communicator subset(std::span<const int> ranks, const char* name = "unnamed") const;
 
  private:

@@ -17,12 +17,14 @@ namespace tetrarch::mpi {
 namespace {
 
 constexpr int question_tag = 1, reply_tag = 2;
-constexpr auto pause = std::chrono::milliseconds(1);  // 2 % of a core; instances draw one ahead
+// Time between two looks for questions; this costs 2 % of a core. The delay of an answer does not
+// matter: instances ask for a microbatch one ahead.
+constexpr auto pause = std::chrono::milliseconds(1);
 
-/// What goes back to the rank that asked.
+/// The message to the rank that asked.
 struct Reply {
   std::int64_t answer = 0;
-  char failure[248] = {};  // why there is no answer; ends with 0
+  char failure[248] = {};  // why there is no answer, ends with a zero byte; empty: there is one
 };
 
 Communicator duplicate(const Communicator& communicator) {
@@ -52,7 +54,7 @@ Desk::Desk(const Communicator& communicator, Answer answer)
 }
 
 Desk::~Desk() {
-  // An error here means that a rank is lost; the next call of MPI says so.
+  // An error here means that a rank is lost. It is not reported here: the next MPI call reports it.
   if (std::uncaught_exceptions() == exceptions_at_start_) {
     const base::Operation running(communicator_.group(), {"barrier"});
     MPI_Barrier(communicator_.get());
@@ -80,13 +82,13 @@ void Desk::serve() {
   try {
     while (!is_closed_)
       if (!serve_one()) std::this_thread::sleep_for(pause);
-  } catch (const base::SystemError& error) {  // no main to catch it, nobody left to tell
+  } catch (const base::SystemError& error) {  // the catch in main() does not cover this thread
     std::fprintf(stderr, "tetrarch: [rank 0] %s\n", error.what());
     Session::abort(static_cast<int>(base::ExitCode::communication));
   }
 }
 
-/// Answers a question if there is one.
+/// Answers one question if one has arrived; returns false if none has.
 bool Desk::serve_one() {
   int flag = 0;
   MPI_Message message = MPI_MESSAGE_NULL;
@@ -102,7 +104,7 @@ bool Desk::serve_one() {
   } catch (const std::exception& error) {
     fmt::format_to_n(reply.failure, std::size(reply.failure) - 1, "failed: {}", error.what());
   }
-  // not by communicator_.send(): records are the other thread's
+  // not by communicator_.send(): that writes to the flight recorder, which only the main thread may
   check(
       MPI_Send(&reply, sizeof(reply), MPI_BYTE, status.MPI_SOURCE, reply_tag, communicator_.get()),
       "MPI_Send");

@@ -47,7 +47,7 @@ Launcher find_launcher() {
     launcher.local_rank = number(variable("OMPI_COMM_WORLD_LOCAL_RANK"), 0);
   } else if (const int tasks = number(variable("SLURM_STEP_NUM_TASKS"), 0);
              tasks > 0 && !variable("SLURM_PROCID").empty()) {
-    // SLURM_NTASKS alone also stands in the batch script, where one process is right
+    // not SLURM_NTASKS: that is also set in the batch script, where a single process is right
     launcher.name = "srun";
     launcher.expected_ranks = tasks;
     launcher.rank = number(variable("SLURM_PROCID"), 0);
@@ -72,7 +72,8 @@ void check_start(const Communicator& world, const Launcher& launcher, const std:
                     "`srun --mpi=pmix` (see `srun --mpi=list`).",
                     launcher.name, launcher.expected_ranks, world.size(),
                     Session::library_version()));
-  // Every rank compares with rank 0's text; the lowest that differs speaks, the same everywhere.
+  // Every rank compares its text with rank 0's. The message names the lowest rank that differs, so
+  // it is the same on every rank.
   const std::string first = world.broadcast(build, 0);
   const std::int64_t differing = world.min(build == first ? world.size() : world.rank());
   if (differing == world.size()) return;

@@ -1,5 +1,6 @@
-// Memory of rank 0 of a node that the others map by its name below /proc: unlike memory of MPI or
-// of /dev/shm it needs no room in a file system, and is gone when the last process is.
+// Rank 0 of a node creates a file in memory (memfd); the other ranks open it as /proc/PID/fd/N and
+// map it. Unlike MPI's shared memory and files in /dev/shm, it takes no space in a file system, and
+// the system frees it when the last process has ended.
 // SPDX-License-Identifier: Apache-2.0
 #include "mpi/node_memory.hpp"
 
@@ -28,11 +29,12 @@ namespace {
           base::bytes_text(static_cast<std::int64_t>(bytes)), std::strerror(error)));
 }
 
-/// -1 where the system has no such files.
+/// The descriptor of a new file in memory, of `bytes` zeros; -1 where the system has no such files.
+/// Throws SystemError(resources) when the memory cannot be allocated.
 int file_in_memory(std::size_t bytes) {
   const int file = ::memfd_create("labels", MFD_CLOEXEC);
   if (file < 0) return -1;
-  int error = EINTR;  // older kernels end this call at any signal
+  int error = EINTR;  // older kernels interrupt this call at any signal: it is called again
   while (error == EINTR)
     error = ::posix_fallocate(file, 0, static_cast<off_t>(bytes));
   if (error != 0) {
@@ -42,7 +44,7 @@ int file_in_memory(std::size_t bytes) {
   return file;
 }
 
-/// Where the root of a node has its file, and which one it is.
+/// The root's process and descriptor of the file, and the file's device and inode number.
 struct Source {
   std::int64_t process = 0, descriptor = -1, device = 0, inode = 0;
 };
@@ -54,8 +56,8 @@ Source source_of(int file) {
           static_cast<std::int64_t>(status.st_ino)};
 }
 
-/// -1 where it cannot be opened. Ranks in containers of their own may see another process under
-/// that number, and so another file.
+/// Opens the root's file; -1 where that fails or finds another file. A rank in another container
+/// than the root may see another process under the same process id.
 int open_source(const Source& source) {
   if (source.descriptor < 0) return -1;
   const int file = ::open(fmt::format("/proc/{}/fd/{}", source.process, source.descriptor).c_str(),
@@ -88,7 +90,8 @@ NodeMemory::NodeMemory(const Communicator& node, std::size_t bytes) : size_(byte
   node.broadcast(std::as_writable_bytes(std::span(&source, 1)), 0);
   if (!is_root) file = open_source(source);
   if (file >= 0) data_ = map(file, bytes);
-  is_shared_ = node.min(std::int64_t{data_ != nullptr}) != 0;  // and all have opened it
+  // after this collective all ranks have opened the file, so the root may close it
+  is_shared_ = node.min(std::int64_t{data_ != nullptr}) != 0;
   if (file >= 0) ::close(file);
   if (is_shared_) return;
   if (data_ != nullptr) ::munmap(data_, size_);

@@ -1,4 +1,4 @@
-/// Bytes of which a node has one copy, seen by all its ranks.
+/// Memory that the ranks of a node share: one copy for each node.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -9,15 +9,16 @@
 
 namespace tetrarch::mpi {
 
-/// Rank 0 of the node fills bytes(), then all call share(). Where the ranks of a node do not see
-/// each other's processes (containers of their own), each has a copy of its own.
+/// Rank 0 of the node fills bytes(); then all ranks of the node call share(), and may read from
+/// there on. Where the ranks of a node cannot see each other's processes (each in a container of
+/// its own), each rank has a copy, and share() sends the bytes.
 class NodeMemory {
  public:
   NodeMemory() = default;
-  /// Of this process alone, zeros.
+  /// Memory of this process alone, filled with zeros. Throws as below.
   explicit NodeMemory(std::size_t bytes);
-  /// Collective over `node`, with equal `bytes`. Zeros. Throws SystemError(resources) where the
-  /// node has not as much memory.
+  /// Memory of the node, filled with zeros. Collective over `node`, with the same `bytes` on each
+  /// rank. Throws SystemError(resources) where the node has not enough memory.
   NodeMemory(const Communicator& node, std::size_t bytes);
   NodeMemory(NodeMemory&& other) noexcept;
   NodeMemory& operator=(NodeMemory&& other) noexcept;
@@ -26,7 +27,7 @@ class NodeMemory {
   std::span<std::byte> bytes() const { return {data_, size_}; }
   /// Whether all ranks of the node have the same copy.
   bool is_shared() const { return is_shared_; }
-  /// Collective over the node: what its rank 0 has written is seen by all from here on.
+  /// Collective over the node: after it, all ranks see what rank 0 wrote before it.
   void share(const Communicator& node) const;
 
  private:

@@ -1,4 +1,4 @@
-/// A send that has been started and goes on by itself.
+/// A send that has been started with MPI_Isend.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -13,16 +13,19 @@ struct CloseRequest {
   void operator()(MPI_Request request) const noexcept { MPI_Request_free(&request); }
 };
 
-/// The bytes stay where they are, unchanged, until is_done() or wait() has said so. One destroyed
-/// before that lets its send go on: the bytes must then stay for ever.
+/// The bytes to send must stay where they are, unchanged, until is_done() has returned true or
+/// wait() has returned. The destructor does not stop the send: if the Request is destroyed before
+/// that, the bytes must never be freed or changed.
 class Request {
  public:
-  /// `to`: who receives, a rank of `group`.
+  /// `to` is the receiver, as a rank of `group`.
   Request(MPI_Request request, base::Group& group, int to)
       : request_(request), group_(&group), to_(to) {}
 
-  /// Does not wait. Throws SystemError(communication) when the send failed.
+  /// True when MPI no longer needs the bytes. Does not wait. Throws SystemError when the send
+  /// failed.
   bool is_done();
+  /// Waits until MPI no longer needs the bytes. Throws SystemError when the send failed.
   void wait();
 
  private:

@@ -43,7 +43,7 @@ std::string Session::library_version() {
 }
 
 void Session::abort(int code) {
-  active = false;  // MPICH ends the process by exit(), whose handlers ask
+  active = false;  // MPI_Abort of MPICH calls exit(), and a handler of that asks is_active()
   MPI_Abort(MPI_COMM_WORLD, code == 0 ? 1 : code);
   std::_Exit(code == 0 ? 1 : code);
 }

@@ -1,4 +1,4 @@
-// How deep the outputs that were asked for reach, and which rows they need at the end.
+// Which layers and rows must be computed for the outputs that were asked for.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/depth.hpp"
 
@@ -7,13 +7,13 @@
 namespace tetrarch::plan {
 namespace {
 
-/// The least that holds both.
+/// The smallest choice of rows that includes both.
 RowsWanted both(RowsWanted a, RowsWanted b) {
   if (a == RowsWanted::none || a == b) return b;
   return b == RowsWanted::none ? a : RowsWanted::all;
 }
 
-/// Rows that the hidden states of one depth need; num_layers: after the final norm.
+/// Rows needed for the hidden states after `layer`. layer = num_layers means after the final norm.
 RowsWanted hidden_rows(const Outputs& outputs, std::int64_t layer) {
   if (!outputs.hidden || std::ranges::count(outputs.hidden_layers, layer) == 0)
     return RowsWanted::none;

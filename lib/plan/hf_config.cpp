@@ -1,4 +1,4 @@
-// Hugging Face's config.json, translated into a ModelSpec.
+// Translates the config.json of a Hugging Face checkpoint into a ModelSpec.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/hf_config.hpp"
 
@@ -16,7 +16,8 @@ using base::Json;
 
 namespace {
 
-/// What a family's class means by an absent key, and how it calls the width of its experts.
+/// The defaults of a family's configuration class in transformers, and its key for the width of an
+/// expert.
 struct Family {
   const char* model_type;
   std::int64_t vocab_size, num_layers, hidden_size, max_position;
@@ -34,7 +35,7 @@ base::DType read_dtype(HfReader& root) {
   const std::string key = root.agreed({"dtype", "torch_dtype"});
   const std::string name = root.text_by_default(key, "float32");
   if (name == "bfloat16") return base::DType::bf16;
-  // float16 widens to f32 without loss
+  // every float16 value is also an f32 value
   if (name != "float32" && name != "float16")
     root.not_computed(key, JsonReader::shown(name), "float32, bfloat16, float16");
   return base::DType::f32;
@@ -51,7 +52,7 @@ Activation read_activation(HfReader& root) {
 
 void read_attention(HfReader& root, const Family& family, ModelSpec& spec) {
   spec.num_heads = root.integer_by_default("num_attention_heads", family.num_heads);
-  // absent: the class default; null: as many as heads
+  // an absent key means the class default; null means num_attention_heads
   if (root.has_key("num_key_value_heads"))
     spec.num_kv_heads =
         root.integer_by_default("num_key_value_heads", spec.num_heads, "num_attention_heads");
@@ -80,7 +81,7 @@ void read_sizes(HfReader& root, const Family& family, ModelSpec& spec) {
   spec.expert_ffn = root.integer_by_default(family.expert_ffn_key, family.expert_ffn);
 }
 
-/// Tokens that a query sees, 0: all before it.
+/// The number of tokens that a query attends to, its own included; 0: all up to its own.
 std::int64_t read_window(HfReader& root, const Family& family) {
   constexpr const char* key = "sliding_window";
   std::int64_t fallback = 0;
@@ -105,7 +106,8 @@ std::int64_t read_window(HfReader& root, const Family& family) {
   return window;
 }
 
-/// Experts in every step-th layer but those listed; the others have intermediate_size.
+/// Layers step - 1, 2 * step - 1, ... have experts, except those listed in mlp_only_layers. The
+/// others are dense, of width intermediate_size.
 void read_dense_layers(HfReader& root, ModelSpec& spec) {
   const std::int64_t step = root.integer_by_default("decoder_sparse_step", 1);
   if (step < 1) {
@@ -130,7 +132,7 @@ void read_qwen3_moe(HfReader& root, ModelSpec& spec) {
   read_dense_layers(root, spec);
 }
 
-/// What else the file says of its family, for a message.
+/// What other keys of the file say about its family; added to a message.
 std::string class_of(HfReader& root) {
   if (root.has("architectures"))
     return "; its architectures are " + JsonReader::shown(root.value("architectures"));
@@ -160,7 +162,7 @@ ModelSpec from_hugging_face(const Json& config, const std::string& where,
   HfReader root(config, "", problems, found);
   problems.refuse(ExitCode::weights, where);
   const Family& family = read_family(root);
-  problems.refuse(ExitCode::weights, where);  // other families have other keys
+  problems.refuse(ExitCode::weights, where);  // another family has other keys: read no further
 
   ModelSpec spec;
   spec.family = family.model_type;
@@ -174,7 +176,7 @@ ModelSpec from_hugging_face(const Json& config, const std::string& where,
   refuse_contradictions(root, spec, window);
   problems.refuse(ExitCode::weights, where);
 
-  // Out of range, these are refused below; until then nothing is sized by them.
+  // validate() below refuses sizes out of range; before that no list is allocated with them.
   const bool has_sane_sizes =
       spec.num_layers >= 1 && spec.num_layers <= 4096 && spec.head_size >= 1;
   if (has_sane_sizes) {

@@ -1,4 +1,5 @@
-/// Hugging Face's config.json, translated into a ModelSpec.
+/// Translates the config.json of a Hugging Face checkpoint into a ModelSpec, and names the tensors
+/// of the checkpoint that each tensor of weights.h5 is made of.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,29 +11,34 @@
 
 namespace tetrarch::plan {
 
-/// Reads mixtral and qwen3_moe, in both generations of spelling (rope_theta and rope_scaling or
-/// rope_parameters, torch_dtype or dtype; absent and null keys mean the class default). What this
-/// version does not compute (another model_type, other types of RoPE, biases, hidden_act other than
-/// silu/gelu), and keys that contradict each other, are refused by name. `remarks` gets a sentence
-/// for each default that the model depends on, and for what was chosen. Throws UsageError(weights).
+/// The model that `config` describes. Reads model_type mixtral and qwen3_moe, with the keys of
+/// older and newer transformers (rope_theta and rope_scaling, or rope_parameters; torch_dtype or
+/// dtype). An absent or null key means the default of transformers' class; but
+/// num_key_value_heads = null means num_attention_heads, and sliding_window = null no window.
+/// `where` names the file in messages. `remarks` gets one sentence for each default that the model
+/// depends on, and for each choice between values.
+/// Throws UsageError(weights), with every problem in one message, for what this version does not
+/// compute (another model_type, other types of RoPE, biases, hidden_act other than silu and gelu),
+/// and for keys that contradict each other.
 ModelSpec from_hugging_face(const base::Json& config, const std::string& where,
                             std::vector<std::string>* remarks = nullptr);
-/// The type of the tensors as the config says it ("bfloat16"), "" where it does not.
+/// The dtype that the config names ("bfloat16"), or "" when it names none.
 std::string dtype_in(const base::Json& config);
 
-/// How one tensor of ours is assembled from the checkpoint: the names of its pieces, in the order
-/// of its leading (expert) axis; one piece for a tensor without experts.
+/// How one tensor of weights.h5 is assembled from pieces, the tensors of the checkpoint. Pieces are
+/// in the order of the leading (expert) axis; a tensor without experts has one piece.
 struct TensorSource {
-  std::string path;  // ours, "/layers/00/gate"
-  // per piece: accepted spellings, the first found is it
+  std::string path;  // in weights.h5: "/layers/00/gate"
+  // for each piece the names it may have; the first name that the checkpoint has is taken
   std::vector<std::vector<std::string>> pieces;
-  bool is_transposed = false;  // the checkpoint has [columns, rows] of ours (o, down)
-  // Names of one tensor [experts, ...] that may stand for all pieces (files of transformers 5).
-  // It holds `fused_parts` matrices of an expert one below the other; ours is number `fused_part`.
+  bool is_transposed = false;  // the checkpoint stores it as [columns, rows] (o, down)
+  // Names of one tensor [experts, ...] that may replace all pieces (checkpoints of transformers 5).
+  // For each expert it holds `fused_parts` matrices one below the other; number `fused_part` (from
+  // 0) is this tensor's.
   std::vector<std::string> fused;
   std::int64_t fused_part = 0, fused_parts = 1;
 };
-/// For every tensor of tensors_of(spec), in the same order.
+/// One entry for each tensor of tensors_of(spec), in the same order.
 std::vector<TensorSource> tensor_sources(const ModelSpec& spec);
 
 }  // namespace tetrarch::plan

@@ -1,4 +1,4 @@
-// What config.json says that the model as it was read has no place for.
+// Refuses keys of config.json that the model as read does not follow.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/hf_contradictions.hpp"
 
@@ -9,11 +9,12 @@ namespace {
 
 using base::Json;
 
-/// Features of other families: the class does not read these keys, and no computation here has
-/// them. Each has a value that changes nothing.
+/// Features of other families. The classes of mixtral and qwen3_moe do not read these keys, and
+/// this program does not compute them. Each key has a neutral value, which means that the feature
+/// is not used.
 struct Feature {
   const char* key;
-  int neutral;  // besides null, false and 0
+  int neutral;  // null, false and 0 are neutral too
 };
 constexpr Feature features[] = {{"attention_bias", 0},
                                 {"qkv_bias", 0},
@@ -36,7 +37,7 @@ constexpr Feature features[] = {{"attention_bias", 0},
                                 {"topk_group", 1},
                                 {"use_routing_bias", 0}};
 
-/// Other names for what the class reads under `key`; it passes over them.
+/// Names that other classes use for what this class reads under `key`. This class ignores them.
 struct Alias {
   const char* key;
   std::initializer_list<const char*> others;
@@ -51,7 +52,7 @@ const Alias aliases[] = {{"rms_norm_eps", {"norm_eps", "layer_norm_eps", "layer_
                          {"rope_theta", {"rotary_base", "rope_base"}},
                          {"hidden_act", {"hidden_activation", "activation_function"}}};
 
-/// What was read of `key`, from the file or by default.
+/// The value that the model has for `key`, from the file or by default; null for an unknown key.
 Json value_of(const ModelSpec& spec, const std::string& key) {
   if (key == "rms_norm_eps") return spec.norm_eps;
   if (key == "hidden_size") return spec.hidden_size;
@@ -90,7 +91,7 @@ void refuse_other_class(HfReader& root, const ModelSpec& spec) {
       JsonReader::shown(named), spec.family, expected);
 }
 
-/// Keys whose neutral value is another one for each model.
+/// Refuses keys whose neutral value depends on the model.
 void refuse_other_formulas(HfReader& root, const ModelSpec& spec) {
   const auto refuse_unless = [&](const char* key, const Json& neutral) {
     if (root.has(key) && root.value(key) != neutral)
@@ -102,7 +103,8 @@ void refuse_other_formulas(HfReader& root, const ModelSpec& spec) {
   refuse_unless("query_pre_attn_scalar", spec.head_size);
 }
 
-/// Layers that the model does not have are passed over, as transformers does.
+/// Adds a remark when mlp_only_layers names a layer that the model does not have. Such a layer is
+/// ignored, as in transformers.
 void remark_dense_layers_beyond(HfReader& root, const ModelSpec& spec) {
   if (!root.has("mlp_only_layers") || !root.value("mlp_only_layers").is_array()) return;
   const Json& layers = root.value("mlp_only_layers");
@@ -114,7 +116,8 @@ void remark_dense_layers_beyond(HfReader& root, const ModelSpec& spec) {
                 beyond->dump(), spec.num_layers);
 }
 
-/// use_sliding_window is a key of Qwen; a Mixtral has the window whenever it is a number.
+/// Refuses a use_sliding_window that contradicts the window as read. Only Qwen's class reads this
+/// key; a Mixtral has a window whenever sliding_window is a number.
 void refuse_window_switch(HfReader& root, std::int64_t window) {
   if (!root.has("use_sliding_window")) return;
   const bool is_on = root.boolean("use_sliding_window");
@@ -136,7 +139,7 @@ void refuse_layer_types(HfReader& root, std::int64_t window) {
         JsonReader::shown(types), expected);
 }
 
-/// Keys of Qwen that a Mixtral's class does not read.
+/// Refuses keys of Qwen, which Mixtral's class does not read, when their values contradict Mixtral.
 void refuse_keys_of_qwen(HfReader& root, const ModelSpec& spec) {
   const auto refuse = [&](const char* key, const char* fact) {
     root.problems().add("{} = {} contradicts model_type = \"mixtral\" ({}). Correct the wrong one.",

@@ -1,4 +1,4 @@
-/// What config.json says that the model as it was read has no place for.
+/// Refuses keys of config.json that ask for something else than the model that was read from it.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -9,12 +9,13 @@
 
 namespace tetrarch::plan {
 
-/// Quantised weights, biases, shared experts and other features that no computation here has
-/// become problems.
+/// Adds a problem for each feature that this program does not compute: quantised weights, biases,
+/// shared experts and others.
 void refuse_features(HfReader& root);
 
-/// Keys that do not fit what was read become problems: another class, another name of a size with
-/// another value, windows by layer that are not `window` (0: none), keys of the other family.
+/// Adds a problem for each key that contradicts `spec`: another class in `architectures`; another
+/// name of a size with another value; a kind of attention in `layer_types` that does not fit
+/// `window` (tokens; 0: no window); keys of the other family.
 void refuse_contradictions(HfReader& root, const ModelSpec& spec, std::int64_t window);
 
 }  // namespace tetrarch::plan

@@ -1,4 +1,4 @@
-// Reads Hugging Face's config.json so that nothing is taken for granted in silence.
+// Reads Hugging Face's config.json and reports each default that is used.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/hf_reader.hpp"
 

@@ -1,4 +1,4 @@
-/// Reads Hugging Face's config.json so that nothing is taken for granted in silence.
+/// Reads Hugging Face's config.json and reports each default that is used.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -13,16 +13,16 @@
 
 namespace tetrarch::plan {
 
-/// A JsonReader whose defaults become remarks, and for which two spellings of one key must agree.
-/// `object` and `remarks` must outlive it.
+/// A JsonReader that adds a remark for each default it uses, and a problem when two spellings of
+/// one key have different values. `object` and `remarks` must outlive it.
 class HfReader : public JsonReader {
  public:
   HfReader(const base::Json& object, std::string prefix, Problems& problems,
            std::vector<std::string>& remarks)
       : JsonReader(object, std::move(prefix), problems), json_(&object), remarks_(&remarks) {}
 
-  /// As JsonReader's ..._or, and where `fallback` is used, one remark says so; `reason` says where
-  /// it comes from.
+  /// Like integer_or() and its siblings; when `fallback` is used, adds a remark, in which `reason`
+  /// says where the fallback comes from.
   std::int64_t integer_by_default(const std::string& key, std::int64_t fallback,
                                   std::string_view reason = of_class);
   double real_by_default(const std::string& key, double fallback,
@@ -30,23 +30,24 @@ class HfReader : public JsonReader {
   bool boolean_by_default(const std::string& key, bool fallback);
   std::string text_by_default(const std::string& key, const std::string& fallback);
 
-  /// The first of several spellings of a key that is there and not null, else the first. Another
-  /// one with another value is a problem.
+  /// The first of several spellings of a key that is present and not null; if none is, the first of
+  /// all. Adds a problem when two of them are present with different values.
   std::string agreed(std::initializer_list<const char*> keys);
-  /// A problem where another reader's key has another value than this one's.
+  /// Adds a problem when `key` here and `others_key` in `other` are both present and differ.
   void must_agree(const std::string& key, const HfReader& other, const std::string& others_key);
 
-  /// A reader of an object that stands below `key`, or was made of what does.
+  /// A reader of the object under `key`, or of an object made from it. Messages name its keys
+  /// "key.name".
   HfReader inside(const base::Json& object, const std::string& key) {
     return {object, dotted(key) + ".", problems(), *remarks_};
   }
-  /// The value of a key that is there.
+  /// The value of a key that must be present.
   const base::Json& value(const std::string& key) const { return json_->at(key); }
   template <class... Args>
   void remark(fmt::format_string<Args...> format, Args&&... args) {
     remarks_->push_back(fmt::format(format, std::forward<Args>(args)...));
   }
-  /// Says that the fallback of a key is used.
+  /// Adds the remark that the fallback of a key is used.
   void remark_default(const std::string& key, const std::string& fallback, std::string_view reason);
 
  private:

@@ -1,4 +1,4 @@
-// RoPE as Hugging Face's config.json spells it, in both generations.
+// Reads the RoPE keys of Hugging Face's config.json, in the spelling of older and newer files.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/hf_rope.hpp"
 
@@ -13,13 +13,14 @@ namespace {
 
 using base::Json;
 
-constexpr std::size_t most_keys = 100;  // of a dictionary: two are compared key by key
+constexpr std::size_t most_keys = 100;  // of a dictionary: bounds the time to merge two of them
 constexpr const char* orig_key = "original_max_position_embeddings";
 
-/// A dictionary that is there and not null, as {} where it is none (which has been said).
+/// The dictionary under `key`; null when it is absent. A value that is no dictionary adds a problem
+/// and gives {}.
 Json dictionary(HfReader& root, const char* key) {
   if (!root.has(key)) return nullptr;
-  root.object(key);  // says what is wrong with it
+  root.object(key);  // adds the problem when it is no dictionary
   const Json& value = root.value(key);
   if (value.size() > most_keys) {
     root.problems().add("{} has {} keys (expected {} at most).", key, value.size(), most_keys);
@@ -34,9 +35,9 @@ bool is_null_or_default(const Json& rope) {
   return true;
 }
 
-/// rope_scaling (older files) and rope_parameters (newer ones, also with rope_theta) as one
-/// dictionary. transformers 5 writes rope_parameters of type "default" into every file, and model
-/// cards ask users to add a rope_scaling: that one then names the type.
+/// Merges rope_scaling (older files) and rope_parameters (newer files; it also has rope_theta) into
+/// one dictionary. transformers 5 writes rope_parameters of type "default" into every file, and
+/// model cards ask users to add a rope_scaling; in that case rope_scaling decides the type.
 Json merged(HfReader& root, Json scaling, Json parameters) {
   if (scaling.is_null()) return parameters;
   if (parameters.is_null()) return scaling;
@@ -74,7 +75,7 @@ RopeType read_type(HfReader& rope) {
   return RopeType::standard;
 }
 
-/// The dictionary's value, where 0 and null mean what an absent key means.
+/// The value of a key, or `fallback` when it is absent, null or 0.
 double real_unless_zero(HfReader& rope, const char* key, double fallback) {
   const double value = rope.real_by_default(key, fallback, "the default of YaRN");
   return value == 0 ? fallback : value;
@@ -117,9 +118,10 @@ void read_scaling(HfReader& root, HfReader& rope, ModelSpec& spec) {
   scaling.high_freq_factor = rope.real("high_freq_factor");
 }
 
-/// Model cards add YaRN to a config whose max_position_embeddings counts positions without it;
-/// other files count them with it. The larger of both is the limit. For the other types
-/// max_position_embeddings is taken as it is: their files mostly count positions with the factor.
+/// Sets max_position, the limit on positions. Some files with YaRN give max_position_embeddings
+/// without the factor (model cards ask users to add YaRN to such a file), others with it. So with
+/// YaRN the limit is the larger of max_position_embeddings and factor x original positions. For the
+/// other types it is max_position_embeddings: their files mostly include the factor in it.
 void set_limit(HfReader& root, ModelSpec& spec) {
   const bool is_yarn = spec.rope_type == RopeType::yarn;
   const std::int64_t given = spec.max_position;
@@ -147,7 +149,7 @@ void set_limit(HfReader& root, ModelSpec& spec) {
   }
 }
 
-/// A dictionary that scales without a type would otherwise scale nothing.
+/// Refuses a factor without a type of RoPE: type "default" would ignore it.
 void refuse_factor_without_type(HfReader& rope) {
   const Json type = rope.has("rope_type") ? rope.value("rope_type")
                     : rope.has("type")    ? rope.value("type")
@@ -176,7 +178,7 @@ Keys keys_of(RopeType type) {
   return {};
 }
 
-/// Keys of the dictionary that its type has no use for.
+/// Adds a remark for each key of the dictionary that the type of RoPE does not use.
 void remark_unused(HfReader& rope, const Json& dictionary, const ModelSpec& spec) {
   const Keys of_all = {"rope_type", "type", "rope_theta", "partial_rotary_factor"};
   const Keys of_type = keys_of(spec.rope_type);
@@ -195,7 +197,7 @@ void refuse_partial(HfReader& reader) {
 
 }  // namespace
 
-// theta stands beside, or (newer files) inside, the dictionary that names the type.
+// rope_theta stands beside the dictionary that names the type, or, in newer files, inside it.
 void read_hugging_face_rope(HfReader& root, double default_theta, ModelSpec& spec) {
   refuse_partial(root);
   const char* const key = root.has("rope_scaling") ? "rope_scaling" : "rope_parameters";

@@ -1,4 +1,4 @@
-/// RoPE as Hugging Face's config.json spells it, in both generations.
+/// Reads the RoPE keys of Hugging Face's config.json, in the spelling of older and newer files.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -7,10 +7,11 @@
 
 namespace tetrarch::plan {
 
-/// Reads rope_theta and the type with its parameters into `spec`, whose max_position is known.
-/// With YaRN max_position grows to factor x original_max_position_embeddings where that is more.
-/// What is not computed (another type, parameters by kind of layer, partial rotation) and what is
-/// said twice with different values becomes a problem.
+/// Sets rope_theta, rope_type and rope_scaling of `spec`. spec.max_position must hold
+/// max_position_embeddings; with YaRN it becomes factor x original_max_position_embeddings when
+/// that is larger.
+/// Adds a problem for what is not computed (another type, parameters that differ between kinds of
+/// layers, partial rotation), and for values that are given twice and differ.
 void read_hugging_face_rope(HfReader& root, double default_theta, ModelSpec& spec);
 
 }  // namespace tetrarch::plan

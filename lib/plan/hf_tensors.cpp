@@ -1,4 +1,4 @@
-// Which tensors of a Hugging Face checkpoint each tensor of ours is made of.
+// Names the tensors of a Hugging Face checkpoint that each tensor of weights.h5 is made of.
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
@@ -14,7 +14,7 @@ const char* projection(Role role) {
   return role == Role::gate ? "gate_proj" : role == Role::up ? "up_proj" : "down_proj";
 }
 
-/// gate, up and down of one expert, or of the dense layer.
+/// Names of gate, up or down of one expert, or of a dense layer.
 Names ffn_names(const ModelSpec& spec, const TensorSpec& tensor, std::int64_t expert) {
   if (tensor.shape.size() == 2) return {fmt::format("mlp.{}.weight", projection(tensor.role))};
   if (spec.family != "mixtral")
@@ -24,7 +24,8 @@ Names ffn_names(const ModelSpec& spec, const TensorSpec& tensor, std::int64_t ex
   return {"block_sparse_moe." + tail, "mlp." + tail};
 }
 
-/// Names of a tensor of all experts: gate and up are one, gate first.
+/// Sets the names of the tensor that holds all experts. gate and up are one tensor there: for each
+/// expert the rows of gate, then the rows of up.
 void set_fused(const ModelSpec& spec, const TensorSpec& tensor, TensorSource& source) {
   if (tensor.shape.size() != 3) return;
   const bool is_down = tensor.role == Role::down;
@@ -43,7 +44,7 @@ Names router_names(const ModelSpec& spec) {
   return {"block_sparse_moe.gate.weight", "mlp.gate.weight"};
 }
 
-/// Names of one tensor (of one expert where it has any) after "model.layers.N.".
+/// Names of one tensor, without "model.layers.N."; `expert` matters for tensors with experts only.
 Names names_in_layer(const ModelSpec& spec, const TensorSpec& tensor, std::int64_t expert) {
   switch (tensor.role) {
     case Role::attn_norm:

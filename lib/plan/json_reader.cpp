@@ -1,4 +1,4 @@
-// Reads the keys of one JSON object by type, and notices those that nobody asked for.
+// Reads the keys of one JSON object by type, and reports the keys that were not read.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/json_reader.hpp"
 
@@ -14,7 +14,7 @@ using base::Json;
 
 namespace {
 
-/// The value of a JSON integer that fits; a float is none, however whole it looks.
+/// The value of a JSON integer that fits in 64 bits; absent for anything else, also for 1.0.
 std::optional<std::int64_t> integer_of(const Json& value) {
   if (value.is_number_unsigned()) {
     const auto number = value.get<std::uint64_t>();

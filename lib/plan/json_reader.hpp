@@ -1,4 +1,4 @@
-/// Reads the keys of one JSON object by type, and notices those that nobody asked for.
+/// Reads the keys of one JSON object by type, and reports the keys that were not read.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -18,29 +18,32 @@
 
 namespace tetrarch::plan {
 
-/// A key that is missing or has the wrong type becomes a problem, named with dots
-/// ("moe.router.score"), and reads as 0, false or "". `object` must outlive the reader.
+/// Reading a key that is missing or has the wrong type adds a problem, which names the key with
+/// dots ("moe.router.score"), and returns 0, false, "" or an empty list. `object` must outlive the
+/// reader.
 class JsonReader {
  public:
+  /// `prefix` stands before the keys in messages ("moe."). Adds a problem when `object` is none.
   JsonReader(const base::Json& object, std::string prefix, Problems& problems);
 
   bool has(const std::string& key) const;      // present and not null
   bool has_key(const std::string& key) const;  // present
   JsonReader object(const std::string& key);
   std::int64_t integer(const std::string& key);
-  double real(const std::string& key);  // finite; JSON integers are welcome
+  double real(const std::string& key);  // finite; may be written as an integer
   bool boolean(const std::string& key);
   std::string text(const std::string& key);
   std::vector<std::int64_t> integers(const std::string& key);
   std::vector<bool> booleans(const std::string& key);
 
-  /// As above, where an absent or null key means `fallback`.
+  /// As above; an absent or null key gives `fallback`.
   std::int64_t integer_or(const std::string& key, std::int64_t fallback);
   double real_or(const std::string& key, double fallback);
   bool boolean_or(const std::string& key, bool fallback);
   std::string text_or(const std::string& key, const std::string& fallback);
 
-  /// One of the named values; another is a feature that is not computed.
+  /// The meaning of a string that `table` names. Any other value adds a problem ("is not computed
+  /// by this version") and gives the first meaning of the table.
   template <class T>
   T choice(const std::string& key, std::span<const std::pair<std::string_view, T>> table) {
     if (const base::Json* value = find(key)) {
@@ -55,26 +58,27 @@ class JsonReader {
     return table.front().second;
   }
 
-  /// Reports every key that was not read: those in `later` as features that are not computed, the
-  /// others as unknown, with the nearest that was read.
+  /// Adds a problem for every key that was not read: a key in `later` is a feature that is not
+  /// computed, any other is unknown, and the message names the nearest key that was read.
   void refuse_unread(std::span<const std::string_view> later);
 
-  /// The first of several spellings of a key that is there and not null, else the first.
+  /// The first of several spellings of a key that is present and not null; if none is, the first of
+  /// all.
   std::string spelling(std::initializer_list<const char*> keys) const;
-  /// Reports a value that no computation here has; `computed` says what it has.
+  /// Adds the problem that this version does not compute a value; `computed` lists those it does.
   void not_computed(const std::string& key, const std::string& value, std::string_view computed);
 
   std::string dotted(const std::string& key) const { return prefix_ + key; }
   Problems& problems() { return *problems_; }
 
-  /// A value as a message shows it: its text, cut where it is long.
+  /// The JSON text of a value for a message, cut after 60 bytes.
   static std::string shown(const base::Json& value);
 
  private:
-  const base::Json* find(const std::string& key);  // notes the key as read; null: a problem
+  const base::Json* find(const std::string& key);  // marks it as read; null: missing, said so
   void wrong_type(const std::string& key, const base::Json& value, std::string_view expected);
 
-  const base::Json* object_;  // null: the object itself is missing, which has been said
+  const base::Json* object_;  // null: there is no object, and a problem says so
   std::string prefix_;
   Problems* problems_;
   std::vector<std::string> read_;

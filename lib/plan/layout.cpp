@@ -1,4 +1,4 @@
-// Which rank has which place in the grid, and which grids are admitted.
+// Which coordinates a rank has in the grid, and which grids are admitted.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/layout.hpp"
 
@@ -24,7 +24,7 @@ std::vector<std::int64_t> divisors(std::int64_t n) {
   return found;
 }
 
-/// The numbers of ranks near `num_ranks` that some grid uses entirely, with what is fixed.
+/// Up to 8 numbers of ranks near `num_ranks` for which a grid with the requested sizes exists.
 std::vector<std::int64_t> usable_rank_counts(const ModelSpec& spec, std::int64_t reduction_shards,
                                              std::int64_t num_ranks, const GridRequest& request) {
   constexpr std::int64_t most = 8;
@@ -46,7 +46,7 @@ std::vector<std::int64_t> usable_rank_counts(const ModelSpec& spec, std::int64_t
   return counts;
 }
 
-/// The product of the sizes, which may be more than an int holds.
+/// The product of the sizes in 64 bits: it may exceed an int.
 std::int64_t num_places(const Grid& grid) {
   return std::int64_t{grid.dp} * grid.pp * grid.ep * grid.tp;
 }
@@ -61,7 +61,7 @@ void check_divides(Problems& problems, const char* name, std::int64_t size, cons
   }
 }
 
-/// The rules on each size alone; 1 stands for what is not given.
+/// Checks the rules on each size by itself. Sizes that are not given are passed as 1.
 void check_sizes(Problems& problems, const ModelSpec& spec, std::int64_t reduction_shards,
                  const Grid& grid) {
   if (grid.dp < 1) problems.add("--dp {} is not a positive number. Use 1 or more.", grid.dp);
@@ -91,8 +91,8 @@ std::string given_of(const GridRequest& request) {
   return given.empty() ? "nothing given" : fmt::format("given {}", fmt::join(given, ", "));
 }
 
-/// The largest size that divides `whole`, uses up `left` together with some dp, and is asked for
-/// or free; 0: none.
+/// The largest ep that divides both `whole` (the number of experts) and `left`; dp is then
+/// left / ep. When the request gives ep or dp, only that size is allowed. 0: there is no such ep.
 std::int64_t largest_ep(std::int64_t whole, std::int64_t left, const GridRequest& request) {
   if (request.dp && left % *request.dp != 0) return 0;
   const std::int64_t most = request.dp ? left / *request.dp : std::gcd(whole, left);
@@ -214,7 +214,7 @@ ChosenGrid choose_grid(const ModelSpec& spec, std::int64_t reduction_shards, int
 
 Range even_range(std::int64_t n, std::int64_t parts, std::int64_t part) {
   base::expects(n >= 0 && parts > 0 && part >= 0 && part < parts, "a part of a whole");
-  // floor(i * n / parts), without the product of two large numbers
+  // floor(i * n / parts), computed without i * n, which may overflow
   const auto edge = [&](std::int64_t i) { return i * (n / parts) + i * (n % parts) / parts; };
   return {edge(part), edge(part + 1)};
 }

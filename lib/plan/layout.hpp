@@ -1,4 +1,5 @@
-/// Which rank has which place in the grid (dp, pp, ep, tp), and which grids are admitted.
+/// Which coordinates (dp, pp, ep, tp) a rank has in the parallel grid, and which grids are
+/// admitted.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -17,17 +18,19 @@ struct Grid {
   int size() const { return dp * pp * ep * tp; }
   bool operator==(const Grid&) const = default;
 };
+/// The coordinates of one rank, each from 0.
 struct Place {
   int dp = 0, pp = 0, ep = 0, tp = 0;
   bool operator==(const Place&) const = default;
 };
+/// Throws InternalError when `rank` is not a rank of the grid.
 Place place_of(const Grid& grid, int rank);
 int rank_of(const Grid& grid, const Place& place);
 
-/// "ep 16 x tp 4" with dp and pp named when they are not 1.
+/// "ep 16 x tp 4"; dp and pp stand before it when they are not 1.
 std::string to_string(const Grid& grid);
 
-/// What the user fixed of the grid; the rest is chosen.
+/// The sizes that the user gave; the others are chosen.
 struct GridRequest {
   std::optional<int> dp = {}, pp = {}, ep = {}, tp = {};
 };
@@ -35,35 +38,42 @@ struct ChosenGrid {
   Grid grid;
   std::string reason;  // one line for the log: what was given, what was chosen and why
 };
-/// Of each tp that the request allows, the grid of all ranks with the largest ep; smallest tp
-/// first. pp is 1 unless given.
+/// For each tp that the request allows, the grid of `num_ranks` ranks with the largest ep. Sorted
+/// by rising tp. pp is 1 unless given.
 std::vector<Grid> admitted_grids(const ModelSpec& spec, std::int64_t reduction_shards,
                                  int num_ranks, const GridRequest& request);
 
-/// Fills in what is not given so that the product is `num_ranks`: pp 1; the smallest tp whose
-/// `rank_bytes(grid)` fits `limit_bytes` (0: no limit), or the one that needs least when none does;
-/// then the largest ep that divides experts and the ranks left (all of them when dp is given); the
-/// rest dp. Throws UsageError(usage) naming the broken rule and the numbers of ranks that work.
+/// Chooses the sizes that are not given, so that their product is `num_ranks`:
+///   pp  1
+///   tp  the smallest for which `rank_bytes(grid)` is at most `limit_bytes` (0: no limit); when no
+///       tp fits, the one that needs the fewest bytes
+///   ep  the largest that divides both num_experts and the ranks left, num_ranks / (pp * tp); when
+///       dp is given, the ranks left divided by dp
+///   dp  the ranks left divided by ep
+/// Throws UsageError(usage); the message names the broken rule and the numbers of ranks that work.
 ChosenGrid choose_grid(const ModelSpec& spec, std::int64_t reduction_shards, int num_ranks,
                        const GridRequest& request, std::int64_t limit_bytes,
                        const std::function<std::int64_t(const Grid&)>& rank_bytes);
-/// The admission rules of formats.md; throws UsageError(usage) with every broken rule at once,
-/// each with the values that would do.
+/// Checks the admission rules: dp x pp x ep x tp = num_ranks; ep divides num_experts;
+/// pp <= num_layers; tp divides reduction_shards. Throws UsageError(usage) with every broken rule
+/// in one message, each with the values that would work.
 void check_grid(const ModelSpec& spec, std::int64_t reduction_shards, const Grid& grid,
                 int num_ranks);
 
-/// Half-open range of indices.
+/// The indices begin, begin + 1, ..., end - 1.
 struct Range {
   std::int64_t begin = 0, end = 0;
   std::int64_t size() const { return end - begin; }
   bool contains(std::int64_t i) const { return begin <= i && i < end; }
   bool operator==(const Range&) const = default;
 };
-/// Slice `part` of `parts` of n things: [floor(part*n/parts), floor((part+1)*n/parts)). The rule
-/// for vocabulary slices and for the tp home of tokens.
+/// Slice number `part` when n things are cut into `parts` nearly equal slices:
+/// [floor(part*n/parts), floor((part+1)*n/parts)). Used for vocabulary slices, and for the rows of
+/// the residual stream that each tp rank holds.
 Range even_range(std::int64_t n, std::int64_t parts, std::int64_t part);
-/// Layers of stage `pp_rank` of `pp`. Earlier stages get the layer more, since the last one has the
-/// head to do; of fewer layers than stages the last stages get one each.
+/// Layers of pipeline stage `pp_rank` of `pp`. When pp does not divide num_layers, the first stages
+/// get one layer more, because the last stage also computes the head. When there are fewer layers
+/// than stages, the last stages get one layer each.
 /// num_layers = 7, pp = 3:  stage 0 holds 0 1 2 | stage 1 holds 3 4 | stage 2 holds 5 6
 Range stage_layers(std::int64_t num_layers, int pp, int pp_rank);
 

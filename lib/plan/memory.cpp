@@ -1,4 +1,4 @@
-// Bytes of everything a rank allocates, name by name.
+// Computes the bytes that a rank allocates for each purpose.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/memory.hpp"
 
@@ -19,8 +19,8 @@ using base::ExitCode;
 namespace {
 
 constexpr std::int64_t alignment = 64;                  // bytes: a cache line, an AVX-512 load
-constexpr std::int64_t head_piece_bytes = 192LL << 20;  // of the 256 MiB that the head may use
-constexpr std::int64_t stats_bytes = 16;                // per row and slice: four numbers
+constexpr std::int64_t head_piece_bytes = 192LL << 20;  // of the head's bound of 256 MiB
+constexpr std::int64_t stats_bytes = 16;                // per row and slice: four 32-bit numbers
 constexpr std::int64_t top_bytes = 8;                   // per row and likely token: id and logit
 constexpr std::size_t num_buffers = static_cast<std::size_t>(BufferName::num_buffers);
 
@@ -67,7 +67,7 @@ constexpr std::array<std::string_view, num_buffers> buffer_names = {"residual",
                                                                     "positions",
                                                                     "finite_flags"};
 
-/// The product of sizes, each far below 2^63.
+/// The product of sizes. Throws UsageError when it exceeds 63 bits.
 template <class... Sizes>
 std::int64_t times(Sizes... sizes) {
   const std::array<std::int64_t, sizeof...(Sizes)> factors{static_cast<std::int64_t>(sizes)...};
@@ -77,15 +77,15 @@ std::int64_t times(Sizes... sizes) {
 std::int64_t rows_of_round(const ModelSpec& spec, const Grid& grid, const Extents& extents,
                            double round_factor) {
   const std::int64_t copies = times(extents.max_microbatch_tokens, spec.top_k);
-  // With one EP rank everything passes in one round: nothing is exchanged, so nothing can be
-  // skewed.
+  // With one EP rank no rows are exchanged: the number of rows does not depend on the routing, and
+  // all of them fit in one round.
   if (grid.ep == 1) return std::max<std::int64_t>(1, copies);
   const double mean = static_cast<double>(copies) / grid.ep;
   const auto bound = static_cast<std::int64_t>(std::ceil(round_factor * mean));
   return std::max<std::int64_t>(1, std::min(copies, bound));
 }
 
-/// Token places and copies are numbered with 32 bits.
+/// Rows and copies are numbered with 32-bit integers.
 void check_copies(const ModelSpec& spec, const Extents& extents) {
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
   if (extents.max_microbatch_tokens <= most / spec.top_k) return;
@@ -174,15 +174,15 @@ std::vector<BufferPlan> workspace_of(const ModelSpec& spec, std::int64_t reducti
   return table;
 }
 
-/// One weight of a product, or as many alike.
+/// Bytes of one weight [outputs, inputs] as the backend packs it, or dense without a backend.
 std::int64_t packed_bytes(const ModelSpec& spec, const MemoryRequest& request, std::int64_t outputs,
                           std::int64_t inputs) {
   return request.packed_bytes ? request.packed_bytes(outputs, inputs)
                               : times(outputs, inputs, base::size_of(spec.dtype));
 }
 
-/// The products' weights that a shard becomes: one for each expert, and of row-parallel ones for
-/// each reduction shard.
+/// Bytes of a shard once it is packed for products: one packed weight for each expert; for
+/// row-parallel tensors (o, down) one for each expert and reduction shard.
 std::int64_t matrix_bytes(const TensorSpec& tensor, const Shard& shard, const ModelSpec& spec,
                           const MemoryRequest& request) {
   const std::int64_t rows =
@@ -198,8 +198,8 @@ bool is_vector(const TensorSpec& tensor) {
   return tensor.shape.size() == 1;
 }
 
-/// Tied embeddings are held twice where both are needed: as rows to look up, and packed for the
-/// head's product.
+/// Bytes of a tensor on this rank. A stage that needs tied embeddings both as rows to look up and
+/// for the head's product holds them twice.
 std::int64_t held_bytes(const TensorSpec& tensor, const Shard& shard, const ModelSpec& spec,
                         const Held& held, const MemoryRequest& request) {
   if (!is_held(tensor, spec, held)) return 0;
@@ -210,7 +210,8 @@ std::int64_t held_bytes(const TensorSpec& tensor, const Shard& shard, const Mode
          (is_packed ? matrix_bytes(tensor, shard, spec, request) : 0);
 }
 
-/// Layers of the stage whose keys are looked at: of the deepest one nobody may ask.
+/// The number of this stage's layers whose keys are read. The deepest layer's keys are not read
+/// when neither its output nor its routing is wanted.
 std::int64_t num_cached_layers(const ModelSpec& spec, const Held& held, const Depth& depth) {
   const std::int64_t deepest = depth.num_layers - 1;
   const bool is_asked =
@@ -266,8 +267,8 @@ std::string to_string(const MemoryPlan& memory, std::int64_t compared_with) {
 
 namespace {
 
-/// Of the rank that writes: one piece as it arrives, one put together of the columns of all tp
-/// ranks, and experts' ids in the type of the results.
+/// Host bytes of the rank that writes: one piece as received, one piece put together from the
+/// columns of all tp ranks, and expert ids converted to the type in the results.
 std::int64_t gathered_bytes(const ModelSpec& spec, const MemoryRequest& request) {
   const Outputs& outputs = request.outputs;
   const Extents& extents = request.extents;
@@ -311,7 +312,8 @@ std::int64_t outbox_bytes(const ModelSpec& spec, const Grid& grid, const Place& 
   add(outputs.kv, extents.max_part_tokens, num_layers, 2 * kv_heads * spec.head_size * element);
   add(outputs.experts, extents.max_home_tokens, num_layers, spec.top_k * sizeof(std::int32_t));
   add(outputs.last_logits && held.head, extents.max_part_sequences, vocabulary, sizeof(float));
-  // the writer takes rows of a pass when it comes to it: of each stage ahead one is under way
+  // The writer receives rows of a pass only when it has reached that pass itself. Meanwhile each
+  // later stage can be busy with one pass, and this rank's rows of those passes wait.
   return std::min(most_outbox_bytes, times(grid.pp - place.pp + 1, bytes));
 }
 
@@ -338,7 +340,7 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
   if (place == Place{}) memory.label_bytes += request.files.ids;
 
   const LocalSizes local = local_sizes(spec, reduction_shards, grid, place);
-  // the most vocabulary rows of a tp rank: so that all of them take the same head_chunk
+  // the largest vocabulary slice of all tp ranks, so that every rank computes the same head_chunk
   const std::int64_t vocabulary = base::ceil_div(spec.vocab_size, grid.tp);
   const std::int64_t tops = tops_of_rank(spec.vocab_size, grid.tp, request.top_k_logprobs);
   const std::int64_t head_row_bytes =
@@ -347,7 +349,7 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
   memory.round_rows = rows_of_round(spec, grid, extents, request.round_factor);
   memory.head_chunk = std::max<std::int64_t>(
       1, std::min(extents.max_part_tokens, head_piece_bytes / head_row_bytes));
-  if (held.head)  // as each tp rank finds them, and their ids and log-probs in order
+  if (held.head)  // candidates of each tp rank, and the merged ids and log-probs
     memory.likely_bytes = times(memory.head_chunk, grid.tp + 1, request.top_k_logprobs, top_bytes);
   const Sizes sizes{extents.max_part_tokens,
                     extents.max_home_tokens,

@@ -1,4 +1,4 @@
-// What a model is: the config_json of weights.h5 as a value, checked.
+// Reads, writes and derives the description of a model: the config_json of weights.h5.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/model_spec.hpp"
 
@@ -32,7 +32,7 @@ constexpr Named<RopeType> rope_types[] = {{"default", RopeType::standard},
                                           {"linear", RopeType::linear},
                                           {"llama3", RopeType::llama3},
                                           {"yarn", RopeType::yarn}};
-// Features with a name in config_json and one value that is computed.
+// Keys of config_json of which only one value is computed.
 constexpr Named<bool> norm_kinds[] = {{"rms", true}};
 constexpr Named<bool> attention_kinds[] = {{"gqa", true}};
 constexpr Named<bool> rope_styles[] = {{"half", true}};
@@ -56,7 +56,7 @@ void must_be_false(JsonReader& reader, const char* key) {
                           reader.dotted(key));
 }
 
-// Names of features to come, by level; each is refused as such rather than as a misspelling.
+// Keys of features that are not computed yet. They are refused as such, not as unknown keys.
 using Later = std::initializer_list<std::string_view>;
 
 void finish(JsonReader& reader, Later later) {
@@ -77,7 +77,7 @@ void read_attention(JsonReader attention, ModelSpec& spec) {
                      "qk_norm_after_rope", "mla"});
 }
 
-/// Only the keys that the type has; those of another type are then unread.
+/// Reads only the keys that the type has; refuse_unread() then reports those of other types.
 void read_rope_scaling(JsonReader& rope, RopeType type, RopeScaling& scaling) {
   if (type == RopeType::standard) return;
   scaling.factor = rope.real("factor");

@@ -1,4 +1,4 @@
-/// What a model is: the config_json of weights.h5 as a value, checked.
+/// The description of a model: the config_json of weights.h5 as a checked value.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -12,28 +12,28 @@
 namespace tetrarch::plan {
 
 enum class ExpertKind { glu, mlp };  // glu: down(act(gate x) * up x); mlp: down(act(up x))
-enum class Activation { silu, gelu_tanh, gelu };  // "gelu" is the exact one, by erf
-enum class RouterScore { softmax_all };
-enum class RouterRenorm { none, sum };
-enum class RopeStyle { half };
+enum class Activation { silu, gelu_tanh, gelu };  // gelu: the exact formula, with erf
+enum class RouterScore { softmax_all };           // softmax over the logits of all experts
+enum class RouterRenorm { none, sum };  // sum: chosen gate weights are divided by their sum
+enum class RopeStyle { half };          // dimension j rotates together with j + rope_dim / 2
 enum class RopeType { standard, linear, llama3, yarn };  // standard: "default" in config_json
-enum class QkNorm { none, per_head };  // per_head: queries and keys, each head, before RoPE
+enum class QkNorm { none, per_head };  // per_head: a norm of each query and key head before RoPE
 
-/// How a RoPE type other than the default stretches the frequencies; each type reads its own of
-/// these, and the others keep their defaults. Exact formulas: model/rope_table.hpp.
+/// Parameters by which a RoPE type other than the default scales the frequencies. Each type uses
+/// the fields that name it; the others keep their defaults. Exact formulas: model/rope_table.hpp.
 struct RopeScaling {
   double factor = 1;          // all types
-  std::int64_t orig_max = 0;  // llama3, yarn: positions before the stretching
-  double low_freq_factor = 1, high_freq_factor = 1;  // llama3: bounds, orig_max / wavelength
-  double beta_fast = 32, beta_slow = 1;              // yarn: bounds, turns in orig_max positions
-  bool truncate = true;                              // yarn: these bounds become whole dimensions
-  double attention_factor = 0;  // yarn: times cosine and sine; 0: follows from factor and mscale
+  std::int64_t orig_max = 0;  // llama3, yarn: positions that the model was first trained for
+  double low_freq_factor = 1, high_freq_factor = 1;  // llama3: bounds on orig_max / wavelength
+  double beta_fast = 32, beta_slow = 1;              // yarn: bounds on turns in orig_max positions
+  bool truncate = true;                              // yarn: round the bounds to whole dimensions
+  double attention_factor = 0;  // yarn: multiplies cosine and sine; 0: from factor and mscale
   double mscale = 0, mscale_all_dim = 0;  // yarn; 0: not given
 
   bool operator==(const RopeScaling&) const = default;
 };
 
-/// Names and meaning are those of config_json; sizes in elements.
+/// Fields have the names and meanings of the keys of config_json. Sizes are in elements.
 struct ModelSpec {
   std::string family = "tetrarch";
   base::DType dtype = base::DType::bf16;
@@ -50,7 +50,7 @@ struct ModelSpec {
   std::int64_t head_size = 0;
   double attention_scale = 0;
   std::vector<std::int64_t> window;  // per layer; 0: full attention; W: keys j with i - W < j <= i
-  QkNorm qk_norm = QkNorm::none;     // with norm_eps
+  QkNorm qk_norm = QkNorm::none;     // uses norm_eps
 
   double rope_theta = 10000;
   std::int64_t rope_dim = 0;
@@ -73,29 +73,30 @@ struct ModelSpec {
   bool operator==(const ModelSpec&) const = default;
 };
 
-/// Sets what follows from the sizes when nothing else is said: attention_scale = head_size^-0.5,
+/// Sets the fields that have a usual value for given sizes: attention_scale = head_size^-0.5,
 /// rope_dim = head_size, full attention and experts in every layer.
 void set_derived(ModelSpec& spec);
 
-/// Parses and validates config_json. Unknown keys and features that this version does not compute
-/// are refused by name, all of them in one message. `where` names the file. Throws
-/// UsageError(weights).
+/// Parses and validates config_json. `where` names the file in messages. Throws UsageError(weights)
+/// with all unknown keys and all features that this version does not compute in one message.
 ModelSpec parse_model_spec(const std::string& config_json, const std::string& where);
-/// The config_json of a spec: parse_model_spec(to_config_json(s)) == s, keys in formats' order.
+/// The config_json of a spec: parse_model_spec(to_config_json(s)) == s. The order of keys is fixed.
 std::string to_config_json(const ModelSpec& spec);
-/// Sizes positive, within bounds (so that no product of a few of them overflows), and consistent:
-/// heads a multiple of kv heads, rope_dim even, top_k <= num_experts <= 1024, top_k <= 64 ...
-/// Throws UsageError(weights) with every problem at once.
+/// Checks that sizes are positive, within bounds (so that bytes and FLOPs fit in 63 bits) and
+/// consistent: heads a multiple of kv heads, rope_dim even, top_k <= num_experts <= 1024,
+/// top_k <= 64 and others. Throws UsageError(weights) with every problem in one message.
 void validate(const ModelSpec& spec, const std::string& where);
 
-/// A preset of formats.md by name ("tiny", "tetrarch-64-mini", "tetrarch-64", "mixtral-8x7b",
-/// "qwen3-30b-a3b"); throws UsageError(usage) naming the nearest and all presets.
+/// The preset with this name: "tiny", "tetrarch-64-mini", "tetrarch-64", "mixtral-8x7b" or
+/// "qwen3-30b-a3b". Throws UsageError(usage); the message names the nearest and all presets.
 ModelSpec preset(const std::string& name);
 std::vector<std::string> preset_names();
 
-/// The default number of reduction shards: the largest of 4, 2, 1 that the admission rules allow.
+/// The default number V of reduction shards: the largest of 4, 2, 1 that the rules below allow.
 std::int64_t default_reduction_shards(const ModelSpec& spec);
-/// Admission rules on V alone; throws UsageError(`code`) by name.
+/// Checks V: it is 1, 2, 4 or 8; it divides num_heads and every FFN width; it divides num_kv_heads
+/// or is a multiple of it; it is at most vocab_size. Throws UsageError(`code`); the message names
+/// the broken rules and the values of V that work.
 void check_reduction_shards(const ModelSpec& spec, std::int64_t reduction_shards,
                             base::ExitCode code);
 

@@ -1,4 +1,4 @@
-// Everything that can be known before the first weight is read.
+// Makes the plan of a run before any weight is read.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/plan.hpp"
 
@@ -18,9 +18,10 @@ using base::ExitCode;
 
 namespace {
 
-constexpr std::int64_t never = std::int64_t{1} << 40;  // no sequence is as long
+constexpr std::int64_t never = std::int64_t{1} << 40;  // chunk size above every sequence length
 
-/// Of the rank that needs most: EP ranks hold equally much, tp ranks nearly.
+/// The memory of the rank that needs most. Only ranks with dp = 0 and ep = 0 are compared, because
+/// the others need no more: rank 0 has work of its own, and EP ranks need the same otherwise.
 MemoryPlan largest_memory(const RunConfig& config, const Plan& plan, const Grid& grid,
                           const Extents& extents) {
   const MemoryRequest request = memory_request(config, plan, extents);
@@ -34,7 +35,7 @@ MemoryPlan largest_memory(const RunConfig& config, const Plan& plan, const Grid&
   return largest;
 }
 
-/// Needs of changed choices, of the same sequences.
+/// Computes the bytes that the same sequences need with changed choices.
 class Needs {
  public:
   Needs(const Plan& plan, const RunConfig& config, std::span<const SequenceLength> lengths)
@@ -52,7 +53,8 @@ class Needs {
   }
 
  private:
-  /// Sequences are many and grids too: of each ep they are looked at once.
+  /// The extents of a choice. Looking at all sequences takes long, and many choices are tried. So
+  /// the result is kept: it depends only on tokens per microbatch, chunk tokens and ep.
   Extents extents_of_choice(const Choice& choice) {
     const auto [at, is_new] =
         known_.try_emplace({choice.tokens_per_microbatch, choice.chunk_tokens, choice.grid.ep});
@@ -95,18 +97,19 @@ void check_fit(const Plan& plan, const RunConfig& config, std::span<const Sequen
                   base::bytes_text(limit_bytes, needed), to_string(remedies, request)));
 }
 
-/// Pairs of a query and a key that it sees, in one layer; window 0: all up to itself.
+/// The number of (query, key) pairs of one sequence in one layer. A query attends to the last
+/// `window` keys up to its own position; window = 0: to all of them.
 double visible_pairs(double length, double window) {
   if (window == 0 || length <= window) return length * (length + 1) / 2;
   return window * (window + 1) / 2 + (length - window) * window;
 }
 
-/// FLOPs of one layer for one token, and for one visible pair.
+/// FLOPs of one layer.
 struct LayerCost {
-  double keys = 0;          // products to key and value
-  double up_to_router = 0;  // query, output, router
-  double rest = 0;          // all but keys
-  double pair = 0;
+  double keys = 0;          // per token: the products to key and value
+  double up_to_router = 0;  // per token: the products to query, output and router
+  double rest = 0;          // per token: all products but those to key and value
+  double pair = 0;          // per (query, key) pair
 };
 
 LayerCost cost_of(const ModelSpec& spec, std::int64_t layer) {
@@ -125,7 +128,8 @@ LayerCost cost_of(const ModelSpec& spec, std::int64_t layer) {
   return cost;
 }
 
-/// The microbatches whose sequences are to be done: whole ones, since they are done as a whole.
+/// The microbatches that contain a sequence of `lengths`. They are kept whole: with a capacity
+/// factor a microbatch can only be computed as a whole.
 std::vector<Microbatch> left_of(std::vector<Microbatch> microbatches,
                                 std::span<const SequenceLength> lengths) {
   std::erase_if(microbatches, [&](const Microbatch& microbatch) {
@@ -177,7 +181,7 @@ Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t redu
         config.chunk_tokens > 0 ? config.chunk_tokens : config.tokens_per_microbatch;
     plan.microbatches = make_microbatches(lengths, config.tokens_per_microbatch);
   }
-  std::map<int, Extents> by_ep;  // they differ in nothing else
+  std::map<int, Extents> by_ep;  // of the grid only ep matters, but for max_home_tokens (below)
   const auto extents_on = [&](const Grid& grid) {
     if (!by_ep.contains(grid.ep))
       by_ep[grid.ep] = extents_of(plan.microbatches, spec, grid, plan.chunk_tokens);

@@ -1,4 +1,4 @@
-/// Everything that can be known before the first weight is read.
+/// The plan of a run: everything that is decided before any weight is read.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -7,11 +7,11 @@
 
 namespace tetrarch::plan {
 
-/// The machine that the plan is for.
+/// The ranks that the plan is for.
 struct Ranks {
   int number = 1;
   std::int64_t memory_limit_bytes = 0;  // what one rank may use; 0: no limit
-  PackedBytes packed_bytes = {};        // of the backend; absent: dense
+  PackedBytes packed_bytes = {};        // of the backend; absent: weights are held dense
   FileBytes files = {};
 };
 
@@ -19,7 +19,7 @@ struct Plan {
   ModelSpec model;
   std::int64_t reduction_shards = 1;  // V
   Grid grid;
-  std::string grid_reason;
+  std::string grid_reason;  // one line for the log: why this grid
   Outputs outputs;
   Depth depth;
   std::int64_t chunk_tokens = 0;  // longer sequences pass in chunks of so many tokens
@@ -30,22 +30,29 @@ struct Plan {
   MemoryPlan memory;  // of the rank that needs most
 };
 
-/// Decides all of it; nothing is decided again later. `lengths`: the sequences that are to be done,
-/// out of all good ones in `all` (empty: they are the same). Microbatches are a pure function of
-/// `lengths`; with a capacity factor of `all`, so that a resumed run forms those that are left as
-/// they were. The plan's microbatches refer to these lists, which are in input order.
-/// A plan that needs more than the memory limit is refused with UsageError(resources), by how many
-/// bytes, and what would make it fit. Throws as the parts do.
+/// Makes the whole plan; later code does not change its decisions.
+///
+/// lengths  the sequences that are to be computed, in input order
+/// all      all sequences that can be computed, in input order; empty: the same as `lengths`
+/// The plan's microbatches refer to these two lists: both must outlive it.
+///
+/// Microbatches are a pure function of `lengths` and tokens_per_microbatch. With a capacity factor
+/// they are made from `all`, so that a resumed run forms the same microbatches, and those with
+/// nothing left to compute are removed.
+/// Throws UsageError(resources) when a rank needs more than the memory limit; the message says how
+/// many bytes more, and which change would make it fit. Throws UsageError(usage) and
+/// UsageError(weights) as resolve_outputs(), choose_grid() and check_reduction_shards() do.
 Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t reduction_shards,
                std::span<const SequenceLength> lengths, const Ranks& ranks,
                std::span<const SequenceLength> all = {});
 
-/// What plan_memory needs to know of the run. `extents`: of the plan's microbatches, on some grid.
+/// The input of plan_memory() for this plan. `extents` are those of its microbatches on a grid.
 MemoryRequest memory_request(const RunConfig& config, const Plan& plan, const Extents& extents);
 
-/// Useful floating-point operations of what these outputs need of one sequence: products of the
-/// layers (2 per multiply-add), visible attention pairs, router, and logits; of the deepest layer
-/// only the rows that are wanted. `num_fed` of its `length` tokens pass the layers.
+/// The floating-point operations that one sequence needs for these outputs, 2 per multiply-add:
+/// matrix products of the layers, attention over the (query, key) pairs that the mask allows,
+/// router, and logits. In the deepest layer only the rows that are wanted count.
+/// `length` is the number of tokens of the sequence; `num_fed` of them pass the layers.
 double sequence_flops(const ModelSpec& spec, const Outputs& outputs, const Depth& depth,
                       std::int64_t length, std::int64_t num_fed);
 

@@ -1,4 +1,4 @@
-// The models that have a name of their own.
+// The presets: models that are known by name.
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/ranges.h>
 

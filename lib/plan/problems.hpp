@@ -1,4 +1,4 @@
-/// Collects what is wrong with an input, so that all of it is said at once.
+/// Collects what is wrong with an input, so that one message can name all of it.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -13,6 +13,7 @@
 
 namespace tetrarch::plan {
 
+/// Keeps the first 30 problems and counts the others.
 class Problems {
  public:
   template <class... Args>
@@ -20,10 +21,11 @@ class Problems {
     if (++count_ <= most_shown) lines_.push_back(fmt::format(format, std::forward<Args>(args)...));
   }
   bool empty() const { return lines_.empty(); }
-  /// Further ones are only counted.
+  /// True when further problems are only counted, so that their texts need not be made.
   bool is_full() const { return count_ >= most_shown; }
 
-  /// Throws UsageError(code) when there is any: "where: problem", or one line for each below it.
+  /// Throws UsageError(code) when there is a problem. The message is "where: problem" for one
+  /// problem; for several it has one line for each.
   void refuse(base::ExitCode code, const std::string& where) const {
     if (lines_.empty()) return;
     std::string message = where;
@@ -41,7 +43,7 @@ class Problems {
  private:
   static constexpr std::int64_t most_shown = 30;
   std::int64_t count_ = 0;
-  std::vector<std::string> lines_;  // the first of them
+  std::vector<std::string> lines_;  // the first most_shown of them
 };
 
 }  // namespace tetrarch::plan

@@ -1,4 +1,4 @@
-// What would make a plan fit that needs too much memory: each change is tried.
+// Finds changes that would make a plan fit into memory, by trying each one.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/remedy.hpp"
 
@@ -12,7 +12,7 @@
 namespace tetrarch::plan {
 namespace {
 
-/// Tries changed copies of the choice at hand.
+/// Tries changed copies of the current choice.
 class Trials {
  public:
   Trials(const Choice& now, const RemedyRequest& request, const BytesOf& bytes_of)
@@ -21,10 +21,11 @@ class Trials {
   bool fits(const Choice& choice, std::int64_t limit_bytes) const try {
     return bytes_of_(choice) <= limit_bytes;
   } catch (const base::UsageError&) {
-    return false;  // more than there are addresses
+    return false;  // too large to be counted
   }
 
-  /// The largest half, quarter, ... of `most` that fits; they need ever less.
+  /// The largest of most / 2, most / 4, ... >= least that fits; 0 if none does. A binary search:
+  /// smaller values never need more memory.
   template <class Change>
   std::int64_t largest_part(std::int64_t most, std::int64_t least, const Change& change) const {
     std::vector<std::int64_t> candidates;
@@ -38,7 +39,9 @@ class Trials {
     return found == candidates.end() ? 0 : *found;
   }
 
-  /// Halves need ever less, but for one step: below the longest sequence a cache is needed.
+  /// Memory falls with the tokens, with one exception: below the length of the longest sequence
+  /// that sequence passes in chunks and needs a KV cache. So the two ranges are searched one after
+  /// the other.
   std::int64_t tokens_per_microbatch() const {
     const auto change = [&](Choice& choice, std::int64_t tokens) {
       choice.tokens_per_microbatch = tokens;
@@ -54,12 +57,13 @@ class Trials {
   std::int64_t chunk_tokens() const {
     if (request_.has_capacity) return 0;
     const std::int64_t most = std::min(now_.chunk_tokens, 2 * request_.longest);
-    constexpr std::int64_t least = 16;  // fewer rows at once only cost time
+    constexpr std::int64_t least = 16;  // smaller chunks save hardly any memory and cost time
     return largest_part(most, least,
                         [](Choice& choice, std::int64_t tokens) { choice.chunk_tokens = tokens; });
   }
 
-  /// Those with the largest rows first.
+  /// Outputs to leave out until the plan fits, those with the largest rows first; empty if that
+  /// does not help.
   std::vector<std::string> outputs() const {
     Choice choice = now_;
     std::vector<std::string> left_out;
@@ -80,7 +84,7 @@ class Trials {
     return left_out;
   }
 
-  /// Fewest stages, then the smallest tp: what costs least time.
+  /// The first grid that fits, tried by rising pp, then rising tp: small ones take least time.
   std::optional<Grid> grid(int num_ranks, std::int64_t limit_bytes) const {
     for (int pp = 1; pp <= std::min<std::int64_t>(num_ranks, request_.spec.num_layers); ++pp)
       for (const Grid& grid : admitted_grids(request_.spec, request_.reduction_shards, num_ranks,
@@ -92,7 +96,7 @@ class Trials {
     return std::nullopt;
   }
 
-  /// The node's memory is shared by fewer.
+  /// Fewer ranks on the same nodes, so that each may use more memory; 0 if none fits.
   int fewer_ranks() const {
     for (int ranks = now_.grid.size(), part = 2; ranks / part >= 1; part *= 2)
       if (ranks % part == 0 && grid(ranks / part, request_.limit_bytes * part)) return ranks / part;
@@ -100,7 +104,7 @@ class Trials {
   }
 
   int more_ranks() const {
-    constexpr int most = 64;  // times more nodes
+    constexpr int most = 64;  // at most 64 times as many nodes
     for (int times = 2; times <= most; times *= 2)
       if (grid(now_.grid.size() * times, request_.limit_bytes)) return now_.grid.size() * times;
     return 0;

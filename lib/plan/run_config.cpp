@@ -1,4 +1,4 @@
-// Reads the lists of outputs that the user asked of `run`.
+// Reads the options of `run` that choose the outputs.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/run_config.hpp"
 

@@ -1,4 +1,4 @@
-/// What the user asked of `run`, validated at once and then constant.
+/// The options of `run` as a plain struct; checked once and then constant.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -11,10 +11,12 @@
 namespace tetrarch::plan {
 
 enum class Pooling { none, last, mean };
+/// Which checksums of the weights are checked. fast: of what each rank reads; full: of the file.
 enum class VerifyMode { none, fast, full };
+/// The detail of /timing in the results.
 enum class TimingDetail { summary, phases, layers };
 enum class BackendKind { automatic, cpu, cuda };
-/// How `text` of JSONL inputs becomes tokens: bytes = each byte's value.
+/// How the key `text` of JSONL inputs becomes tokens. bytes: the value of each byte is a token id.
 enum class Tokenizer { none, bytes };
 
 /// Which datasets the results hold.
@@ -26,13 +28,14 @@ struct Outputs {
   bool kv = false;
   bool routing = false;
   bool experts = false;
-  std::int64_t top_k_logprobs = 5;  // of `topk`: most likely next tokens at each position
-  Pooling pooling = Pooling::none;
-  /// Of `hidden`, sorted: -1 = embed, 0..L-1 = after that layer, L = final.
+  std::int64_t top_k_logprobs = 5;  // for `topk`: most likely next tokens at each position
+  Pooling pooling = Pooling::none;  // for `hidden`
+  /// For `hidden`, sorted: -1 = embed, 0 to L - 1 = after that layer, L = after the final norm.
   std::vector<std::int64_t> hidden_layers;
   bool operator==(const Outputs&) const = default;
 };
 
+/// What the options mean: `tetrarch run --help`.
 struct RunConfig {
   std::string weights;              // path of weights.h5, or "synth:PRESET"
   std::vector<std::string> inputs;  // files or folders
@@ -59,8 +62,8 @@ struct RunConfig {
   double peak_tflops = 0;  // 0: unknown, mfu is NaN
 };
 
-/// Parses the options of the outputs against the model; throws UsageError(usage), every problem in
-/// one message, unknown names with the nearest valid one.
+/// Parses the options that choose the outputs of this model. Throws UsageError(usage) with every
+/// problem in one message; for an unknown name it gives the nearest valid one.
 Outputs resolve_outputs(const RunConfig& config, const ModelSpec& spec);
 
 }  // namespace tetrarch::plan

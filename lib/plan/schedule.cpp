@@ -1,4 +1,4 @@
-// Which sequences pass the layers together, and which EP rank has which.
+// Groups sequences into microbatches, and assigns those of a microbatch to EP ranks.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/schedule.hpp"
 
@@ -29,7 +29,7 @@ std::vector<Microbatch> make_microbatches(std::span<const SequenceLength> sequen
 
 namespace {
 
-/// For each sequence its EP rank. Keeps its memory from call to call.
+/// Computes the EP rank of each sequence. Its vectors are reused from call to call.
 class Assignment {
  public:
   Assignment(int ep, double linear_cost, double quadratic_cost)
@@ -47,7 +47,7 @@ class Assignment {
     });
     loads_.clear();
     for (int rank = 0; rank < ep_; ++rank)
-      loads_.emplace_back(0.0, rank);  // a heap as it is
+      loads_.emplace_back(0.0, rank);  // in this order it already is a heap
     for (const std::size_t index : longest_first_) {
       std::ranges::pop_heap(loads_, std::greater<>());
       auto& [cost, rank] = loads_.back();
@@ -60,7 +60,7 @@ class Assignment {
   }
 
  private:
-  using Load = std::pair<double, int>;  // cost so far, rank: the least cost, then the lowest rank
+  using Load = std::pair<double, int>;  // (cost so far, rank): ties go to the lower rank
   int ep_;
   double linear_, quadratic_;
   std::vector<int> rank_;
@@ -107,8 +107,8 @@ void grow(std::int64_t& largest, std::int64_t value) {
 
 /// Tokens of one EP rank.
 struct Load {
-  std::int64_t part = 0;   // of the first pass
-  std::int64_t cache = 0;  // of sequences in chunks
+  std::int64_t part = 0;   // in the first pass
+  std::int64_t cache = 0;  // whole lengths of sequences that pass in chunks
   std::int64_t num_sequences = 0;
 };
 
@@ -118,7 +118,8 @@ std::int64_t home_tokens(std::int64_t part_tokens, const Grid& grid) {
   return base::ceil_div(part_tokens, grid.tp);
 }
 
-// A sequence has no fewer tokens in a pass than in the next one: so the first pass is the largest.
+// Each sequence has at least as many tokens in a pass as in the next one, so the first pass is the
+// largest.
 Extents extents_of(std::span<const Microbatch> microbatches, const ModelSpec& spec,
                    const Grid& grid, std::int64_t chunk_tokens) {
   Extents extents;
@@ -156,7 +157,8 @@ double linear_cost(const ModelSpec& spec) {
   const double query_key_value_output =
       4.0 * hidden * static_cast<double>((spec.num_heads + spec.num_kv_heads) * spec.head_size);
   const double router = 2.0 * hidden * static_cast<double>(spec.num_experts);
-  // The head too is computed where the token lives: its share of one layer. Experts are not.
+  // The head is computed on the rank that has the token; each layer counts 1 / num_layers of it.
+  // Experts do not count: they are computed on the ranks that own them.
   const double head =
       2.0 * hidden * static_cast<double>(spec.vocab_size) / static_cast<double>(spec.num_layers);
   return query_key_value_output + router + head;

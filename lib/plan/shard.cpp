@@ -15,12 +15,13 @@ bool has_experts(const base::Shape& shape) {
   return shape.size() == 3;
 }
 
-/// k and v are cut into whole heads, so into no more units than there are.
+/// The number of units of k and v. Units are whole heads, so there are at most num_kv_heads.
 std::int64_t num_kv_units(const ModelSpec& spec, std::int64_t reduction_shards) {
   return std::min(reduction_shards, spec.num_kv_heads);
 }
 
-/// The units of num_units that a tp rank holds; with fewer than ranks, neighbours share one.
+/// The units that a tp rank holds. With fewer units than tp ranks, neighbouring ranks hold the same
+/// one.
 Range units_of(std::int64_t num_units, std::int64_t tp_size, std::int64_t tp_rank) {
   if (num_units >= tp_size) return even_range(num_units, tp_size, tp_rank);
   const std::int64_t unit = tp_rank * num_units / tp_size;

@@ -1,4 +1,4 @@
-// The bounds and the consistency of a ModelSpec, and the rules on reduction shards.
+// Checks the bounds and the consistency of a ModelSpec, and the rules on reduction shards.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <array>
@@ -50,7 +50,7 @@ void check_sizes(Problems& problems, const ModelSpec& spec) {
   check_positive(problems, "moe.router.scale", spec.router_scale, 1e-30, 1e30);
 }
 
-/// Only for sizes in range: these compare and multiply them.
+/// To be called only when all sizes are in range, because it divides by them and multiplies them.
 void check_consistency(Problems& problems, const ModelSpec& spec) {
   if (spec.num_heads % spec.num_kv_heads != 0)
     problems.add(

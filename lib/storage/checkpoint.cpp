@@ -1,4 +1,4 @@
-// A Hugging Face checkpoint's tensors: all headers read, every name with one value.
+// The tensors of a Hugging Face checkpoint: reads all file headers and checks that names agree.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/checkpoint.hpp"
 
@@ -16,7 +16,7 @@ namespace {
 using base::ExitCode;
 
 constexpr std::size_t longest_shown = 200;        // bytes of a name in messages
-constexpr std::int64_t compared_bytes = 1 << 20;  // of each of two tensors at once
+constexpr std::int64_t compared_bytes = 1 << 20;  // read at once of each tensor
 
 bool same_bytes(const SafetensorsFile& file_a, const StoredTensor& a, const SafetensorsFile& file_b,
                 const StoredTensor& b) {
@@ -48,7 +48,8 @@ Checkpoint::Checkpoint(const std::string& folder) : folder_(folder) {
   refuse_different_doubles(files);
 }
 
-/// Files that are damaged or cut off are mostly several.
+/// Opens every file before it refuses any: often several files are damaged or cut off, and one
+/// message names them all.
 void Checkpoint::open_all(const CheckpointFiles& files) {
   std::vector<std::string> messages;
   for (const std::string& name : files.names) {

@@ -1,4 +1,4 @@
-/// A Hugging Face checkpoint's tensors: all headers read, every name with one value.
+/// The tensors of a Hugging Face checkpoint folder, found by name.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -14,23 +14,27 @@
 
 namespace tetrarch::storage {
 
-/// A name that lies in several files has equal bytes in all of them, and each file holds what the
-/// index says of it; else the checkpoint is refused. What its files hold beyond the index counts
-/// like the rest.
+/// The tensors of all safetensors files of one checkpoint folder.
+///
+/// The checkpoint is refused if several files hold a tensor of the same name with different bytes,
+/// or if a file lacks a tensor that the index places in it. Tensors that the index does not name
+/// are used like the others; a remark says so.
 class Checkpoint {
  public:
-  /// Throws UsageError(weights).
+  /// Reads the headers of all files. Throws UsageError(weights) if the checkpoint is incomplete,
+  /// damaged or contradicts itself.
   explicit Checkpoint(const std::string& folder);
 
   const std::string& folder() const { return folder_; }
-  /// Sorted.
+  /// Names of all tensors, sorted.
   std::vector<std::string> names() const;
-  /// Null: the checkpoint has none of that name.
+  /// The tensor of that name, owned by this object; null if the checkpoint has none.
   const StoredTensor* find(const std::string& name) const;
+  /// Fills `to` with the tensor's bytes from byte `offset` of the tensor on.
   void read(const StoredTensor& tensor, std::int64_t offset, std::span<std::byte> to) const;
   /// Whether both have the same type, shape and bytes.
   bool are_equal(const StoredTensor& a, const StoredTensor& b) const;
-  /// Sentences on what was left out, or found beyond what the index says.
+  /// One sentence for each thing that was left out, or that the index does not name.
   const std::vector<std::string>& remarks() const { return remarks_; }
 
  private:
@@ -46,7 +50,7 @@ class Checkpoint {
 
   std::string folder_;
   std::vector<SafetensorsFile> files_;
-  std::map<std::string, std::vector<Place>> places_;  // in the order of files
+  std::map<std::string, std::vector<Place>> places_;  // by tensor name, in the order of files_
   std::vector<std::string> remarks_;
 };
 

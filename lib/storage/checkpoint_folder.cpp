@@ -1,4 +1,5 @@
-// Which files of a folder are a Hugging Face checkpoint, and what the folder is where it is none.
+// Finds the files of a Hugging Face checkpoint in a folder. Other folders are refused by a message
+// that says what they are.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/checkpoint_folder.hpp"
 
@@ -38,7 +39,7 @@ bool is_there(const std::string& folder, const std::string& name) {
   return fs::exists(path_in(folder, name), error);
 }
 
-/// What is in a folder, sorted; nothing where it cannot be read.
+/// Names of a folder's entries, sorted; empty if the folder cannot be read.
 Names entries(const std::string& folder) {
   Names names;
   std::error_code error;
@@ -66,16 +67,17 @@ Json read_json(const std::string& path) {
   return base::parse_json(text, path, ExitCode::weights);
 }
 
-/// A plain name: the index may not lead out of the folder.
+/// Whether the index may name this file: a plain name without '/', so that the index cannot lead
+/// out of the folder.
 bool is_shard_name(const std::string& name) {
   return name.find('/') == std::string::npos && name.find('\0') == std::string::npos &&
          name.size() > 12 && name.ends_with(".safetensors") && name.front() != '.';
 }
 
-// -- a folder without config.json
-// ------------------------------------------------------------------
+// A folder without config.json.
 
-/// The hub keeps a model as models--ORG--NAME/{blobs,refs,snapshots}; a snapshot is a checkpoint.
+/// The Hugging Face cache keeps a model as models--ORG--NAME/{blobs,refs,snapshots}. Each folder in
+/// snapshots is a checkpoint.
 void refuse_hub_cache(const std::string& folder) {
   Names snapshots = entries(path_in(folder, "snapshots"));
   if (!snapshots.empty()) {
@@ -116,7 +118,7 @@ void refuse_without_config(const std::string& folder) {
   std::error_code error;
   const bool is_folder_there = fs::exists(folder, error);
   const bool has_config = !error && fs::exists(path_in(folder, "config.json"), error);
-  if (error || has_config) return;  // not to be looked at: reading it says why
+  if (error || has_config) return;  // the caller reads it and reports the reason
   if (!is_folder_there)
     refuse(
         fmt::format("{}: there is no such folder (models are not downloaded from a hub here). "
@@ -133,10 +135,9 @@ void refuse_without_config(const std::string& folder) {
                      folder, weights.empty() ? "" : fmt::format(" beside {}", listed(weights))));
 }
 
-// -- a folder without weights
-// ----------------------------------------------------------------------
+// A folder without weights.
 
-/// What to do about the only safetensors file of a folder, when it has not the usual name.
+/// Advice for a folder whose only safetensors file does not have the usual name.
 std::string advice_on_lone(const std::string& name) {
   if (name.find("-of-") != std::string::npos)
     return fmt::format("It is one of several: download all of them, and {}.", index_name);
@@ -184,8 +185,7 @@ std::string advice_on_lone(const std::string& name) {
   refuse(neither + " (other formats are not read). Download the checkpoint's safetensors files.");
 }
 
-// -- the index and its files
-// -----------------------------------------------------------------------
+// The index and its files.
 
 std::map<std::string, std::string> read_index(const std::string& path) {
   const Json index = read_json(path);
@@ -222,14 +222,16 @@ void refuse_missing(const std::string& folder, const Names& missing, std::size_t
                      listed(missing)));
 }
 
-/// The first eight bytes of a safetensors file are a size below 2^32, so some of them are 0.
+/// Whether the first bytes are all text. Those of a safetensors file never are: its first eight
+/// bytes are the header's size, which is below 2^32, so some of them are 0.
 bool is_text(const std::string& first) {
   return first.size() >= 8 && std::ranges::all_of(first, [](char c) {
            return (c >= ' ' && c <= '~') || c == '\n' || c == '\r' || c == '\t';
          });
 }
 
-/// Every file that is a pointer, a page, an archive ... at once: they mostly come together.
+/// Refuses files that are no safetensors files (Git LFS pointers, HTML pages, archives, ...). One
+/// message names all files that need the same advice, because they often occur together.
 void refuse_foreign(const std::string& folder, const Names& names) {
   Names foreign;
   std::optional<ForeignKind> kind;

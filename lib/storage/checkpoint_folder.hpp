@@ -1,4 +1,4 @@
-/// Which files of a folder are a Hugging Face checkpoint, and what the folder is where it is none.
+/// Finds the files of a Hugging Face checkpoint in a folder.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -12,21 +12,22 @@ namespace tetrarch::storage {
 
 /// Path of config.json in a folder.
 std::string checkpoint_config_path(const std::string& folder);
-/// Reads config.json. Where there is none, says what the folder is: a cache of the hub, a PEFT
-/// adapter, a folder above the checkpoint. Throws UsageError(weights).
+/// Reads config.json of a checkpoint folder. Throws UsageError(weights) if it is missing or cannot
+/// be parsed. If it is missing, the message says what the folder is instead: a cache of the hub, a
+/// PEFT adapter, a folder above the checkpoint, ...
 base::Json read_checkpoint_config(const std::string& folder);
 
 struct CheckpointFiles {
-  std::vector<std::string> names;            // of the files that hold its tensors, sorted
-  std::map<std::string, std::string> index;  // tensor -> file, as the index says; else empty
-  std::vector<std::string> remarks;          // a sentence for what was left out
+  std::vector<std::string> names;            // of the files that hold the tensors, sorted
+  std::map<std::string, std::string> index;  // tensor -> file by the index; empty if none is used
+  std::vector<std::string> remarks;          // one sentence for each thing that is not used
 };
 
-/// model.safetensors, or the files that model.safetensors.index.json names. All that are missing,
-/// or that are no safetensors files, are said in one message. Throws UsageError(weights).
+/// Finds model.safetensors, or the files that model.safetensors.index.json names. Throws
+/// UsageError(weights) if files are missing or are no safetensors files; one message names them.
 CheckpointFiles find_checkpoint_files(const std::string& folder);
 
-/// Names for a message: the first of them, and how many more.
+/// Text for a message: at most the first 20 names, then how many more there are.
 std::string listed(const std::vector<std::string>& names);
 
 }  // namespace tetrarch::storage

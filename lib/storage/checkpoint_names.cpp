@@ -1,4 +1,4 @@
-// What the names of a checkpoint's tensors tell, where they are not those of its model.
+// Explains tensor names of a checkpoint that its model does not have.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/checkpoint_names.hpp"
 

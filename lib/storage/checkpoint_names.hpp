@@ -1,4 +1,4 @@
-/// What the names of a checkpoint's tensors tell, where they are not those of its model.
+/// Explains tensor names of a checkpoint that its model does not have.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -9,10 +9,12 @@
 
 namespace tetrarch::storage {
 
-/// A problem, where names begin with another prefix than "model." or are another format's; else "".
+/// For names without "model.embed_tokens.weight": says that they begin with another prefix than
+/// "model.", or are those of another format, and what to do. Returns "" if neither is the case.
 std::string problem_of_prefix(const std::vector<std::string>& names);
 
-/// A sentence on why names have no place in the model, and what to do.
+/// For `names` that the model `spec` does not have: one or two sentences that give the likely
+/// reason and what to do.
 std::string advice_on_unexpected(const std::vector<std::string>& names,
                                  const plan::ModelSpec& spec);
 

@@ -1,4 +1,4 @@
-// Which stored tensor, or part of one, each tensor of ours is made of.
+// Finds the stored tensor, or part of one, from which each tensor of weights.h5 is made.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/checkpoint_tensors.hpp"
 
@@ -17,7 +17,7 @@ using plan::TensorSpec;
 
 constexpr std::size_t longest_shown = 200;  // bytes of a name in messages
 
-/// As the checkpoint stores one expert's matrix, or the whole of a tensor without experts.
+/// Shape in the checkpoint of one expert's matrix, or of a whole tensor that has no experts.
 base::Shape stored_shape(const TensorSource& source, const TensorSpec& tensor) {
   base::Shape shape = tensor.shape;
   if (shape.size() == 3) shape.erase(shape.begin());
@@ -48,7 +48,8 @@ void check_shape(plan::Problems& problems, const StoredTensor& found, const Tens
     refuse_shape(problems, found, expected, of_one_version);
 }
 
-/// Of these no computation has need.
+/// True for tensors that no computation needs: RoPE frequencies, and the head of a model with tied
+/// embeddings.
 bool is_needless(const std::string& name, const plan::ModelSpec& spec) {
   return name.ends_with("rotary_emb.inv_freq") ||
          (spec.tied_embeddings && name == "lm_head.weight");
@@ -56,12 +57,12 @@ bool is_needless(const std::string& name, const plan::ModelSpec& spec) {
 
 }  // namespace
 
-/// What was met while the tensors were looked for.
+/// What the search for the tensors has found so far.
 struct CheckpointTensors::Search {
   plan::Problems problems;
   std::vector<std::string> missing;
-  std::set<int> fused_layers;  // that have a tensor of all experts
-  std::set<int> mixed_layers;  // that have such a tensor and experts one by one
+  std::set<int> fused_layers;  // layers that have one tensor for all experts
+  std::set<int> mixed_layers;  // layers that have such a tensor and also single experts
   std::string square;          // a fused tensor whose shape alone does not tell its layout
 };
 
@@ -127,7 +128,7 @@ void CheckpointTensors::add_fused(const TensorSource& source, const TensorSpec& 
     if (source.fused_part == 0) search.missing.push_back(source.fused.front());
     return;
   }
-  if (!used_.insert(found).second) return;  // up lies in the tensor of gate
+  if (!used_.insert(found).second) return;  // already checked for gate: up is in the same tensor
   const base::Shape expected = {tensor.num_experts, rows, one[1]};
   const base::Shape turned = {tensor.num_experts, one[1], rows};
   if (rows == one[1] && search.square.empty()) search.square = base::shown(found->name);

@@ -1,4 +1,4 @@
-/// Which stored tensor, or part of one, each tensor of ours is made of.
+/// Finds the stored tensor, or part of one, from which each tensor of weights.h5 is made.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -14,32 +14,38 @@
 
 namespace tetrarch::storage {
 
-/// A matrix or a vector: all of a stored tensor, or one that begins at this element of it.
+/// One matrix or vector: a whole stored tensor, or a part of one.
 struct Piece {
   const StoredTensor* tensor = nullptr;
-  std::int64_t begin = 0;
+  std::int64_t begin = 0;  // element of the stored tensor at which the matrix or vector begins
 };
 
-/// The pieces of every tensor of ours, found by name and with the shape that ours asks for. Each
-/// stored tensor is used, or of a kind that no computation needs, or refused by name.
+/// The pieces from which every tensor of weights.h5 is made. They are found by name, and their
+/// shapes are checked. A stored tensor that is not used is left out with a remark if no computation
+/// needs it; any other is refused by name.
 ///
-/// Experts lie one by one, or all in two tensors of a layer, as transformers 5 names them:
-/// experts.gate_up_proj [E, 2F, D], gate above up, and experts.down_proj [E, D, F]. Other tools
-/// store them transposed, [E, D, 2F] and [E, F, D]: those are refused. Where one of the two is
-/// square in the last axes, the other's shape decides for both; both are never square.
+/// Experts are stored one by one, or in two tensors per layer with the names of transformers 5
+/// (E experts, F ffn_size, D hidden_size): experts.gate_up_proj [E, 2F, D], with the rows of gate
+/// before those of up, and experts.down_proj [E, D, F]. Tensors that other tools stored transposed,
+/// [E, D, 2F] and [E, F, D], are refused. If the last two axes of one tensor are equal, the shape
+/// of the other tensor decides for both; they cannot be equal in both.
 class CheckpointTensors {
  public:
-  /// Throws UsageError(weights) with everything that is wrong at once.
+  /// Keeps a reference to `checkpoint`. Throws UsageError(weights) with all problems in one
+  /// message.
   CheckpointTensors(const Checkpoint& checkpoint, const plan::ModelSpec& spec,
                     const std::vector<plan::TensorSpec>& tensors);
 
+  /// The piece for one expert of a tensor; expert 0 for a tensor without experts. `tensor` is an
+  /// index into the constructor's `tensors`.
   const Piece& piece(std::size_t tensor, std::int64_t expert) const {
     return pieces_[tensor][static_cast<std::size_t>(expert)];
   }
+  /// Whether the checkpoint stores the tensor's matrices with rows and columns exchanged.
   bool is_transposed(std::size_t tensor) const { return is_transposed_[tensor]; }
-  /// A sentence for each kind of tensor that was left out, and for each choice.
+  /// One sentence for the tensors that were left out, and one for each assumption about a layout.
   const std::vector<std::string>& remarks() const { return remarks_; }
-  /// The stored tensors that are used.
+  /// All stored tensors that are used.
   const std::set<const StoredTensor*>& used() const { return used_; }
 
  private:

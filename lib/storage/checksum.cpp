@@ -1,4 +1,4 @@
-// XXH3-64 by the xxhash library.
+// XXH3-64 checksums by the xxhash library.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/checksum.hpp"
 

@@ -1,4 +1,4 @@
-/// XXH3-64 sums: of bytes at once, of a stream, and of a unit's 4 MiB blocks.
+/// XXH3-64 checksums of a range of bytes, of a stream, and of the 4 MiB blocks of a unit.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -15,12 +15,15 @@ struct XXH3_state_s;
 
 namespace tetrarch::storage {
 
-/// Checksum blocks are counted from each unit's first byte; the last one may be shorter.
+/// Size of a checksum block. Blocks are counted from the first byte of each unit; the last block of
+/// a unit may be shorter. A unit is the smallest part of a tensor that a rank reads
+/// (plan/shard.hpp).
 inline constexpr std::int64_t checksum_block_bytes = 4 << 20;
 
+/// The XXH3-64 sum of `bytes`.
 std::uint64_t xxh3(std::span<const std::byte> bytes);
 
-/// 16 hexadecimal digits.
+/// A sum as 16 hexadecimal digits.
 std::string hex_text(std::uint64_t sum);
 
 struct CloseXxh3 {
@@ -28,7 +31,8 @@ struct CloseXxh3 {
   void operator()(XXH3_state_s* state) const noexcept;
 };
 
-/// The sum of everything that was given to update() so far.
+/// The XXH3-64 sum of a stream: digest() covers all bytes given to update() since the constructor
+/// or the last reset(). The constructor throws SystemError(resources) if memory is short.
 class Xxh3 {
  public:
   Xxh3();
@@ -41,11 +45,11 @@ class Xxh3 {
   base::Handle<XXH3_state_s*, CloseXxh3> state_;
 };
 
-/// The sums of the blocks of one unit, given in pieces of any size.
+/// The sums of the blocks of one unit, whose bytes are given in order and in pieces of any size.
 class BlockSums {
  public:
   void update(std::span<const std::byte> bytes);
-  /// All sums, the last block's too; begins anew.
+  /// The sums of all blocks in order, including a shorter last block. Then starts the next unit.
   std::vector<std::uint64_t> finish();
 
  private:

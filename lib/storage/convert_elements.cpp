@@ -1,4 +1,4 @@
-// Conversions by value, transposition by tiles.
+// Converts element types value by value; transposes in tiles.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/convert_elements.hpp"
 
@@ -11,7 +11,7 @@
 namespace tetrarch::storage {
 namespace {
 
-constexpr std::int64_t tile = 64;  // elements along each side: 16 KiB of f32 stay in the cache
+constexpr std::int64_t tile = 64;  // elements per side; a tile of f32 is 16 KiB and fits the cache
 
 float half_to_float(std::uint16_t half) {
   const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;

@@ -1,4 +1,4 @@
-// Room on the file system.
+// Free space on file systems, and messages about it.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/disk_space.hpp"
 
@@ -27,7 +27,7 @@ std::optional<std::int64_t> free_bytes(const std::string& path) {
 void with_space(const std::string& path, std::int64_t needed_bytes,
                 const std::function<void()>& write) {
   const auto rethrow = [&](ExitCode code, std::string problem) {
-    const auto free = free_bytes(path);  // while the file is still there
+    const auto free = free_bytes(path);  // measured before the file is removed
     ::unlink(path.c_str());
     if (code == ExitCode::resources && free)
       problem += fmt::format(" It needs about {}, and {} are free there; what is committed stays.",
@@ -38,9 +38,9 @@ void with_space(const std::string& path, std::int64_t needed_bytes,
     write();
   } catch (const base::SystemError& error) {
     const std::string problem = error.what();
-    rethrow(error.code(), problem.substr(0, problem.rfind(" [")));  // without its place
+    rethrow(error.code(), problem.substr(0, problem.rfind(" [")));  // without the source location
   } catch (const base::UsageError& error) {
-    rethrow(ExitCode::resources, error.what());  // in a file of our own the machine is at fault
+    rethrow(ExitCode::resources, error.what());  // our own file: the machine is the cause
   }
 }
 

@@ -1,4 +1,4 @@
-/// How much room there is where results are written, and what is said when there is too little.
+/// Free space where results are written, and the messages when there is too little.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -13,19 +13,21 @@
 
 namespace tetrarch::storage {
 
-/// Bytes that the file system of `path`, which need not exist yet, has left for this user.
+/// Bytes that this user may still write on the file system of `path`. If `path` does not exist, its
+/// nearest existing parent folder counts. Absent if the file system does not tell.
 std::optional<std::int64_t> free_bytes(const std::string& path);
 
-/// Runs `write`, which makes the temporary file `path` of about `needed_bytes`. When that fails the
-/// file is removed, and what was thrown becomes a SystemError that, where it is one of resources,
-/// also says how much was needed and how much is free.
+/// Runs `write`, which makes the file `path` of about `needed_bytes`. If `write` throws, removes
+/// the file and throws SystemError: with the code of a SystemError that was thrown, and with
+/// `resources` instead of a UsageError. A message with code `resources` also says how many bytes
+/// are needed and how many are free.
 void with_space(const std::string& path, std::int64_t needed_bytes,
                 const std::function<void()>& write);
 
-/// Bytes of the datasets of `layout` with so many sequences and tokens.
+/// Bytes of data in all datasets of `layout` for that many sequences and tokens.
 std::int64_t payload_bytes(const std::vector<DatasetPlan>& layout, std::int64_t num_sequences,
                            std::int64_t num_tokens);
-/// A note when `folder` has not room for so many bytes more.
+/// Logs a note if fewer than `needed_bytes` are free where `folder` is.
 void note_scarce_space(const std::string& folder, std::int64_t needed_bytes, base::Log& log);
 
 }  // namespace tetrarch::storage

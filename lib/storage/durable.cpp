@@ -1,4 +1,4 @@
-// Files that are either wholly there or not at all.
+// Durable writing of files, and bounded reading of small ones.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/durable.hpp"
 
@@ -39,7 +39,7 @@ void write_all(const Descriptor& file, const std::string& text, const std::strin
   }
 }
 
-/// Fills `to` as far as the file goes; the number of bytes read.
+/// Reads up to `bytes` bytes into `to`. Returns how many: fewer only at the end of the file.
 std::size_t read_some(const Descriptor& file, std::byte* to, std::size_t bytes,
                       const std::string& path) {
   std::size_t done = 0;
@@ -75,7 +75,7 @@ void fail_file(const std::string& path, const char* what, int error) {
 
 void sync_path(const std::string& path) {
   const Descriptor file = open_descriptor(path, O_RDONLY, "opened to force it to the disk");
-  // some network file systems know no fsync of a folder
+  // EINVAL: some network file systems do not support fsync of a folder
   if (::fsync(file.get()) != 0 && errno != EINVAL) fail_file(path, "forced to the disk", errno);
 }
 
@@ -128,7 +128,7 @@ void prove_readable(const std::string& path) {
 }
 
 std::string read_text_file(const std::string& path, std::int64_t max_bytes, ExitCode code) {
-  // a pipe would wait here for its writer
+  // O_NONBLOCK: without it, opening a pipe would wait for a writer
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status = {};
   if (!file.has_value() || ::fstat(file.get(), &status) != 0)

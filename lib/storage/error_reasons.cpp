@@ -1,4 +1,4 @@
-// Why sequences became error records, counted.
+// Counts the reasons for which sequences became error records.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/error_reasons.hpp"
 
@@ -13,7 +13,7 @@
 namespace tetrarch::storage {
 namespace {
 
-/// Each number becomes one 0.
+/// Replaces each run of digits by a single 0.
 std::string without_numbers(const std::string& text) {
   std::string result;
   for (const char c : text) {

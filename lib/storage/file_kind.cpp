@@ -1,4 +1,4 @@
-// What a file is, by its first bytes.
+// Tells the kind of a file from its first bytes.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/file_kind.hpp"
 
@@ -33,7 +33,7 @@ constexpr std::string_view from_numpy =
     "Write its token ids as JSON lines, or as HDF5 with /tokens, /offsets and /ids.";
 constexpr std::string_view unpack_first = "Unpack it first, and give what was in it.";
 
-/// What a file that begins so is; `at` is where the bytes stand.
+/// The kind of a file that has `bytes` at offset `at`, and advice to the user.
 struct Signature {
   std::string_view bytes;
   std::string_view what;
@@ -92,12 +92,12 @@ bool has_at(std::string_view head, std::size_t at, std::string_view bytes) {
   return head.size() >= at && head.substr(at).starts_with(bytes);
 }
 
-/// A frame that holds no data; decompressors pass over it.
+/// Whether the file begins with a skippable frame of zstd, which holds no data.
 bool is_skippable_frame(std::string_view head) {
   return has_at(head, 1, "\x2a\x4d\x18"sv) && (static_cast<unsigned char>(head[0]) & 0xf0) == 0x50;
 }
 
-/// Without a byte order mark and blanks in front.
+/// `text` without a byte order mark and without white space at its beginning.
 std::string_view without_blanks(std::string_view text) {
   constexpr std::string_view mark = "\xef\xbb\xbf";
   if (text.starts_with(mark)) text.remove_prefix(mark.size());
@@ -109,7 +109,7 @@ std::string_view first_line(std::string_view text) {
   return line.substr(0, line.find_last_not_of(" \t\r") + 1);
 }
 
-/// The first line that is not empty after that with which `text` begins.
+/// The first line after the first line of `text` that is not empty.
 std::string_view second_line(std::string_view text) {
   const std::size_t end = text.find('\n');
   return end == std::string_view::npos ? "" : first_line(without_blanks(text.substr(end)));
@@ -124,7 +124,7 @@ FileKind utf16(std::string_view name) {
                fmt::format("Convert it: iconv -f {} -t UTF-8 FILE > inputs.jsonl.", name));
 }
 
-/// Where no known signature stands and some byte of the head is no letter.
+/// The kind of a file that has no known signature and is no text.
 FileKind unknown_bytes(std::string_view head, const std::string& name) {
   if (std::ranges::all_of(head, [](char c) { return c == '\0'; }))
     return other("made of zero bytes (what a copy or a download that broke off leaves)",
@@ -181,7 +181,7 @@ Descriptor opened(const std::string& path, ExitCode code) {
   return file;
 }
 
-/// Fewer bytes only at the file's end.
+/// `count` bytes from offset `at` on; fewer only at the end of the file.
 std::string bytes_at(const Descriptor& file, std::uint64_t at, std::size_t count,
                      const std::string& path, ExitCode code) {
   std::string bytes(count, '\0');
@@ -200,7 +200,8 @@ std::string bytes_at(const Descriptor& file, std::uint64_t at, std::size_t count
   return bytes;
 }
 
-/// The offset of a signature of HDF5, which may stand behind a user block.
+/// Whether the file has the signature of HDF5: at byte 0, or after a user block at byte 512, 1024,
+/// 2048, ...
 bool has_hdf5_signature(const Descriptor& file, const std::string& path, ExitCode code) {
   for (std::uint64_t at = 0; at < std::uint64_t{1} << 62; at = at == 0 ? 512 : 2 * at) {
     const std::string found = bytes_at(file, at, hdf5_signature.size(), path, code);

@@ -1,4 +1,4 @@
-// The lock that keeps a folder to one process.
+// A lock that lets only one process use a folder.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/folder_lock.hpp"
 
@@ -32,7 +32,7 @@ std::string host_name() {
   return ::gethostname(name, sizeof name - 1) == 0 ? name : "unknown";
 }
 
-/// "process 123 on host n001 since 2026-01-31T12:00:00Z"; nothing while the holder is writing it.
+/// "process 123 on host n001 since 2026-01-31T12:00:00Z"; "" if the holder has not yet written it.
 std::string holder_text(const Descriptor& file) {
   char text[512] = {};
   if (::pread(file.get(), text, sizeof text - 1, 0) <= 0) return "";
@@ -54,7 +54,7 @@ std::string holder_of(const Descriptor& file) {
   return "another process";
 }
 
-/// Whether the path still leads to this file, which a holder who left may have removed.
+/// Whether `path` still leads to this open file. A previous holder may have removed it.
 bool is_at(const Descriptor& file, const std::string& path) {
   struct stat opened = {}, found = {};
   return ::fstat(file.get(), &opened) == 0 && ::stat(path.c_str(), &found) == 0 &&
@@ -89,11 +89,12 @@ void FolderLock::open_file() {
                                        path_, std::strerror(errno)));
 }
 
-/// One try; false when another holds it.
+/// Tries once. False: the lock is held by another process, or the try has to be repeated.
 bool FolderLock::take(double left_s, base::Log& log) {
-  constexpr int most_removals = 100;  // at once; some file systems never say the same twice
+  // in one try: some file systems report another inode each time
+  constexpr int most_removals = 100;
   for (int i = 0;; ++i) {
-    open_file();  // again, when the last holder has removed it since
+    open_file();  // again if the previous holder has removed the file meanwhile
     if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0) break;
     if (is_at(file_, path_)) return true;
     if (i == most_removals) return false;
@@ -112,7 +113,8 @@ bool FolderLock::take(double left_s, base::Log& log) {
   return false;
 }
 
-/// Over what a dead holder wrote, so that a reader never finds it empty for long.
+/// Overwrites the text of a previous holder and cuts the rest off afterwards, so that a reader
+/// does not find the file empty for long.
 void FolderLock::write_holder() {
   const base::Json holder = {
       {"host", host_name()}, {"pid", ::getpid()}, {"started_utc", base::utc_now()}};

@@ -1,4 +1,4 @@
-/// The lock that keeps a folder to one process.
+/// A lock that lets only one process use a folder.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -9,12 +9,14 @@
 
 namespace tetrarch::storage {
 
-/// An advisory lock on a file that names its holder. The kernel frees it when the holder dies; one
-/// who leaves in peace removes the file.
+/// An advisory lock (flock) on a file; the file names the process that holds it. The kernel frees
+/// the lock when that process ends. The destructor also removes the file.
 class FolderLock {
  public:
-  /// Waits up to `wait_s` for another holder to finish, saying so once; then throws
-  /// UsageError(resources) naming the holder's host and process.
+  /// Takes the lock on the file `path`, which is created if needed. While another process holds it,
+  /// waits up to `wait_s` seconds and says so once; then throws UsageError(resources) with that
+  /// process's host and id. If the file system has no locks, notes that in the log and goes on.
+  /// Throws SystemError(resources) if the file cannot be written.
   FolderLock(std::string path, double wait_s, base::Log& log);
   FolderLock(FolderLock&&) noexcept = default;
   FolderLock& operator=(FolderLock&&) noexcept = default;

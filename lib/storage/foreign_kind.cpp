@@ -1,4 +1,4 @@
-// What a file is that should have been something else, by its first bytes.
+// Recognises files that users give instead of a checkpoint, by their first bytes.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/foreign_kind.hpp"
 

@@ -1,4 +1,4 @@
-// What was given as a weights file, where it is none.
+// Says what a file or folder is that was given as a weights file and is none.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/foreign_weights.hpp"
 
@@ -38,13 +38,13 @@ void refuse_folder(const std::string& path) {
   refuse("{}: is a folder, not a weights file. Give a file that `import` or `synth` wrote.", path);
 }
 
-/// Printable, with line ends and tabs.
+/// Whether the bytes are printable text; line ends and tabs are allowed.
 bool is_text(std::string_view first) {
   std::string line(first);
   std::erase_if(line,
                 [](char letter) { return letter == '\n' || letter == '\r' || letter == '\t'; });
   while (!line.empty() && (line.back() & 0x80))
-    line.pop_back();  // a letter that was cut
+    line.pop_back();  // the last character may be cut in two
   return !first.empty() && base::is_printable(line);
 }
 

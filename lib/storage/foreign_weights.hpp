@@ -1,4 +1,4 @@
-/// What was given as a weights file, where it is none.
+/// Says what a file or folder is that was given as a weights file and is none.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -6,9 +6,9 @@
 
 namespace tetrarch::storage {
 
-/// Where the path leads to something that is no HDF5 file, says what it is and what to give
-/// instead: a checkpoint's folder or file names `import`, a text names inputs. Passes over HDF5
-/// files, over what is not there and what it does not know. Throws UsageError(weights).
+/// Throws UsageError(weights) if `path` is a folder, or a file of a known kind that is not HDF5.
+/// The message says what it is and what to do: use `import` for a checkpoint's folder or file, give
+/// a text as an input. Returns if `path` is an HDF5 file, does not exist or is of an unknown kind.
 void refuse_foreign_weights(const std::string& path);
 
 }  // namespace tetrarch::storage

@@ -1,4 +1,4 @@
-// What is inside a gzip file, by zlib.
+// Unpacks gzip files with zlib.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <limits>
@@ -32,8 +32,9 @@ class GzipFile final : public PackedFile {
   }
 
  private:
-  /// Where another member follows; zeros behind the last one, with which tapes are filled up, are
-  /// passed over.
+  /// Begins the next gzip member; false if there is none. Zero bytes after the last member are
+  /// skipped: files from tapes are padded with them. Throws UsageError(input) for other bytes
+  /// there.
   bool begin_member() {
     while (packed_.size() > 0 || packed_.fill()) {
       if (num_members_ == 0 || (!has_zeros_ && packed_.data()[0] == 0x1f)) {

@@ -1,4 +1,4 @@
-// Files, and what is made in them.
+// HDF5 files: opens and creates them, creates datasets and attributes.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/h5.hpp"
 
@@ -24,7 +24,7 @@ Owned file_access(Locking locking, Chunks chunks, const std::string& path) {
   if (chunks == Chunks::direct)
     done(H5Pset_cache(access.get(), 0, 0, 0, 0.0), path, "H5Pset_cache");
   done(H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG), path, "H5Pset_fclose_degree");
-  // The newest format that 1.10 knows: its metadata have checksums.
+  // The newest format that HDF5 1.10 can read; its metadata has checksums.
   done(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V110, H5F_LIBVER_LATEST), path,
        "H5Pset_libver_bounds");
 #if H5_VERSION_GE(1, 10, 7)
@@ -43,7 +43,8 @@ Owned link_plist(const std::string& object) {
   return plist;
 }
 
-/// Contiguous: allocated at once and never filled. Extendible: chunks of whole rows.
+/// A dataset that is not extendible is contiguous, allocated when it is created and never filled.
+/// An extendible one has chunks of whole rows, of about `chunk_bytes`.
 Owned layout_plist(const base::Shape& shape, bool is_extendible, std::int64_t element_bytes,
                    std::int64_t chunk_bytes, Chunks chunks, const std::string& object) {
   Owned plist = made(H5Pcreate(H5P_DATASET_CREATE), object, "H5Pcreate");
@@ -61,12 +62,13 @@ Owned layout_plist(const base::Shape& shape, bool is_extendible, std::int64_t el
   chunk[0] = static_cast<hsize_t>(std::max<std::int64_t>(1, chunk_bytes / row_bytes));
   done(H5Pset_chunk(plist.get(), static_cast<int>(chunk.size()), chunk.data()), object,
        "H5Pset_chunk");
-  if (chunks == Chunks::direct)  // a chunk that is filled first passes through memory
+  if (chunks == Chunks::direct)  // filling would bring the whole chunk into memory
     done(H5Pset_fill_time(plist.get(), H5D_FILL_TIME_NEVER), object, "H5Pset_fill_time");
   return plist;
 }
 
-/// A cache that holds two chunks, so that appending single rows writes each chunk once; or none.
+/// Chunks::cached: a cache that holds two chunks, so that each chunk is written once when single
+/// rows are appended. Chunks::direct: no cache.
 Owned access_plist(bool is_extendible, std::int64_t chunk_bytes, Chunks chunks,
                    const std::string& object) {
   Owned plist = made(H5Pcreate(H5P_DATASET_ACCESS), object, "H5Pcreate");
@@ -263,7 +265,8 @@ std::string library_version() {
 }
 
 void be_quiet() {
-  H5dont_atexit();  // a file whose last write failed cannot be closed: HDF5 crashed trying at exit
+  // At exit HDF5 closes all files. It crashed there if the last write to a file had failed.
+  H5dont_atexit();
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
 }
 

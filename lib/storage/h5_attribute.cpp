@@ -1,4 +1,4 @@
-// Attributes: texts, integers and numbers of any width, read with bounds.
+// Attributes: reads texts, integers and numbers with bounds on their size; writes attributes.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
@@ -9,7 +9,7 @@
 namespace tetrarch::storage::h5::raw {
 namespace {
 
-constexpr std::size_t largest_text = 16 << 20;  // bytes of one attribute that is believed
+constexpr std::size_t largest_text = 16 << 20;  // bytes of one attribute; longer ones are refused
 constexpr std::int64_t most_numbers = 4096;     // in one attribute
 
 struct Open {

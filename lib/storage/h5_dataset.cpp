@@ -1,4 +1,4 @@
-// Datasets: what they are, hyperslabs, texts and records.
+// Datasets: their properties, hyperslabs, texts and records.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstring>
@@ -16,9 +16,9 @@ using raw::made;
 using raw::Owned;
 
 constexpr std::int64_t largest_transfer = std::int64_t{1} << 30;  // bytes in one H5Dread or write
-constexpr std::size_t largest_text = 1 << 16;                     // bytes of one of fixed length
-constexpr std::int64_t text_window_bytes = 1 << 22;               // of texts in one transfer
-constexpr std::int64_t texts_at_once = 1 << 14;                   // read, at most
+constexpr std::size_t largest_text = 1 << 16;                     // bytes of one fixed-length text
+constexpr std::int64_t text_window_bytes = 1 << 22;               // bytes of texts in one transfer
+constexpr std::int64_t texts_at_once = 1 << 14;                   // most texts in one transfer
 
 std::vector<hsize_t> extents(const base::Shape& shape) {
   return {shape.begin(), shape.end()};
@@ -74,7 +74,7 @@ std::string text_of(const Hyperslab& slab) {
                      base::to_string(slab.offset));
 }
 
-/// Reads elements of any type; `what` names them in messages.
+/// Reads elements as `type`; `name` is the dataset's in messages.
 void read_as(Id dataset, const Hyperslab& slab, Id type, void* to, const std::string& name,
              base::ExitCode code) {
   const Selection selected = select(dataset, slab);
@@ -168,7 +168,7 @@ void Dataset::read(const Hyperslab& slab, base::DType dtype, void* to) const {
 }
 
 void Dataset::read_raw(const Hyperslab& slab, Id memory_type, void* to) const {
-  // Of chunks that were never written the library may leave the buffer as it is.
+  // The library may leave the buffer unchanged for chunks that were never written.
   std::memset(
       to, 0,
       static_cast<std::size_t>(base::checked_elements(slab.count)) * H5Tget_size(memory_type));
@@ -232,7 +232,7 @@ std::vector<std::string> Dataset::read_texts(std::int64_t begin, std::int64_t co
 }
 
 void Dataset::visit_texts(const std::function<void(std::int64_t, std::string&)>& visit) const {
-  read_texts(0, 0);  // refuses what is no list of texts
+  read_texts(0, 0);  // throws if this is no list of texts
   const std::int64_t total = shape_of_dataset(id_.get()).front();
   const std::int64_t text_bytes = std::max<std::int64_t>(1, info().text_bytes);
   const std::int64_t most =

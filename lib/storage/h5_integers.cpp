@@ -1,4 +1,4 @@
-// Integers of any width, sign and byte order, and the words for what is none.
+// Reads integers of any width, sign and byte order; names element types for messages.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstring>
@@ -14,7 +14,7 @@ namespace {
 using raw::Owned;
 
 constexpr std::int64_t window = std::int64_t{1} << 18;  // elements converted at once: 2 MiB
-constexpr std::size_t widest = 8;                       // bytes of an integer that is read
+constexpr std::size_t widest = 8;                       // bytes; wider integers are refused
 
 std::string with_order(const std::string& name, Id type) {
   return H5Tget_size(type) > 1 && H5Tget_order(type) == H5T_ORDER_BE ? name + " (big-endian)"
@@ -30,8 +30,8 @@ bool is_truth_value(Id type) {
   return is_false;
 }
 
-/// The values of `from` as u32 or u64; stops at the first that does not fit and returns its index,
-/// else `count`.
+/// Converts `count` values to u32 or u64. Returns the index of the first that does not fit, or
+/// `count` if all fit.
 template <class To, class From>
 std::int64_t narrow(const std::vector<From>& from, std::int64_t count, To* to) {
   for (std::int64_t i = 0; i < count; ++i) {
@@ -42,7 +42,7 @@ std::int64_t narrow(const std::vector<From>& from, std::int64_t count, To* to) {
   return count;
 }
 
-/// Reads integers as the widest of their sign, in windows, and narrows them.
+/// Reads integers in windows as 64-bit integers (`Wide`: signed or unsigned) and narrows them.
 template <class Wide, class To>
 void read_windows(const Dataset& dataset, const Hyperslab& slab, To* to, base::ExitCode code,
                   const std::function<void(const Hyperslab&, Wide*)>& read) {

@@ -1,4 +1,4 @@
-// Links, storage and trees of foreign files.
+// Checks links, storage and groups of HDF5 files that other programs may have written.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/h5_policy.hpp"
 
@@ -46,7 +46,7 @@ const char* name_of(H5L_type_t type) {
                                 object, what));
 }
 
-/// Names that are registered with The HDF Group, for filters that files of h5py and hdf5plugin use.
+/// Names of filters that h5py and hdf5plugin use. The numbers are registered with The HDF Group.
 std::string name_of(H5Z_filter_t filter) {
   switch (filter) {
     case H5Z_FILTER_SZIP:
@@ -102,11 +102,12 @@ void check_chunks(Id plist, Wide element_bytes, const std::string& object, ExitC
                                   object, largest_chunk >> 20));
 }
 
-/// All the bytes of its shape, where any are there, and those within the file.
+/// Refuses a contiguous dataset if its stored bytes are not as many as its shape needs, or reach
+/// beyond the end of the file. A dataset without stored bytes passes.
 void check_extent(Id dataset, Wide element_bytes, const std::string& object,
                   std::int64_t file_bytes, ExitCode code) {
   const hsize_t stored = H5Dget_storage_size(dataset);
-  if (stored == 0) return;  // never written; who reads it knows how much was expected
+  if (stored == 0) return;  // never written; the reader checks the size
   const Owned space(H5Dget_space(dataset));
   const base::Shape shape = raw::shape_of(space.get());
   Wide bytes = element_bytes;
@@ -123,14 +124,15 @@ void check_extent(Id dataset, Wide element_bytes, const std::string& object,
                                   object, stored, begin, file_bytes));
 }
 
-// HDF5 1.12 renewed what describes links and objects. Both forms are named, so that no macro of the
-// library's configuration chooses.
+// HDF5 1.12 has new versions of the types and functions that describe links and objects. Each
+// version is named here explicitly, because macros in HDF5's configuration can change what the
+// unversioned names mean.
 #if H5_VERSION_GE(1, 12, 0)
 using LinkInfo = H5L_info2_t;
 constexpr auto link_info_of = H5Lget_info2;
 constexpr auto visit_links = H5Literate2;
 
-/// Where in its file an object lies, the same for each path that leads to it.
+/// An identifier of an object in its file: the same for every path that leads to the object.
 std::optional<std::string> place_of(Id object) {
   H5O_info2_t info{};
   if (H5Oget_info3(object, &info, H5O_INFO_BASIC) < 0) return std::nullopt;
@@ -159,7 +161,7 @@ herr_t note_link(hid_t, const char* name, const LinkInfo* info, void* to) {
   return 0;
 }
 
-/// Walks groups; each is a place in the file that is reached once.
+/// Lists the datasets below a group. Refuses a group that is reached a second time.
 class Walk {
  public:
   Walk(Id file, const std::string& name, ExitCode code) : file_(file), name_(name), code_(code) {}
@@ -264,8 +266,9 @@ void check_storage(Id dataset, const std::string& object, std::int64_t file_byte
   if (H5Pget_external_count(plist.get()) > 0) refuse_storage(code, object, "has external storage");
   check_filters(plist.get(), object, code);
   if (layout == H5D_CHUNKED) check_chunks(plist.get(), element_bytes, object, code);
-  const bool is_variable = H5Tdetect_class(type.get(), H5T_VLEN) > 0 ||
-                           H5Tis_variable_str(type.get()) > 0;  // as long in the file as it likes
+  // the stored size of variable-length data does not follow from its shape
+  const bool is_variable =
+      H5Tdetect_class(type.get(), H5T_VLEN) > 0 || H5Tis_variable_str(type.get()) > 0;
   if (layout == H5D_CONTIGUOUS && !is_variable)
     check_extent(dataset, element_bytes, object, file_bytes, code);
 }

@@ -76,7 +76,8 @@ void CloseAny::operator()(Id id) const noexcept {
 
 namespace {
 
-/// The system's words alone, of a text with time, name, descriptor and address.
+/// The operating system's error text alone. HDF5 wraps it in a longer text with the time, the
+/// file's name, its descriptor and an address.
 std::string shortened(const std::string& text) {
   constexpr std::string_view before = "error message = '";
   const std::size_t begin = text.find(before);
@@ -92,8 +93,7 @@ std::string reason() {
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, note_frame, &frames);
   H5Eclear2(H5E_DEFAULT);
   if (frames.texts.empty()) return "no reason given";
-  std::string text =
-      shortened(frames.texts.front());  // the innermost says most; the call's own says what
+  std::string text = shortened(frames.texts.front());  // innermost: the cause; outermost: the call
   if (frames.texts.size() > 1) text += "; " + frames.texts.back();
   return shown(std::move(text));
 }
@@ -197,7 +197,7 @@ base::Shape shape_of(Id dataspace) {
   std::vector<hsize_t> extent(static_cast<std::size_t>(rank));
   H5Sget_simple_extent_dims(dataspace, extent.data(), nullptr);
   base::Shape shape;
-  for (const hsize_t length : extent)  // beyond 63 bits: as large as can be, so nothing fits it
+  for (const hsize_t length : extent)  // beyond 63 bits: INT64_MAX, so that checks refuse it
     shape.push_back(length > INT64_MAX ? INT64_MAX : static_cast<std::int64_t>(length));
   return shape;
 }

@@ -1,4 +1,5 @@
-/// What the h5 files share behind the wall: owned ids, the library's error text, types, attributes.
+/// For the h5*.cpp files only: owned ids, HDF5's error text, types, attributes. No other file
+/// includes <hdf5.h>.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -22,49 +23,56 @@ struct CloseAny {
   static Id empty() { return -1; }
   void operator()(Id id) const noexcept;
 };
-/// Any id but a file's; closed by its kind.
+/// An id of any kind except a file's. The destructor closes it by its kind.
 using Owned = base::Handle<Id, CloseAny>;
 
-/// HDF5's error stack, innermost first, then cleared; "no reason given" when it is empty.
+/// The innermost and the outermost text of HDF5's error stack, which is cleared; "no reason given"
+/// if it is empty.
 std::string reason();
 
-/// `text` from a file as it may stand in a message: without control characters, of bounded length.
+/// `text` made fit for a message: control characters become spaces, and at most 400 bytes are kept.
 std::string shown(std::string text);
 
-/// What is wrong with a file that is read: UsageError(code). With code resources it is a file that
-/// this process has just written, so that the machine is at fault: SystemError.
+/// Throws UsageError(code) for a fault of a file that is read. The code `resources` means a file
+/// that this process has just written: then throws SystemError, since the machine is the cause.
 [[noreturn]] void refuse(base::ExitCode code, const std::string& message);
 
-/// "HDF5: reason" after `problem`, as the error that fits: a file that is read is at fault itself
-/// (refuse), one that is written lacks space or permission (SystemError(resources)).
+/// Both throw "OBJECT: PROBLEM (HDF5: reason)". fail_reading: the file is damaged, as refuse(code);
+/// SystemError(resources) if memory is short. fail_writing: SystemError(resources), since space or
+/// permission is missing.
 [[noreturn]] void fail_reading(base::ExitCode code, const std::string& object,
                                const std::string& problem);
 [[noreturn]] void fail_writing(const std::string& object, const std::string& problem);
 
-/// Owns a new id, or fails as writing does.
+/// made() takes ownership of a new id, done() checks a status. Both throw as fail_writing if HDF5
+/// reports a failure; `call` is the name of the HDF5 function.
 Owned made(Id id, const std::string& object, const char* call);
 void done(herr_t status, const std::string& object, const char* call);
 
-/// The memory type of a dtype (predefined, not owned); bf16 is the u16 that it is stored in.
+/// The type of a dtype's elements in memory (predefined, not owned); u16 for bf16.
 Id memory_type(base::DType dtype);
-/// The little-endian file type (predefined, not owned).
+/// The little-endian type of a dtype's elements in files (predefined, not owned); u16 for bf16.
 Id file_type(base::DType dtype);
-/// bf16 is u16 here; absent for every other kind of type.
+/// The dtype that is stored as `type`; u16 for bf16. Absent if there is none.
 std::optional<base::DType> dtype_of(Id type);
-/// Whether Dataset::read_integers takes it.
+/// Whether Dataset::read_integers reads this type.
 bool is_integer(Id type);
-/// Its elements in words: "int64", "float32 (big-endian)", "bool", "text of 8 bytes".
+/// A type in words: "int64", "float32 (big-endian)", "bool", "text of 8 bytes".
 std::string kind_of(Id type);
-/// A compound of the fields as they lie in the host struct.
+/// A compound type with members at the same offsets as in the host struct.
 Owned record_type(const std::vector<Field>& fields, std::int64_t record_bytes,
                   const std::string& object);
+/// A UTF-8 text type of `bytes` bytes, padded with zeros.
 Owned text_type(std::size_t bytes, const std::string& object);
-/// Its padding left out: trailing zeros or spaces, or, where a zero ends it, all from that on.
+/// A fixed-length text without its padding. By the type's padding, this removes trailing zeros,
+/// trailing spaces, or all from the first zero on.
 std::string text_in(const char* from, std::size_t bytes, Id type);
 
+/// Lengths of the axes; empty for a scalar.
 base::Shape shape_of(Id dataspace);
 
-/// Attributes of an open object; absent ones are nullopt, another type is UsageError(code).
+/// Attributes of an open object. An absent attribute is nullopt. Throws as refuse(code) if it is of
+/// another type.
 std::optional<std::string> text_attribute(Id at, const std::string& key, const std::string& object,
                                           base::ExitCode code);
 std::optional<std::vector<std::int64_t>> integer_attribute(Id at, const std::string& key,
@@ -74,7 +82,7 @@ std::optional<double> number_attribute(Id at, const std::string& key, const std:
                                        base::ExitCode code);
 void set_text_attribute(Id at, const std::string& key, const std::string& value, Texts texts,
                         const std::string& object);
-/// `count` < 0: a scalar.
+/// Creates or replaces an attribute of `count` values of one axis; `count` < 0: a scalar.
 void set_attribute(Id at, const std::string& key, Id file_type, Id memory_type, const void* value,
                    std::int64_t count, const std::string& object);
 

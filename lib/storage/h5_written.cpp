@@ -1,4 +1,4 @@
-// Whether all that a dataset declares was ever written.
+// Checks whether all elements of a dataset were written.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <array>
@@ -15,7 +15,8 @@ using Wide = unsigned __int128;  // products of sizes from a file
 
 constexpr Wide too_many = Wide{1} << 64;
 
-/// Chunks that a dataset of this shape has, those at the edges included.
+/// Number of chunks of a dataset of this shape, including partial ones at the edges; too_many if it
+/// does not fit 64 bits.
 Wide num_chunks_of(const base::Shape& shape, Id plist) {
   std::array<hsize_t, H5S_MAX_RANK> chunk{};
   const int rank = H5Pget_chunk(plist, H5S_MAX_RANK, chunk.data());

@@ -1,4 +1,4 @@
-// Checkpoint tensors, matched by name, converted and transposed unit by unit.
+// Imports a checkpoint: finds its tensors by name, converts and transposes them unit by unit.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/import_checkpoint.hpp"
 
@@ -26,10 +26,10 @@ namespace {
 using base::ExitCode;
 using plan::TensorSpec;
 
-constexpr std::int64_t read_bytes = 8 << 20;  // of the checkpoint at once
+constexpr std::int64_t read_bytes = 8 << 20;  // read from the checkpoint at once
 constexpr double progress_interval_s = 10;
 
-/// Makes the bytes of one unit after another.
+/// Makes the bytes of single units of weights.h5 from the checkpoint.
 class UnitReader {
  public:
   UnitReader(const Checkpoint& checkpoint, const CheckpointTensors& sources)
@@ -74,7 +74,8 @@ class UnitReader {
     convert_elements(dtype, turned_, tensor.dtype, unit_);
   }
 
-  /// The slices of one matrix come one after another: it is read once for all of them.
+  /// Reads a whole matrix into matrix_, unless it is there already. Its slices are asked for one
+  /// after another, so that it is read once.
   void hold(const Piece& piece, std::int64_t num_elements) {
     if (held_.tensor == piece.tensor && held_.begin == piece.begin) return;
     const std::int64_t size = size_of(piece.tensor->dtype);
@@ -86,7 +87,7 @@ class UnitReader {
   const Checkpoint& checkpoint_;
   const CheckpointTensors& sources_;
   std::vector<std::byte> unit_, matrix_, turned_;
-  Piece held_;  // whose bytes are in matrix_
+  Piece held_;  // the piece whose bytes are in matrix_
 };
 
 class ProgressLines {
@@ -112,8 +113,8 @@ class ProgressLines {
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
-/// "F32 (12), BF16 (3)": the types of the tensors that are used, where the file to be written has
-/// another one, or where they do not say what config.json says; else "".
+/// The types of the tensors that are used, as "F32 (12), BF16 (3)", if any differs from the type to
+/// be written or from the type in config.json; else "".
 std::string types_to_tell(const CheckpointTensors& sources, const std::string& dtype_in_config,
                           base::DType written) {
   std::map<CheckpointDType, std::int64_t> counts;
@@ -153,17 +154,18 @@ void tell(base::Log& log, const std::vector<std::string>& remarks) {
     log.say("import: {}", remark);
 }
 
+/// Whether the file is a weights file that can be opened.
 bool is_weights_file(const std::string& path) try {
   constexpr std::string_view hdf5 = "\x89HDF\r\n\x1a\n";
   if (!first_bytes_of(path).starts_with(hdf5)) return false;
   const h5::File file = h5::File::open_to_read(path, ExitCode::usage);
   return file.text_attribute("format") == "tetrarch-weights";
-} catch (const base::UsageError&) {  // damaged: nobody knows what it was
+} catch (const base::UsageError&) {  // damaged: it is unknown what it was
   return false;
 }
 
-/// Only an earlier weights.h5 is replaced. Any other file belongs to the user, above all a file of
-/// the checkpoint.
+/// Refuses to overwrite a file that is not an earlier weights.h5. It may be the user's only copy,
+/// for example a file of the checkpoint.
 void refuse_to_replace(const std::string& out_path) {
   std::error_code error;
   const auto status = std::filesystem::status(out_path, error);
@@ -181,7 +183,8 @@ void refuse_to_replace(const std::string& out_path) {
                   out_path));
 }
 
-/// What a download that was cut leaves of a file whose room had been made before.
+/// Collects the tensors that hold only zeros. A download that broke off leaves them if it had
+/// allocated the file's space in advance.
 class ZeroTensors {
  public:
   void add(const TensorSpec& tensor, std::int64_t unit, std::span<const std::byte> bytes) {
@@ -214,7 +217,7 @@ void import_checkpoint(const std::string& from_folder, const std::string& out_pa
   std::vector<std::string> remarks;
   plan::ModelSpec spec =
       plan::from_hugging_face(config, checkpoint_config_path(from_folder), &remarks);
-  tell(log, remarks);  // before what they may explain is refused
+  tell(log, remarks);  // before a refusal that they may explain
   remarks.clear();
   const Checkpoint checkpoint(from_folder);
   spec.tied_embeddings = is_head_tied(checkpoint, spec.tied_embeddings, options.tied, remarks);

@@ -1,4 +1,4 @@
-// The HDF5 side of InputReader: /tokens, /offsets, /ids and /score_from of one file.
+// The part of InputReader for HDF5: reads /tokens, /offsets, /ids and /score_from of one file.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cerrno>
@@ -30,7 +30,7 @@ constexpr std::int64_t block_tokens = 1 << 20;
                                      path, object, found, expected));
 }
 
-/// What to do about elements that are no integers.
+/// Advice for a dataset whose elements are no integers.
 std::string advice_on(const h5::Info& info) {
   if (info.kind.starts_with("float"))
     return "Write whole numbers: .astype('int64'), once every value is known to be whole (pandas "
@@ -41,7 +41,8 @@ std::string advice_on(const h5::Info& info) {
   return "Write the file again in the format tetrarch-inputs.";
 }
 
-/// One axis, and as much data as its size promises: nothing is allocated before this is known.
+/// The number of elements. Refuses a dataset that does not have one axis, or stores less data than
+/// its shape needs. Nothing may be allocated before this check.
 std::int64_t check_vector(const h5::Dataset& dataset, const std::string& file,
                           const std::string& path) {
   const h5::Info info = dataset.info();
@@ -67,7 +68,7 @@ std::int64_t check_integers(const h5::Dataset& dataset, const std::string& file,
   return check_vector(dataset, file, path);
 }
 
-/// Files of other programs that are HDF5 inside: what they are, or "".
+/// Text for a message: which other program wrote this HDF5 file; "" if that is not known.
 std::string written_by(const h5::File& file) {
   if (file.text_attribute("PYTABLES_FORMAT_VERSION"))
     return "; PyTables wrote it, as pandas' to_hdf does, in its own layout";
@@ -106,8 +107,9 @@ void check_id(const std::string& file, const std::string& id, std::int64_t index
   if (!base::is_utf8(id)) refuse(file, object, "not UTF-8", "UTF-8 text");
 }
 
-/// Holds a lock on a file, as the HDF5 library's own readers do, so that none is read while another
-/// program writes it. Where the file system has no locks, there is none.
+/// Takes a shared lock on a file, as HDF5 does for its readers, so that the file is not read while
+/// another program writes it. Takes none if the file system has no locks. Throws UsageError(input)
+/// if another program has the file open for writing.
 Descriptor lock_against_writers(const std::string& path) {
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.has_value() && ::flock(file.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK)

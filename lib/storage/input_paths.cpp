@@ -1,4 +1,4 @@
-// Which files are inputs.
+// Lists the input files that given paths of files and folders mean.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/input_paths.hpp"
 
@@ -28,7 +28,7 @@ bool is_input(const fs::directory_entry& entry) {
          (is_named_lines(name) || is_named_hdf5(name));
 }
 
-/// Names go into results and logs.
+/// Refuses a name that is not printable, since names are written to results and logs.
 std::string checked(std::string path) {
   if (base::is_printable(path)) return path;
   throw UsageError(ExitCode::input,
@@ -37,7 +37,7 @@ std::string checked(std::string path) {
                                base::shown(path, 1000)));
 }
 
-/// What of a folder is no input, as a list of names.
+/// Text for a message: the first ten names, sorted, and how many more there are.
 std::string list_text(std::vector<std::string> names) {
   constexpr std::size_t most_listed = 10;
   std::ranges::sort(names);

@@ -23,7 +23,8 @@ using base::ExitCode;
 
 constexpr std::int64_t num_bytes = 256;
 
-/// A file's name as part of an id: UTF-8, whatever the file system has, and not long.
+/// A file's name as it is used in ids: at most 128 bytes. In a name that is longer or not UTF-8,
+/// bytes that are not printable ASCII become '?'.
 std::string printable(std::string name) {
   constexpr std::size_t most = 128;
   const auto is_odd = [](char c) { return static_cast<unsigned char>(c) - 0x20u > 0x5eu; };
@@ -31,7 +32,7 @@ std::string printable(std::string name) {
   return name.substr(0, most);
 }
 
-/// Of a sequence that is too long in any run, whatever is asked of it.
+/// The error of a sequence that is too long, whatever outputs are asked for.
 std::string length_text(std::int64_t length, std::int64_t max_position) {
   return fmt::format("{} tokens, max_position is {}", length, max_position);
 }
@@ -57,7 +58,7 @@ InputReader::InputReader(std::int64_t vocab_size, std::int64_t max_position,
 
 void InputReader::add(const std::string& path) {
   first_ = set_.count();
-  set_.stamps_.push_back(stamp_of(path));  // before anything of it is read
+  set_.stamps_.push_back(stamp_of(path));  // taken before the file is read
   const FileKind kind = file_kind(path);
   if (kind.format == InputFormat::other) throw refusal_of(path, kind);
   if (kind.format == InputFormat::hdf5) {
@@ -68,10 +69,10 @@ void InputReader::add(const std::string& path) {
   set_.file_begin_.push_back(set_.count());
 }
 
-/// Ids that are made up name file and line: "prompts.jsonl:17", and "prompts.jsonl#2:17" in the
-/// second file of that name; they hold wherever the files are found again.
+/// A line without an id gets the id FILE:LINE: "prompts.jsonl:17", or "prompts.jsonl#2:17" in the
+/// second file of that name. The folder is not part of it, so that files can be moved.
 void InputReader::add_jsonl(const std::string& path, InputFormat format) {
-  // after so many lines of which none can be used, the file is not read to its end
+  // if none of so many first lines can be used, the file is refused without reading the rest
   constexpr std::int64_t most_unusable = 100'000;
   JsonlReader reader(path, format);
   set_.files_.push_back(path);
@@ -95,7 +96,7 @@ void InputReader::add_jsonl(const std::string& path, InputFormat format) {
                             .inside = reader.unpacked()});
 }
 
-/// The file at hand, with the commonest reason.
+/// Refuses the current file; the message has the most frequent reason.
 void InputReader::refuse_unusable(const char* which) const {
   const std::string& path = set_.files_.back();
   const std::int64_t count = set_.count() - first_;
@@ -152,7 +153,8 @@ void InputReader::add_record(const JsonlRecord& record, const JsonlLine& line) {
   hash_record(sequence, record.is_text);
 }
 
-/// All but the tokens. Whether one token too many can be scored is no part of the identity.
+/// Adds all properties of a sequence except its tokens to the identity. The identity does not
+/// depend on whether a sequence of max_position + 1 tokens is admitted (LastToken).
 void InputReader::hash_record(std::int64_t sequence, bool is_text) {
   const std::int64_t length = set_.length(sequence);
   const bool is_bad = set_.status(sequence) == SequenceStatus::bad_record;
@@ -176,7 +178,7 @@ void InputReader::add_id(std::uint64_t id) {
   }
 }
 
-/// One text makes texts of all ids.
+/// As soon as one id is a text, all ids are texts.
 void InputReader::add_id(std::string id) {
   for (const std::uint64_t number : set_.numeric_ids_)
     set_.text_ids_.push_back(std::to_string(number));
@@ -259,9 +261,11 @@ void InputReader::refuse_duplicates() const {
                                      list));
 }
 
-/// Before labels of so many more sequences are read.
+/// Refuses the inputs if the labels (offset, id, status, line) of `num_more` more sequences would
+/// exceed most_bytes_. Called before these labels are read.
 void InputReader::check_memory(std::int64_t num_more) const {
-  // offset, id and status; while they are read the file's own of one kind, and an order by id
+  // bytes of an offset, an id and a status; of one column of the file while it is read; of an
+  // index that is sorted by id
   constexpr std::int64_t of_sequence = 8 + 8 + 1 + 8 + 8;
   const std::int64_t count = set_.count() + num_more;
   const auto of = [](std::int64_t number, std::size_t bytes) {
@@ -287,7 +291,8 @@ std::string InputReader::place(std::int64_t sequence) const {
   return fmt::format("{} (sequence {})", set_.files_[file], sequence - set_.file_begin_[file]);
 }
 
-/// Where not one sequence has tokens of this model, that is no matter of single sequences.
+/// Refuses the inputs if every sequence that is not empty has a token id beyond the vocabulary:
+/// they were made for another model.
 void InputReader::refuse_other_vocabulary() const {
   const auto has = [&](SequenceStatus status) {
     return std::ranges::count(set_.status_.all(), static_cast<std::uint8_t>(status));

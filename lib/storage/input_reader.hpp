@@ -11,14 +11,17 @@
 
 namespace tetrarch::storage {
 
-/// One pass over each file, in bounded memory besides what InputSet holds.
+/// Reads each file once, in bounded memory besides that of the InputSet.
 class InputReader {
  public:
-  /// Throws UsageError(usage) when the tokenizer does not suit the vocabulary.
+  /// The arguments are those of InputSet::open. Throws UsageError(usage) if the vocabulary is too
+  /// small for the tokenizer.
   InputReader(std::int64_t vocab_size, std::int64_t max_position, plan::Tokenizer tokenizer,
               LastToken last = LastToken::fed, std::int64_t most_bytes = InputSet::no_limit);
+  /// Reads one file; throws as InputSet::open.
   void add(const std::string& path);
-  /// `notes`: what else InputSet::notes() says.
+  /// The set of all files added. `notes` become the first of InputSet::notes(). Throws
+  /// UsageError(input) for duplicate ids, or if all sequences are for another vocabulary.
   InputSet finish(std::vector<std::string> notes = {});
 
  private:
@@ -44,13 +47,13 @@ class InputReader {
 
   InputSet set_;
   std::int64_t most_bytes_;
-  std::vector<std::string> made_notes_;  // of single files
+  std::vector<std::string> made_notes_;  // about single files
   Xxh3 hash_;
   std::uint32_t largest_token_ = 0;         // of sequences that may be computed
-  std::int64_t first_ = 0, count_ = 0;      // sequences of the file at hand
-  std::map<std::string, int> num_of_name_;  // JSONL files so far that have the name
-  std::string name_;                        // of the file at hand, in ids that are made up
-  std::int64_t num_made_ids_ = 0;           // of sound lines that have none
+  std::int64_t first_ = 0, count_ = 0;      // sequences of the current file
+  std::map<std::string, int> num_of_name_;  // number of JSONL files so far that have the name
+  std::string name_;                        // of the current file, for ids FILE:LINE
+  std::int64_t num_made_ids_ = 0;           // valid lines without an id
   std::string first_made_id_;
 };
 

@@ -1,4 +1,4 @@
-// The prompts of a run: labels in memory, tokens on demand.
+// The input sequences of a run: offsets, ids and status in memory, tokens read on demand.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/inputs_file.hpp"
 
@@ -14,7 +14,7 @@
 namespace tetrarch::storage {
 namespace {
 
-/// Values of fixed size, vectors and texts, one after the other.
+/// Serialises values of fixed size, vectors and texts, one after the other.
 class Packer {
  public:
   template <class T>
@@ -154,7 +154,7 @@ void InputSet::copy_columns(std::span<std::byte> to) const {
     if (!values.empty()) std::memcpy(at, values.data(), values.size_bytes());
     at += values.size_bytes();
   };
-  put(offsets_.all());  // the widest first: each begins where its type may
+  put(offsets_.all());  // the widest types first, so that every column is aligned
   put(lines_.all());
   put(score_from_.all());
   put(status_.all());
@@ -235,8 +235,8 @@ std::vector<plan::SequenceLength> InputSet::lengths_ok() const {
 }
 
 std::int64_t InputSet::id_bytes() const {
-  constexpr std::int64_t short_text = 15;  // held in the string itself
-  constexpr std::int64_t node_bytes = 64;  // of a map, besides its text
+  constexpr std::int64_t short_text = 15;  // a string of up to 15 bytes needs no other memory
+  constexpr std::int64_t node_bytes = 64;  // of a map's node, besides its text
   std::int64_t bytes =
       std::ssize(numeric_ids_) * 8 + std::ssize(text_ids_) * std::int64_t{sizeof(std::string)};
   for (const std::string& id : text_ids_)

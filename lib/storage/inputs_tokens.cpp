@@ -1,4 +1,4 @@
-// Tokens of the prompts, read when asked for.
+// Reads tokens of the input sequences on demand.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <optional>
@@ -26,13 +26,13 @@ struct Hdf5Tokens {
 
 struct JsonlTokens {
   JsonlReader reader;
-  std::int64_t sequence = -1;  // what the record is of
+  std::int64_t sequence = -1;  // whose record is held; -1: none
   JsonlRecord record;
 };
 
 }  // namespace
 
-/// The file used last, one of the two.
+/// The file that was read last: `hdf5` or `jsonl` is set, by its kind.
 struct InputSet::Reader {
   std::uint32_t file = 0;
   std::optional<Hdf5Tokens> hdf5;
@@ -73,7 +73,7 @@ void InputSet::check_unchanged() const {
     check_unchanged(file);
 }
 
-/// The file itself, or what was unpacked of it.
+/// The path from which lines of a JSONL file are read: the file, or its unpacked copy.
 std::string InputSet::lines_path(std::uint32_t file) const {
   const auto is_packed = [&](const PackedInput& each) { return each.file == file; };
   if (std::ranges::none_of(packed_, is_packed)) return files_[file];
@@ -119,7 +119,7 @@ void InputSet::read_jsonl(std::int64_t sequence, std::int64_t first, std::int64_
     const bool is_there = jsonl.reader.read(place, jsonl.record);
     const std::string name = id(sequence);
     const bool has_id = std::holds_alternative<std::monostate>(jsonl.record.id)
-                            ? name.ends_with(fmt::format(":{}", place.number))  // made up
+                            ? name.ends_with(fmt::format(":{}", place.number))  // an id FILE:LINE
                             : id_text(jsonl.record) == name;
     if (!is_there || !jsonl.record.problem.empty() ||
         std::ssize(jsonl.record.tokens) != length(sequence) || !has_id)

@@ -1,4 +1,4 @@
-// Tells a person what is in a file or run folder.
+// Prints what is in a file or run folder.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/inspect.hpp"
 
@@ -35,7 +35,7 @@ std::string cut(const std::string& text) {
   return text.size() <= line_width ? text : text.substr(0, line_width - 3) + "...";
 }
 
-/// The scalars of a config on one line, each object on a line of its own.
+/// Prints the scalars of a config on one line, and each object on a line of its own.
 void show_config(const std::string& text, const std::string& where, base::Log& log) {
   const Json config = base::parse_json(text, where, ExitCode::input);
   std::string scalars;
@@ -116,7 +116,7 @@ void show_datasets(const h5::File& file, base::Log& log) {
           base::bytes_text(static_cast<std::int64_t>(fs::file_size(file.path()))));
 }
 
-/// Totals and the first ids, of inputs and results alike.
+/// Prints totals and the first ids of inputs or results.
 void show_sequences(const h5::File& file, const std::string& offsets_path,
                     const std::string& ids_path, base::Log& log) {
   const h5::Dataset offsets = file.dataset(offsets_path);
@@ -145,7 +145,7 @@ void show_sequences(const h5::File& file, const std::string& offsets_path,
   log.say("  first ids:{}{}", cut(list), shown < count ? " ..." : "");
 }
 
-/// Reads all lines, for a file of them has no labels.
+/// Prints totals of JSON lines. Reads the whole file, since it stores no totals.
 void inspect_jsonl(const std::string& path, base::Log& log) {
   const FileKind kind = file_kind(path);
   JsonlReader reader(path, kind.format);
@@ -224,7 +224,7 @@ void inspect_run_folder(const std::string& path, base::Log& log) {
     if (is_part) bytes += static_cast<std::int64_t>(entry.file_size(error));
   }
   const bool has_results = is_there(path + "/results.h5");
-  // the parts of a finished run are in its results
+  // a finished run has results and, as a rule, no parts
   if (num_parts > 0 || !has_results)
     log.say("  {}, {}", base::counted(num_parts, "part"), base::bytes_text(bytes));
   if (num_damaged > 0)

@@ -1,4 +1,4 @@
-/// Tells a person what is in a file or run folder; only of JSON lines all data is read.
+/// Prints what is in a file or run folder. Reads all data only for JSON lines.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -8,9 +8,9 @@
 
 namespace tetrarch::storage {
 
-/// Kind, attributes, datasets with type, shape and size, totals, first ids, statuses.
-/// Throws UsageError when it is none of Tetrarch's files: weights (4) for one whose name says so,
-/// else input (3).
+/// Prints to `log`: kind, attributes, datasets with type, shape and size, totals, first ids,
+/// statuses. Throws UsageError if the file is none of Tetrarch's or cannot be read, with the code
+/// weights (4) if its name contains "weights", else input (3).
 void inspect(const std::string& path, base::Log& log);
 
 }  // namespace tetrarch::storage

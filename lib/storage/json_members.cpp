@@ -1,4 +1,4 @@
-// The members of the object on a line; memory is a byte for each level of nesting.
+// Splits the JSON object on a line into its members. Needs one byte of memory per level of nesting.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/json_members.hpp"
 
@@ -9,7 +9,8 @@
 namespace tetrarch::storage {
 namespace {
 
-/// By byte: nearly all of a line passes here.
+/// Whether a byte may be part of a number or word. A table, because most bytes of a line are looked
+/// up here.
 constexpr std::array<bool, 256> is_of_word = [] {
   std::array<bool, 256> result = {};
   for (const char c : std::string_view("0123456789abcdefghijklmnopqrstuvwxyz"
@@ -46,7 +47,7 @@ bool JsonMembers::next(JsonMember& member) {
   return true;
 }
 
-/// The next letter that is no blank; 0 at the end.
+/// Skips blanks. Returns the character after them, or 0 at the end of the line.
 char JsonMembers::peek() {
   while (at_ < line_.size() && is_blank(line_[at_]))
     ++at_;
@@ -86,7 +87,7 @@ bool JsonMembers::skip_word() {
   return at_ > begin || refuse("a value");
 }
 
-/// Past the value that begins here, however deep it is.
+/// Skips the value that begins here, with all values nested in it.
 bool JsonMembers::skip_value() {
   open_.clear();
   while (begin_value()) {
@@ -101,8 +102,9 @@ bool JsonMembers::skip_value() {
   return false;
 }
 
-/// Past a text or word, or past the brackets and keys that stand before the first one inside; to
-/// the closing bracket where nothing is inside.
+/// Skips a text or a word. If an array or object begins here: enters it, and what is nested at its
+/// beginning, and skips the first text or word inside; if it is empty, stops before its closing
+/// bracket.
 bool JsonMembers::begin_value() {
   while (true) {
     const char first = peek();
@@ -115,7 +117,7 @@ bool JsonMembers::begin_value() {
   }
 }
 
-/// At the end of the object, behind which nothing stands.
+/// Checks that the object ends here and nothing follows on the line. Always returns false.
 bool JsonMembers::end_values() {
   if (take('}', "a , or }") && (peek(), at_ < line_.size())) refuse("the end of the line");
   return false;

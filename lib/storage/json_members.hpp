@@ -1,4 +1,4 @@
-/// The members of the object on a line, without looking into their values.
+/// Splits the JSON object on a line into its members, without reading their values.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -9,20 +9,20 @@
 namespace tetrarch::storage {
 
 struct JsonMember {
-  std::string_view key;    // between its quotes, as it is written
-  std::string_view value;  // with brackets or quotes
-  std::size_t at = 0;      // of the value in the line
+  std::string_view key;    // the bytes between its quotes; escapes are not decoded
+  std::string_view value;  // with its brackets or quotes
+  std::size_t at = 0;      // index of the value's first byte in the line
 };
 
-/// Goes by brackets, commas, colons and quotes alone. Texts may hold any bytes and escapes, and any
-/// word may stand for a number (NaN, 1e999): so values that nobody needs need not be sound.
+/// Looks only at brackets, commas, colons and quotes. A text may contain any bytes and escapes, and
+/// any word is accepted as a number (NaN, 1e999). So values that nobody needs may be invalid JSON.
 class JsonMembers {
  public:
-  /// The line begins with '{'.
+  /// `line` begins with '{' and must outlive this object.
   explicit JsonMembers(std::string_view line) : line_(line) {}
-  /// False at the end, and where the line is no JSON.
+  /// Finds the next member. False at the end of the object, and if the line is not JSON.
   bool next(JsonMember& member);
-  /// "" when all of the line is one object.
+  /// After next() has returned false: "" if the whole line is one object, else what is wrong.
   const std::string& problem() const { return problem_; }
 
  private:

@@ -1,4 +1,4 @@
-// The records of a JSONL file, one after the other and again by place.
+// Reads the records of a JSONL file in order, or single lines again.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/jsonl_reader.hpp"
 
@@ -20,7 +20,7 @@ namespace {
 using base::ExitCode;
 
 constexpr std::size_t head_bytes = 16;
-// after so many lines that are no objects, the file is not read to its end
+// if none of so many first lines is an object, the file is refused without reading the rest
 constexpr std::int64_t max_foreign_lines = 1000;
 
 [[noreturn]] void refuse(const std::string& path, const std::string& problem,
@@ -28,10 +28,12 @@ constexpr std::int64_t max_foreign_lines = 1000;
   throw base::UsageError(ExitCode::input, fmt::format("{}: {}. {}", path, problem, advice));
 }
 
-/// Without blanks around it; the bytes that went from its front are added to `begin`.
+/// `text` without a byte order mark and blanks at its front and without blanks at its end. Adds the
+/// number of bytes removed at the front to `begin`.
 std::string_view trimmed(std::string_view text, std::uint64_t& begin) {
   constexpr std::string_view mark = "\xef\xbb\xbf", blanks = " \t\r";
-  std::size_t front = text.starts_with(mark) ? mark.size() : 0;  // also of files put together
+  // a mark inside a file: files were concatenated
+  std::size_t front = text.starts_with(mark) ? mark.size() : 0;
   front = std::min(text.find_first_not_of(blanks, front), text.size());
   begin += front;
   text.remove_prefix(front);
@@ -52,7 +54,7 @@ JsonlReader::JsonlReader(const std::string& path, InputFormat format, const Json
   if (format != InputFormat::lines) begin_packed(format);
 }
 
-/// Looks at what is inside before anything is made of it.
+/// Opens a compressed file. Refuses it if its content is not JSON lines.
 void JsonlReader::begin_packed(InputFormat format) {
   packed_ = open_packed(path_, format);
   buffer_.resize(kind_head_bytes);
@@ -95,7 +97,8 @@ bool JsonlReader::read(const JsonlLine& line, JsonlRecord& record) {
   return is_whole;
 }
 
-/// The next line, trimmed; of one that is too long, which is_long_ says, the head alone.
+/// Finds the next line and trims it; false at the end of the file. If the line is too long, sets
+/// is_long_, and `text` is only its first bytes.
 bool JsonlReader::find_line(std::string_view& text, JsonlLine& line) {
   line.begin = offset_ + at_;
   std::size_t searched = 0, end = 0;
@@ -127,7 +130,7 @@ bool JsonlReader::find_line(std::string_view& text, JsonlLine& line) {
   return true;
 }
 
-/// Appends a block of the file to what is left of the buffer; false at the file's end.
+/// Removes the used bytes from the buffer and appends a block of the file; false at its end.
 bool JsonlReader::fill() {
   buffer_.erase(0, at_);
   offset_ += at_;
@@ -141,7 +144,8 @@ bool JsonlReader::fill() {
   return buffer_.size() > kept;
 }
 
-/// Fewer bytes only at the file's end.
+/// Reads up to `bytes` bytes from byte `begin` on. Returns how many: fewer only at the end of the
+/// file.
 std::size_t JsonlReader::read_at(std::uint64_t begin, char* to, std::size_t bytes) const {
   std::size_t done = 0;
   while (done < bytes) {

@@ -1,4 +1,4 @@
-// One line of a JSONL input, and what is wrong with it.
+// Parses one line of a JSONL input.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/jsonl_record.hpp"
 
@@ -27,25 +27,27 @@ constexpr std::array<const char*, other> field_types = {
     "an array of unsigned integers", "a text",
     "an unsigned integer",           "an array of unsigned integers"};
 
-/// Foreign text in a message, short.
+/// Text from a file, shortened for a message.
 std::string cut(const std::string& words, std::size_t most = 40) {
   return words.size() <= most ? words : words.substr(0, most) + "...";
 }
 
-/// What the library has against a text that begins at byte `at` of the line.
+/// The JSON library's error in a short text. The text that was parsed begins at byte `at` of the
+/// line.
 std::string library_problem(std::size_t at, std::size_t position, const Json::exception& error) {
   std::string detail = error.what();
   if (detail.find("ill-formed UTF-8") != std::string::npos)
     return fmt::format("not UTF-8 at byte {}", at + position);
-  for (const char* before : {"] ", " - "})  // the exception's name, and what was being parsed
+  for (const char* before :
+       {"] ", " - "})  // cut off the exception's name, and what was being parsed
     if (const auto begin = detail.find(before); begin != std::string::npos)
       detail = detail.substr(begin + std::string_view(before).size());
   detail = detail.substr(0, detail.find("; last read"));
   return fmt::format("not JSON at byte {}: {}", at + position, cut(detail, 120));
 }
 
-/// The numbers of an array that holds nothing but token ids as they should be; false where it has
-/// anything else, of which the parser knows more. Nearly all bytes of an input pass here.
+/// Reads an array of valid token ids into `list`. False if the array has anything else; the JSON
+/// parser then finds out what is wrong. It exists for speed: most bytes of an input are token ids.
 bool take_numbers(std::string_view array, Tokens& list) {
   const char *at = array.data() + 1, *const end = array.data() + array.size();
   const auto skip_blanks = [&] {
@@ -67,10 +69,10 @@ bool take_numbers(std::string_view array, Tokens& list) {
   }
 }
 
-/// Follows the parser through the value of one field.
+/// Event handler (SAX) of the JSON parser for the value of one field.
 class Value {
  public:
-  /// `list` takes the numbers of a field that is an array.
+  /// `at`: byte of the value in the line. `list` receives the numbers of a field that is an array.
   Value(Field field, std::size_t at, Tokens& list) : field_(field), at_(at), list_(list) {}
 
   bool null() {
@@ -154,7 +156,7 @@ class Value {
   int depth_ = 0;  // open objects and arrays
 };
 
-/// Gathers the fields of a line.
+/// Collects the fields of one line in a record.
 class Fields {
  public:
   explicit Fields(JsonlRecord& record) : record_(record) {}
@@ -182,7 +184,7 @@ class Fields {
     if (field == id && !value.is_words) record_.id = value.number;
   }
 
-  /// What only the whole line can tell.
+  /// Makes the checks that need all fields. Call it after the last member.
   void finish(const std::string& problem_of_line) {
     note(other, problem_of_line);
     if (num_seen_[id] > 1) record_.id.emplace<std::monostate>();
@@ -205,7 +207,8 @@ class Fields {
       ++field;
     return static_cast<Field>(field);
   }
-  /// What is wrong with a text matters only where it is needed.
+  /// Keeps the first problem. A problem of "text" is kept apart, because it counts only if the
+  /// tokens are made from the text.
   void note(Field field, const std::string& problem) {
     std::string& first = field == text ? text_problem_ : record_.problem;
     if (first.empty()) first = problem;
@@ -225,8 +228,8 @@ class Fields {
       return note(score_from, fmt::format("score_from is {} (expected at most {})", value, most));
     record_.score_from = value;
   }
-  /// Tokenizers write a mask beside input_ids: 1 for a token, 0 for padding. A mask of another form
-  /// is not ours and is not looked at.
+  /// Counts the zeros of attention_mask. Tokenizers write it together with input_ids: 1 for a
+  /// token, 0 for padding. A mask of another form is ignored.
   void take_mask(std::string_view value) {
     Tokens mask;
     if (take_numbers(value, mask)) num_padding_ += std::ranges::count(mask, 0u);
@@ -257,7 +260,7 @@ class Fields {
   std::string text_, text_problem_;
 };
 
-/// Follows the parser through a line that is no object.
+/// Event handler (SAX) of the JSON parser for a line that is no object: finds where it is not JSON.
 class Nothing {
  public:
   bool null() { return true; }

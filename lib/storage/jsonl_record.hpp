@@ -1,4 +1,4 @@
-/// One line of a JSONL input, and what is wrong with it.
+/// Parses one line of a JSONL input.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,27 +10,30 @@
 
 namespace tetrarch::storage {
 
-/// {"id": 7, "tokens": [1, 2, 3], "score_from": 1}, or with "input_ids" or "text" instead of
-/// "tokens".
+/// The values of one line: {"id": 7, "tokens": [1, 2, 3], "score_from": 1}. It may have "input_ids"
+/// or "text" instead of "tokens".
 struct JsonlRecord {
-  /// Nothing when the line has none, or none that can be read.
+  /// monostate if the line has no id, or none that can be read.
   std::variant<std::monostate, std::uint64_t, std::string> id;
-  std::vector<std::uint32_t> tokens;  // none when there is a problem
+  std::vector<std::uint32_t> tokens;  // empty if there is a problem
   std::uint64_t score_from = 0;
   bool is_text = false;  // the tokens are the bytes of "text"
-  std::string problem;   // "" when the record is sound
+  std::string problem;   // "" if the record is valid
 };
 
-/// The id as text, "none" when there is none.
+/// The id as text; "none" if there is none.
 std::string id_text(const JsonlRecord& record);
 
 /// Longest id in bytes.
 inline constexpr std::size_t max_id_bytes = 1024;
 
-/// Reads the object of one line, without a tree of its values: memory is that of the line and of
-/// its tokens. Other keys are passed over, whatever their values are (JsonMembers); null is as
-/// absent; "tokens" and "input_ids" must not differ, and win over "text". Never throws for what the
-/// line holds: the first problem is told in a short ASCII text, with the id where it can be read.
+/// Parses the object of one line into `record`. Needs memory for the line and its tokens only.
+///
+/// Other keys are ignored, even if their values are invalid JSON (JsonMembers). A value null counts
+/// as absent. "tokens" and "input_ids" must be equal if both are there; "text" is used only without
+/// them. Zeros in an "attention_mask" beside "input_ids" are a problem: these then hold padding.
+/// Does not throw for a bad line: `problem` then has the first problem in a short ASCII text,
+/// and `id` is set if it can be read.
 void parse_record(std::string_view line, JsonlRecord& record);
 
 }  // namespace tetrarch::storage

@@ -1,4 +1,5 @@
-/// One label of all sequences: made in memory of its own, then perhaps one copy a node.
+/// One value per sequence, such as its offset or status. The values are in the column's own memory
+/// while it is built, and may then be replaced by a copy that all ranks of a node share.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -15,7 +16,7 @@ class LabelColumn {
   LabelColumn() = default;
   LabelColumn(std::initializer_list<T> values) : own_(values) {}
 
-  /// While it is made.
+  /// For building the column: the functions down to operator[] use its own memory.
   std::vector<T>& own() { return own_; }
   void push_back(T value) { own_.push_back(value); }
   void reserve(std::size_t count) { own_.reserve(count); }
@@ -30,7 +31,7 @@ class LabelColumn {
   const T& back() const { return all().back(); }
   const T& operator[](std::size_t i) const { return all()[i]; }
 
-  /// From now on the values are those there.
+  /// From now on the values are those of `elsewhere`; the column's own memory is freed.
   void refer_to(std::span<const T> elsewhere) {
     own_ = {};
     elsewhere_ = elsewhere;

@@ -1,4 +1,4 @@
-// Parts of a run folder become one results.h5 in input order.
+// Merges the part files of a run folder into one results.h5, in input order.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/merge.hpp"
 
@@ -25,11 +25,11 @@ namespace {
 using base::DType;
 using base::ExitCode;
 
-/// What becomes of each sequence, and where its rows are.
+/// The status of each sequence, and where its rows are.
 struct Outcome {
-  Sources sources;                             // only of sequences that are ok
+  Sources sources;                             // null for sequences that are not ok
   std::vector<std::uint8_t> status;            // SequenceStatus
-  std::map<std::int64_t, std::string> errors;  // of those that failed
+  std::map<std::int64_t, std::string> errors;  // of sequences that failed
 
   std::string error(std::int64_t sequence) const {
     if (const auto found = errors.find(sequence); found != errors.end()) return found->second;
@@ -157,7 +157,8 @@ void write_root(h5::File& file, const RunFolder& folder, const ResultsHeader& he
                      static_cast<std::uint8_t>(header.reproducible && !folder.is_mixed()));
 }
 
-/// From the first microbatch's start to the last record, of each attempt that parts know of.
+/// Wall time of each attempt of which parts have records: from the start of its first microbatch to
+/// the end of its last record.
 class AttemptWalls {
  public:
   void add(std::span<const TimingRow> rows) {
@@ -168,7 +169,8 @@ class AttemptWalls {
       at->second.second = std::max(at->second.second, row.start_s + row.seconds);
     }
   }
-  /// The sum, with what the attempt at hand says of itself in place of its own records.
+  /// Sum over all attempts in seconds; NaN if nothing is known. For the attempt of `summary`, its
+  /// wall_seconds count instead of its records, if they are known.
   double total(const TimingSummary& summary) const {
     double seconds = std::isnan(summary.wall_seconds) ? 0 : summary.wall_seconds;
     for (const auto& [attempt, span] : spans_)
@@ -243,15 +245,16 @@ MergeReport report_of(const Outcome& outcome, const InputSet& inputs) {
   return report;
 }
 
-/// What the parts hold, and what becomes of it; `outcome` points into `committed`.
+/// What the parts contain, and the status of each sequence; `outcome` points into `committed`.
 struct Found {
   Committed committed;
   Outcome outcome;
   MergeReport report;
-  std::vector<std::string> problems;  // of parts
+  std::vector<std::string> problems;  // messages about parts that do not count
 };
 
-/// Changes nothing: a part that is listed late, or its companion, may be in the next look.
+/// Reads the parts and changes nothing. A network file system may list a part, or a part that
+/// counts together with it, only later; a later call then finds it.
 Found find(RunFolder& folder, const InputSet& inputs) {
   Found found;
   found.committed = folder.look_at_parts(found.problems);
@@ -292,8 +295,8 @@ struct Temporary {
 }  // namespace
 
 std::int64_t merge_bytes(std::int64_t num_sequences, const std::vector<DatasetPlan>& layout) {
-  constexpr std::int64_t of_sequence = 116;   // as parts list it twice, its source and its file
-  constexpr std::int64_t of_files = 6 << 20;  // times, and what HDF5 keeps of open files
+  constexpr std::int64_t of_sequence = 116;   // two entries of parts, its source, its file index
+  constexpr std::int64_t of_files = 6 << 20;  // timing records, and HDF5's memory of open files
   std::int64_t row_bytes = 0;
   for (const DatasetPlan& plan : layout)
     row_bytes = std::max(row_bytes, plan.row_bytes());

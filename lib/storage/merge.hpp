@@ -1,4 +1,4 @@
-/// Parts of a run folder become one results.h5 in input order, a real copy.
+/// Merges the part files of a run folder into one results.h5, in input order. All data is copied.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -16,10 +16,11 @@
 
 namespace tetrarch::storage {
 
-/// Root attributes of results.h5 that the run knows; the others come from folder and build.
+/// The root attributes of results.h5 that the run has to give. The others are taken from the run
+/// folder and the build.
 struct ResultsHeader {
   std::string command_line;
-  std::string config_json;                // of the model, as in weights.h5
+  std::string config_json;                // config of the model, as in weights.h5
   std::string options_json;               // every option: value and origin
   std::string weights_xxh3, inputs_xxh3;  // 16 hex digits
   plan::Grid grid;
@@ -28,12 +29,12 @@ struct ResultsHeader {
   bool reproducible = true;
 };
 
-/// What the finishing attempt knows of its time; what is not known stays NaN. The rates of /timing
-/// are derived from it: wall_seconds there sums over all attempts, those that were killed as far as
-/// their parts tell.
+/// Times and sizes of the attempt that finishes the run; NaN if unknown. The attributes of /timing
+/// are derived from them. There, wall_seconds is the sum over all attempts; for attempts that were
+/// killed, it counts what their parts have recorded.
 struct TimingSummary {
   static constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
-  int attempt = 0;  // whose wall_seconds these are
+  int attempt = 0;  // the attempt that wall_seconds is of
   double ttft_seconds = unknown, wall_seconds = unknown, startup_seconds = unknown;
   double model_flops = unknown;  // of all ok sequences
   double peak_tflops = unknown;  // of one rank
@@ -42,6 +43,7 @@ struct TimingSummary {
   std::vector<std::pair<std::string, double>> predicted;  // "predicted_..." and its value
 };
 
+/// What merge() does if sequences are missing.
 enum class Missing { refused, allowed };
 
 struct MergeReport {
@@ -51,33 +53,38 @@ struct MergeReport {
   std::int64_t bytes = 0;      // of the file
 };
 
-/// Memory that merging takes: lists of all sequences, and buffers.
+/// Bytes of memory that merging needs: lists of all sequences, and buffers.
 std::int64_t merge_bytes(std::int64_t num_sequences, const std::vector<DatasetPlan>& layout);
 
-/// Writes results.h5 (temporary name, closed with checks, synced, renamed) in input order, in at
-/// most merge_bytes() of memory. Status is "complete" when no
-/// sequence is missing, else "incomplete", which Missing::refused turns into a
-/// UsageError(resources) that names them: a part has vanished or been damaged since it was
-/// committed, and the run has to be resumed. `rows` follow those of the parts in /timing/phases.
+/// Writes results.h5 in input order: under a temporary name, closed with every return checked, read
+/// back, synced, renamed. Needs at most merge_bytes() of memory. Its attribute status is "complete"
+/// if no sequence is missing, else "incomplete". `rows` are appended to those of the parts in
+/// /timing/phases.
+///
+/// With Missing::refused, throws UsageError(resources) that names missing sequences: a part was
+/// removed or damaged after it was committed, and the run has to be resumed. Throws
+/// SystemError(resources) if writing fails.
 MergeReport merge(RunFolder& folder, const InputSet& inputs, const std::vector<DatasetPlan>& layout,
                   const ResultsHeader& header, const TimingSummary& timing,
                   std::span<const TimingRow> rows, Missing missing, base::Log& log);
 
-/// What merge_run_folder() needs later; goes into RunSettings::facts as they are.
+/// The facts that merge_run_folder() needs later. They belong in RunSettings::facts unchanged.
 base::Json merge_facts(const InputSet& inputs, const std::vector<DatasetPlan>& layout,
                        const ResultsHeader& header, const plan::ModelSpec& spec);
 
-/// Where the inputs lie now that facts of run.json name; throws UsageError(input) when it names
-/// none.
+/// Paths of the input files that the facts of a run.json name. A path that is not found below the
+/// run's working folder is taken relative to the current folder. `where` names run.json in
+/// messages. Throws UsageError(input) if the facts name no files.
 std::vector<std::string> input_paths_of(const base::Json& facts, const std::string& where);
-/// The inputs that facts of run.json name; throws UsageError(input) when they are not the same any
-/// more. `where` names run.json in messages.
+/// Opens the inputs that the facts of a run.json name. Throws UsageError(input) if their identity
+/// has changed.
 InputSet reopen_inputs(const base::Json& facts, const std::string& where);
 
+/// Whether the parts are removed when the results are complete.
 enum class Parts { keep, remove };
 
-/// The subcommand `merge RUN_DIR`: everything comes from run.json and the input files, which must
-/// be the same. Parts are removed when results are complete and `parts` says so.
+/// The subcommand `merge RUN_DIR`. Needs only the run folder and the input files, which must not
+/// have changed. Results that are already complete are not written again. Throws as merge().
 MergeReport merge_run_folder(const std::string& run_dir, Parts parts, base::Log& log);
 
 }  // namespace tetrarch::storage

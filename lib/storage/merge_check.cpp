@@ -1,4 +1,4 @@
-// Reads results back before they count.
+// Reads a results file back before it is published.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/merge_check.hpp"
 
@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::int64_t window_bytes = 4 << 20;
 
-/// Hands the hash windows of whole rows.
+/// Reads all rows in windows of whole rows and adds them to the hash.
 template <class Read>
 void read_windows(std::int64_t num_rows, std::int64_t row_bytes, Xxh3& hash, const Read& read) {
   const std::int64_t step =

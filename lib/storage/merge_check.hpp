@@ -1,4 +1,4 @@
-/// Reads results back before they count.
+/// Reads a results file back before it is published.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -6,8 +6,9 @@
 
 namespace tetrarch::storage {
 
-/// Compares every dataset of a closed file with its attribute xxh3, in 16 MiB of memory: HDF5 can
-/// lose rows on a full disk and report success. Throws SystemError(resources) naming the dataset.
+/// Reads every dataset of a closed file and compares its checksum with its attribute xxh3, because
+/// HDF5 can lose rows on a full disk and still report success. Needs 16 MiB of memory. Throws
+/// SystemError(resources) that names the dataset.
 void check_written(const std::string& path);
 
 }  // namespace tetrarch::storage

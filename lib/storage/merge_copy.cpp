@@ -1,4 +1,4 @@
-// Copies one dataset of all parts into results.
+// Copies one dataset from all parts into results.h5.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/merge_copy.hpp"
 
@@ -64,7 +64,8 @@ void DatasetCopier::add_up(const DatasetPlan& plan) {
   window_.assign(bytes.begin(), bytes.end());
 }
 
-/// Lists what of the parts belongs in rows [begin, end) of the results, and fills the rest.
+/// Lists the segments of parts that belong in rows [begin, end) of the results, and puts fill
+/// values in the other rows of the window.
 void DatasetCopier::gather(const DatasetPlan& plan, std::int64_t begin, std::int64_t end) {
   const bool is_per_token = plan.per == DatasetPlan::Per::token;
   const auto row_of = [&](std::int64_t sequence) {
@@ -89,7 +90,7 @@ void DatasetCopier::gather(const DatasetPlan& plan, std::int64_t begin, std::int
   }
 }
 
-/// Reads the segments into the window; neighbours in a part are read at once.
+/// Reads the segments into the window. Segments that are adjacent in a part are read together.
 void DatasetCopier::fetch(const DatasetPlan& plan) {
   std::ranges::sort(segments_, {}, [](const Segment& segment) {
     return std::tuple(segment.part, segment.part_row);

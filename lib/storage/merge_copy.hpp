@@ -1,4 +1,4 @@
-/// Copies one dataset of all parts into results, row by row in input order.
+/// Copies one dataset from all parts into results.h5, with its rows in input order.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -14,10 +14,11 @@
 
 namespace tetrarch::storage {
 
-/// Where the rows of each sequence come from; null: a sequence that gets fill values.
+/// For each sequence, where its rows come from; null: its rows become fill values.
 using Sources = std::vector<const CommittedSequence*>;
 
-/// Memory: two buffers of window_bytes (or one row, where that is more).
+/// Copies datasets one after another. Needs memory for two buffers of window_bytes, or of one row
+/// if a row is larger. Keeps references to the constructor's arguments.
 class DatasetCopier {
  public:
   static constexpr std::int64_t window_bytes = 4 << 20;
@@ -25,7 +26,7 @@ class DatasetCopier {
   DatasetCopier(const Committed& committed, const InputSet& inputs, const Sources& sources)
       : committed_(&committed), inputs_(&inputs), sources_(&sources) {}
 
-  /// Makes the dataset in `results`, with its attributes and the XXH3 of its bytes.
+  /// Creates the dataset in `results` with its attributes, among them the XXH3 of its bytes.
   void copy(const DatasetPlan& plan, h5::File& results);
 
  private:
@@ -33,7 +34,7 @@ class DatasetCopier {
     int part = 0;
     std::int64_t part_row = 0, window_row = 0, rows = 0;
   };
-  /// Element-wise sums over the parts of which every sequence counts.
+  /// Element-wise sums over the parts all of whose sequences count (Committed::is_whole).
   void add_up(const DatasetPlan& plan);
   void gather(const DatasetPlan& plan, std::int64_t begin, std::int64_t end);
   void fetch(const DatasetPlan& plan);
@@ -42,7 +43,7 @@ class DatasetCopier {
   const Committed* committed_;
   const InputSet* inputs_;
   const Sources* sources_;
-  std::int64_t sequence_ = 0;  // first one that may have rows in the window at hand
+  std::int64_t sequence_ = 0;  // first one that may have rows in the current window
   std::vector<Segment> segments_;
   std::vector<std::byte> window_, scratch_;
   std::unordered_map<int, h5::Dataset> open_datasets_;

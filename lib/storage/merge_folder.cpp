@@ -1,4 +1,4 @@
-// A run folder alone is merged: everything comes from its run.json.
+// Merges a run folder by what its run.json says.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <filesystem>
@@ -50,7 +50,7 @@ ResultsHeader header_from(const Json& json) {
   return header;
 }
 
-/// What a finished results.h5 holds.
+/// The report of a results.h5 that is already complete.
 MergeReport report_of_file(const std::string& path) {
   const h5::File file = h5::File::open_to_read(path, ExitCode::input);
   const h5::Dataset states = file.dataset("/sequences/status");
@@ -79,7 +79,7 @@ MergeReport merge_parts(RunFolder& folder, const std::string& where, base::Log& 
   const InputSet inputs = reopen_inputs(facts, where);
   TimingSummary timing;
   timing.num_ranks = header.grid.dp * header.grid.pp * header.grid.ep * header.grid.tp;
-  // what can still be mended is replaced by complete results alone
+  // damaged results may still be repaired: only complete results may replace them
   const Missing missing = folder.has_damaged_results() ? Missing::refused : Missing::allowed;
   return merge(folder, inputs, layout, header, timing, {}, missing, log);
 }
@@ -98,7 +98,7 @@ std::vector<std::string> input_paths_of(const base::Json& facts, const std::stri
   for (const Json& item : facts.at("input_files")) {
     const std::filesystem::path path = item.get<std::string>();
     const std::filesystem::path there = facts.at("working_folder").get<std::string>() / path;
-    std::error_code error;  // a folder that has moved as a whole may be where we are
+    std::error_code error;  // if the working folder was moved, it may be the current folder
     const bool is_here =
         !std::filesystem::exists(there, error) || std::filesystem::equivalent(there, path, error);
     paths.push_back(is_here ? path.string() : there.string());

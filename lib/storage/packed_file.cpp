@@ -1,4 +1,4 @@
-// The compressed side of gzip and zstd files.
+// Reads the compressed bytes of gzip and zstd files.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/packed_file.hpp"
 

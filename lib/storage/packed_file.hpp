@@ -1,4 +1,4 @@
-/// What is inside a gzip or zstd file, one byte after the other, in bounded memory.
+/// Reads the content of a gzip or zstd file from its beginning to its end, in bounded memory.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -12,18 +12,20 @@
 
 namespace tetrarch::storage {
 
-/// The bytes of the compressed file, block by block.
+/// The bytes of the compressed file, in blocks of 256 KiB.
 class PackedBytes {
  public:
+  /// Throws UsageError(input) if the file cannot be opened.
   explicit PackedBytes(const std::string& path);
   const std::string& path() const { return path_; }
-  /// The next block in `data` and `size`; false at the end. Call it when `size` is used up.
+  /// Reads the next block; false at the end of the file. Call it when size() is 0. Throws
+  /// UsageError(input) if reading fails.
   bool fill();
-  /// What is not used up yet of the block.
+  /// The bytes of the block that use() has not consumed.
   const unsigned char* data() const { return block_.get() + used_; }
   std::size_t size() const { return filled_ - used_; }
   void use(std::size_t bytes) { used_ += bytes; }
-  /// Of the next byte in the file.
+  /// Offset in the file of the byte at data().
   std::uint64_t offset() const { return offset_ + used_; }
 
  private:
@@ -35,24 +37,25 @@ class PackedBytes {
   std::uint64_t offset_ = 0;  // of the block
 };
 
-/// Members of gzip and frames of zstd may follow each other; checksums are compared.
+/// Unpacks all members of a gzip file or all frames of a zstd file, and compares their checksums.
 class PackedFile {
  public:
   virtual ~PackedFile() = default;
-  /// Fewer bytes than asked for only at the end. Throws UsageError(input) where the file ends
-  /// inside a member or frame, is damaged, has other bytes behind the last one, or is zstd with a
-  /// window of more than 128 MiB.
+  /// Reads the next `bytes` bytes of the content. Returns how many: fewer only at the end. Throws
+  /// UsageError(input) if the file ends inside a member or frame, is damaged, has other bytes after
+  /// the last one, or is zstd with a window of more than 128 MiB.
   virtual std::size_t read(char* to, std::size_t bytes) = 0;
 };
 
-/// `format`: gzip or zstd.
+/// Opens a compressed file; `format`: gzip or zstd. Throws UsageError(input) if it cannot be
+/// opened.
 std::unique_ptr<PackedFile> open_packed(const std::string& path, InputFormat format);
 std::unique_ptr<PackedFile> open_gzip(const std::string& path);
 std::unique_ptr<PackedFile> open_zstd(const std::string& path);
 
-/// "is truncated (...)": it ends at this byte inside `inside`.
+/// The error for a file that ends at the current byte; `inside`: "gzip member" or "zstd frame".
 base::UsageError is_truncated(const PackedBytes& packed, const char* inside);
-/// "is damaged near byte N (`detail`)".
+/// The error for a file that is damaged near the current byte; `detail`: the library's reason.
 base::UsageError is_damaged(const PackedBytes& packed, const std::string& detail);
 
 }  // namespace tetrarch::storage

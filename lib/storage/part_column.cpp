@@ -1,4 +1,4 @@
-// One dataset of a part while its rows come in.
+// One dataset of a part file while its rows are being written.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/part_column.hpp"
 
@@ -55,7 +55,7 @@ void PartColumn::begin(h5::File& file, std::int64_t num_rows) {
   if (num_rows > 0) dataset_->extend(num_rows);
 }
 
-/// All rows so far are of the first window.
+/// Creates the dataset and writes the rows so far to it. They all belong to the first window.
 void PartColumn::move_to_file(h5::File& file) {
   h5::Create create;
   create.shape = plan_->shape(0);
@@ -68,7 +68,7 @@ void PartColumn::move_to_file(h5::File& file) {
   if (microbatch_.begin > 0) store({0, microbatch_.begin}, buffer_.data());
 }
 
-/// Makes the buffer that of a window, with what the file has of it.
+/// Makes the buffer hold this window, with the rows of it that the file has.
 void PartColumn::hold(std::int64_t window) {
   if (window_ == window) return;
   flush();
@@ -113,7 +113,7 @@ void PartColumn::write(std::int64_t first_row, std::int64_t num_rows, const std:
   }
 }
 
-/// The window at hand goes to the file.
+/// Writes the window in the buffer to the file.
 void PartColumn::flush() {
   if (window_ < 0) return;
   const std::int64_t first = window_ * window_rows_;
@@ -127,7 +127,8 @@ PartColumn::Stored& PartColumn::stored(std::int64_t window) {
   return stored_[static_cast<std::size_t>(window)];
 }
 
-/// Rows from the first one of a window on, of as many windows as they fill.
+/// Writes rows to the file, and notes the checksum of each window. `range` begins at the first row
+/// of a window and may cover several.
 void PartColumn::store(Range range, const std::byte* data) {
   dataset_->write({plan_->offset(range.begin), plan_->shape(range.end - range.begin)}, plan_->dtype,
                   data);

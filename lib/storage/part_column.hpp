@@ -1,4 +1,4 @@
-/// One dataset of a part while its rows come in, in any order within a microbatch.
+/// One dataset of a part file while its rows are being written, in any order within a microbatch.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -13,33 +13,39 @@
 
 namespace tetrarch::storage {
 
-/// Bytes that each of `num_datasets` columns may keep in memory: of all together 8 MiB, but not
-/// less than 32 KiB and not more than 256 KiB each.
+/// Bytes of memory for the buffer of each of `num_datasets` columns: 8 MiB for all together, but at
+/// least 32 KiB and at most 256 KiB for each.
 std::int64_t column_bytes(std::int64_t num_datasets);
 
-/// Small datasets stay in memory and are written at their exact size. Those that outgrow the buffer
-/// become extendible ones, of windows of as many rows as the buffer holds. The buffer holds one
-/// window; a row of another one sends it to the file. So rows that come one after another are
-/// written a window at a time, also where some of a window come later: then it is read again.
+/// Writes one dataset of a part file through a buffer of fixed size.
 ///
-///   begin(file, rows)   for each microbatch: its rows follow those of earlier ones
+/// A dataset that fits the buffer stays in memory, and finish() writes it with its exact shape. A
+/// larger one becomes an extendible dataset and is divided into windows, each of as many rows as
+/// the buffer holds. The buffer then holds one window. A row of another window causes the buffer to
+/// be written to the file. So consecutive rows are written one window at a time. If rows of a
+/// window that was already written follow later, that window is read from the file again.
+///
+///   begin(file, rows)   for each microbatch: its rows follow those of earlier microbatches
 ///   write(...)          each row of the microbatch once, in any order
-///   end()               throws InternalError when a row lacks or came twice
-///   finish(file), then, with the file closed and opened again, check(file, scratch)
+///   end()               throws InternalError if a row is missing or was written twice
+///   finish(file)        writes the rest
+///   check(file, ...)    after the file was closed and opened again
+///
+/// Throws SystemError(resources) if writing or reading back fails.
 class PartColumn {
  public:
-  /// `plan` outlives it.
+  /// `plan` must outlive this object.
   PartColumn(const DatasetPlan& plan, std::int64_t buffer_bytes);
 
   void begin(h5::File& file, std::int64_t num_rows);
-  /// `first_row` counts from the microbatch's first row.
+  /// Writes rows of row_bytes() each. `first_row` counts from the microbatch's first row.
   void write(std::int64_t first_row, std::int64_t num_rows, const std::byte* data);
-  /// Of a dataset per run: adds `columns` counts to each of the rows.
+  /// For a dataset per run: adds counts [num_rows, columns] to the rows.
   void add(std::int64_t first_row, std::int64_t num_rows, const std::uint64_t* counts);
   void end();
   void finish(h5::File& file);
-  /// Reads back what was written: HDF5 can lose a chunk on a full disk and report success.
-  /// `scratch` is at least one window when it returns.
+  /// Reads back what was written and compares checksums, because HDF5 can lose a chunk on a full
+  /// disk and still report success. Enlarges `scratch` to one window if it is smaller.
   void check(const h5::File& file, std::vector<std::byte>& scratch) const;
 
  private:
@@ -47,7 +53,7 @@ class PartColumn {
   struct Range {
     std::int64_t begin = 0, end = 0;
   };
-  /// What the file has of a window: its first rows, and their XXH3.
+  /// The rows of a window that are in the file, from its first row on, and their XXH3.
   struct Stored {
     std::int64_t num_rows = 0;
     std::uint64_t sum = 0;
@@ -64,12 +70,12 @@ class PartColumn {
   const DatasetPlan* plan_;
   std::int64_t buffer_bytes_;
   std::int64_t window_rows_;
-  Range microbatch_;            // its rows in the part
-  std::vector<Range> written_;  // of the microbatch, in the order of write()
-  /// Without dataset_ all rows of the part, else those of the window at hand, if there is one.
+  Range microbatch_;            // rows of the current microbatch in the part
+  std::vector<Range> written_;  // rows of the microbatch, in the order of write()
+  /// While dataset_ is absent: all rows of the part. After that: the rows of window_.
   std::vector<std::byte> buffer_;
-  std::int64_t window_ = -1;
-  std::optional<h5::Dataset> dataset_;  // once the rows have outgrown the buffer
+  std::int64_t window_ = -1;            // -1: the buffer holds none
+  std::optional<h5::Dataset> dataset_;  // present when the rows no longer fit the buffer
   std::vector<Stored> stored_;          // of each window
 };
 

@@ -1,4 +1,4 @@
-// Parts of results: written and committed.
+// Writes and commits part files.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/part_file.hpp"
 
@@ -24,7 +24,7 @@ using base::DType;
 
 constexpr std::int64_t max_error_bytes = 200;
 constexpr std::int64_t header_bytes = 2 << 10;   // about what HDF5 adds to each dataset
-constexpr std::int64_t most_timing_rows = 4096;  // in hand: 320 KiB
+constexpr std::int64_t most_timing_rows = 4096;  // in memory: 320 KiB
 constexpr std::int64_t check_bytes = 1 << 20;    // read back at once
 
 static_assert(sizeof(TimingRow) == 80);
@@ -66,7 +66,7 @@ const std::vector<h5::Field>& timing_fields() {
 }
 
 std::int64_t part_writer_bytes(const std::vector<DatasetPlan>& layout) {
-  constexpr std::int64_t of_file = 1 << 20, of_dataset = 12 << 10;  // in HDF5
+  constexpr std::int64_t of_file = 1 << 20, of_dataset = 12 << 10;  // memory that HDF5 needs
   const std::int64_t count = std::ssize(layout);
   return check_bytes + most_timing_rows * static_cast<std::int64_t>(sizeof(TimingRow)) + of_file +
          count * (column_bytes(count) + of_dataset);
@@ -87,8 +87,9 @@ void PartWriter::discard() noexcept {
   ::unlink(temporary_.c_str());
 }
 
-/// On a full disk every writer fails: the first one speaks, and its error ends the others
-/// meanwhile.
+/// Runs `write`. On a full disk every writing rank fails, but only one has to report it. The first
+/// one renames the attempt's folder; the others find that it is gone and wait 5 s, in which the
+/// first one's error ends the job.
 void PartWriter::guarded(const std::function<void()>& write) try {
   const std::int64_t of_hdf5 = std::ssize(layout_) * header_bytes;
   with_space(temporary_, pending_bytes_ + of_hdf5, write);
@@ -240,7 +241,8 @@ void PartWriter::write_sequences(h5::File& file) {
   phases_.reset();
 }
 
-/// A small dataset waits in a buffer of HDF5, which reports no error when it cannot be written.
+/// Reads the lists of sequences and times back. HDF5 keeps a small dataset in a buffer and reports
+/// no error if it cannot write it.
 void PartWriter::check_sequences(const h5::File& file) const {
   const PartList found = read_list(file);
   std::map<std::int64_t, std::string> errors;

@@ -1,4 +1,5 @@
-/// Parts of results: a writing rank's finished microbatches, made safe one file at a time.
+/// Part files: the results of finished microbatches, which a writing rank commits one file at a
+/// time.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -21,7 +22,7 @@
 
 namespace tetrarch::storage {
 
-/// A row of /timing/phases; the same bytes in memory and in the file.
+/// A record of /timing/phases, with the same bytes in memory and in the file. Times in seconds.
 struct TimingRow {
   std::int32_t attempt = 0, rank = 0;
   std::int32_t dp = 0, pp = 0, ep = 0, tp = 0;
@@ -38,13 +39,13 @@ const std::vector<h5::Field>& timing_fields();
 inline constexpr const char* timing_description =
     "one row for each stretch of work: who, where in the model, which phase, how long";
 
-/// A sequence of a microbatch, in the order of its rows.
+/// One sequence of a microbatch.
 struct PartSequence {
-  std::int64_t sequence = 0;  // in input order
+  std::int64_t sequence = 0;  // index in input order
   std::int64_t length = 0;    // tokens
 };
 
-/// Who writes, and how often it commits.
+/// Which rank writes, where, and how often it commits.
 struct PartOptions {
   std::string run_dir;
   std::string run_uuid;
@@ -55,24 +56,25 @@ struct PartOptions {
 
 class PartColumn;
 
-/// Where the ranks of an attempt write what is not committed yet: RUN_DIR/parts/.tmp-aAAA. The
-/// next attempt removes it, so that a rank of this one that is still dying can commit no more.
+/// RUN_DIR/parts/.tmp-aAAA, the folder for the temporary files of an attempt's ranks. The next
+/// attempt removes it. So a rank of this attempt that is still running then can commit nothing.
 std::string attempt_folder(const std::string& run_dir, int attempt);
 
-/// Memory that a PartWriter of these datasets takes, besides its list of sequences.
+/// Bytes of memory that a PartWriter of these datasets needs, besides its list of sequences.
 std::int64_t part_writer_bytes(const std::vector<DatasetPlan>& layout);
 
-/// Writes parts/dDDD-eEEE-aAAA-NNNNNN-XXXXXXXXXXXXXXXX.h5, the last field being the XXH3 of the
-/// file. A part holds whole microbatches and counts only under this name: until commit() it is a
-/// temporary file in attempt_folder(), which must be there, and the destructor discards it.
+/// Writes part files parts/dDDD-eEEE-aAAA-NNNNNN-XXXXXXXXXXXXXXXX.h5: dp rank, ep rank, attempt,
+/// number, XXH3 of the file. A part holds whole microbatches and counts only under this name. Until
+/// commit() it is a temporary file in attempt_folder(), which must exist; the destructor removes
+/// it.
 ///
 ///   begin(sequences)
 ///   write(dataset, first_row, num_rows, data) ...   every row once, in any pieces and any order
 ///   add(dataset, ...), set_status(...), append_timing(...)
-///   end()                                           checks that no row lacks or came twice
+///   end()                                           InternalError: a row is missing or came twice
 ///   if (is_due()) commit()
 ///
-/// All failures of writing throw SystemError(resources); what was committed before stays.
+/// Throws SystemError(resources) if writing fails; parts that were committed before remain.
 class PartWriter {
  public:
   PartWriter(PartOptions options, std::vector<DatasetPlan> layout);
@@ -82,30 +84,32 @@ class PartWriter {
 
   const std::vector<DatasetPlan>& layout() const { return layout_; }
 
-  /// Begins a microbatch; an empty one is welcome.
+  /// Begins a microbatch, which may be empty.
   void begin(std::span<const PartSequence> sequences);
-  /// `num_rows` rows of row_bytes() each. `first_row` counts in the microbatch at hand: token rows
-  /// stand sequence after sequence in the order of begin(), rows per sequence in that order.
+  /// Writes `num_rows` rows of row_bytes() each. `dataset` is an index into layout(). `first_row`
+  /// counts from the first row of the current microbatch. Rows per sequence are in the order of
+  /// begin(); rows per token are one sequence after another in that order.
   void write(int dataset, std::int64_t first_row, std::int64_t num_rows, const void* data);
   void write(std::string_view path, std::int64_t first_row, std::int64_t num_rows,
              const void* data);
-  /// Adds [num_rows, columns] counts to rows of a dataset per run, whose sums the part holds.
+  /// Adds counts [num_rows, columns] to rows of a dataset per run. The part holds the sums.
   void add(int dataset, std::int64_t first_row, std::int64_t num_rows, const std::uint64_t* counts);
   void add(std::string_view path, std::int64_t first_row, std::int64_t num_rows,
            const std::uint64_t* counts);
-  /// For a sequence of the microbatch at hand that turned out bad; its rows are written all the
-  /// same and replaced by fill values when results are merged.
+  /// Marks a sequence of the current microbatch as failed. Its rows have to be written too; merging
+  /// replaces them by fill values.
   void set_status(std::int64_t sequence, SequenceStatus status, const std::string& error);
-  /// May be called between begin() and end(), or outside.
+  /// Adds timing records; may be called inside and outside begin() and end().
   void append_timing(std::span<const TimingRow> rows);
   void end();
 
-  /// True when sequences wait to be committed and enough bytes or time have gathered since the last
-  /// commit, outside a microbatch.
+  /// Whether commit() should be called: no microbatch is open, there are sequences to commit, and
+  /// they have reached commit_bytes or the oldest is commit_interval_s old.
   bool is_due() const;
-  /// Makes everything since the last commit durable; does nothing when there is nothing.
+  /// Writes everything since the last commit to a part file, reads it back and publishes it. Does
+  /// nothing if there is nothing to commit.
   void commit();
-  /// Commits what is pending.
+  /// The same as commit().
   void close() { commit(); }
 
  private:
@@ -128,44 +132,45 @@ class PartWriter {
   std::vector<std::unique_ptr<PartColumn>> columns_;  // one per dataset of the layout
   std::vector<PartSequence> sequences_;               // of the part
   std::vector<std::uint8_t> status_;
-  std::map<std::size_t, std::string> errors_;  // of the few that failed, by index
-  std::vector<TimingRow> timing_;              // that phases_ does not have yet
-  std::optional<h5::Dataset> phases_;          // once they are many
-  std::int64_t num_timing_rows_ = 0;           // that phases_ has
-  Xxh3 timing_sum_;                            // of them
-  std::size_t microbatch_begin_ = 0;           // index into sequences_
-  /// Of the microbatch's sequences in sequences_; made by its first set_status().
+  std::map<std::size_t, std::string> errors_;  // of failed sequences, by index in sequences_
+  std::vector<TimingRow> timing_;              // records that are not in phases_ yet
+  std::optional<h5::Dataset> phases_;          // created at the first flush_timing()
+  std::int64_t num_timing_rows_ = 0;           // records in phases_
+  Xxh3 timing_sum_;                            // of the records in phases_
+  std::size_t microbatch_begin_ = 0;           // the microbatch's first index in sequences_
+  /// Sequence -> index in sequences_, for the current microbatch; filled by its first set_status().
   std::unordered_map<std::int64_t, std::size_t> places_;
   std::int64_t pending_bytes_ = 0;
   std::chrono::steady_clock::time_point pending_since_;
 };
 
-/// What a part's name says.
+/// The fields of a part's file name.
 struct PartName {
   int dp = 0, ep = 0, attempt = 0, number = 0;
   std::string xxh3;  // 16 hex digits
 };
 std::string to_string(const PartName& name);
-/// Nothing when the file name is not that of a committed part.
+/// Absent if the file name is not that of a committed part.
 std::optional<PartName> parse_part_name(std::string_view file_name);
 
-/// A sequence as a part has it.
+/// One sequence in a part.
 struct PartEntry {
-  std::int64_t sequence = 0, length = 0;
-  std::int64_t row = 0;        // its place among the part's sequences
-  std::int64_t token_row = 0;  // its first row in datasets per token
+  std::int64_t sequence = 0, length = 0;  // index in input order; tokens
+  std::int64_t row = 0;                   // its index among the part's sequences
+  std::int64_t token_row = 0;             // its first row in datasets per token
   SequenceStatus status = SequenceStatus::ok;
 };
 /// The sequences of a part, in the order of its rows.
 struct PartList {
   std::vector<PartEntry> entries;
-  std::map<std::int64_t, std::string> errors;  // of the few that failed, by sequence
+  std::map<std::int64_t, std::string> errors;  // of failed sequences, by sequence
 };
 
-/// The list of a part's sequences, of whose lengths it makes sure that they agree.
+/// Reads the list of a part's sequences. Throws UsageError(input) if its datasets differ in length
+/// or contain impossible values.
 PartList read_list(const h5::File& part);
-/// The list of a part's sequences. Checks the file's XXH3 against its name, its format and its run;
-/// throws UsageError(input) naming what is wrong.
+/// Reads the list of a part's sequences. Throws UsageError(input) that names what is wrong if the
+/// file's XXH3 differs from that in its name, or its format or its run is another.
 PartList read_part(const std::string& path, const std::string& run_uuid);
 
 }  // namespace tetrarch::storage

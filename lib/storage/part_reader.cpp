@@ -1,4 +1,4 @@
-// Parts of results: their names, and what they hold.
+// Reads names and lists of sequences of part files.
 // SPDX-License-Identifier: Apache-2.0
 #include <charconv>
 #include <filesystem>

@@ -1,4 +1,4 @@
-// Which parts of a run folder count, and what they hold.
+// Finds which parts of a run folder count, and which sequences they hold.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <functional>
@@ -23,30 +23,31 @@ struct Part {
   PartList list;
 };
 
-/// Parts that count together: one, or with PartRules::ep_set those of all ep ranks.
+/// Parts that count together: a single part, or with PartRules::ep_set those of all ep ranks.
 using Unit = std::vector<const Part*>;
 
 std::vector<Part> read_all(const std::string& run_dir, const std::string& run_uuid,
                            const PartFindings& findings) {
   std::vector<Part> parts;
   for (const std::string& name : names_in(run_dir + "/parts")) {
-    // hidden ones are in the making, or a file system's own (.nfs...)
+    // hidden files are not yet committed, or belong to the file system (.nfs...)
     if (name.starts_with('.') || name.starts_with("damaged-")) continue;
     const std::string path = run_dir + "/parts/" + name;
     try {
       Part part;
       part.path = path;
       part.list = read_part(path, run_uuid);
-      part.name = *parse_part_name(name);  // read_part() has refused other names
+      part.name = *parse_part_name(name);  // read_part() refuses other names
       parts.push_back(std::move(part));
-    } catch (const base::UsageError& problem) {  // one that cannot be read now may be sound
+      // A SystemError passes on: a part that cannot be read at the moment may be undamaged.
+    } catch (const base::UsageError& problem) {
       findings.damaged(path, problem.what());
     }
   }
   return parts;
 }
 
-/// In the order of their first parts.
+/// Groups parts into units, in the order of their first parts.
 std::vector<Unit> units_of(const std::vector<Part>& parts, const PartRules& rules,
                            const PartFindings& findings) {
   std::vector<Unit> units;
@@ -84,8 +85,8 @@ std::vector<Unit> units_of(const std::vector<Part>& parts, const PartRules& rule
   return units;
 }
 
-/// The units that count, in this order: all, or, where parts hold sums, those that share either
-/// all or none of their sequences with earlier ones.
+/// The units that count, in the given order. If parts hold sums, a unit counts only if earlier
+/// counting units have all or none of its sequences; else all units count.
 std::vector<Unit> counting(const std::vector<Unit>& units, const PartRules& rules,
                            const PartFindings& findings) {
   if (!rules.holds_sums) return units;
@@ -116,7 +117,8 @@ std::vector<Unit> counting(const std::vector<Unit>& units, const PartRules& rule
   return kept;
 }
 
-/// What counts where units are taken in this order: of a sequence in two parts the first.
+/// The sequences of all units, taken in the given order. If a sequence is in two parts, the first
+/// one counts.
 Committed take(const std::vector<Unit>& units) {
   Committed committed;
   std::vector<CommittedSequence>& sequences = committed.sequences;
@@ -182,8 +184,8 @@ Committed scan_parts(const std::string& run_dir, const std::string& run_uuid,
   const std::vector<Part> parts = read_all(run_dir, run_uuid, findings);
   std::vector<Unit> units = units_of(parts, rules, findings);
   if (rules.holds_sums) {
-    // A part that a later attempt did not see may share sequences with the later one's: what the
-    // later ones have done counts, unless they did not come as far.
+    // If a later attempt did not see a part, it computed that part's sequences again. Then the
+    // parts of the later attempt count, unless fewer sequences would count in that order.
     std::vector<Unit> latest_first = units;
     std::ranges::stable_sort(latest_first, std::greater(),
                              [](const Unit& unit) { return unit.front()->name.attempt; });

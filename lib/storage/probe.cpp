@@ -1,4 +1,4 @@
-// Labels of foreign HDF5 files, read as their users will read them.
+// Opens a foreign HDF5 file and reads its attributes as its later reader will.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/probe.hpp"
 
@@ -71,7 +71,8 @@ void probe_to_verify(const std::string& path, const Progress& progress) {
   }
 }
 
-/// What can be said of them is not wrong; what cannot even be opened may be made again.
+/// Reads what is needed to see whether results are complete. A file that cannot be opened is no
+/// error here, because the results can be made again.
 void probe_results(const std::string& path) try {
   const h5::File file = h5::File::open_to_read(path, ExitCode::input);
   file.text_attribute("status");
@@ -112,7 +113,7 @@ std::vector<std::string> inputs_of_run(const std::string& run_dir) {
   if (is_there(results)) try {
       const h5::File file = h5::File::open_to_read(results, ExitCode::input);
       if (file.text_attribute("status") == "complete") return {};
-    } catch (const base::UsageError&) {  // who opens it says so
+    } catch (const base::UsageError&) {  // reported when it is opened for use
     }
   return input_paths_of(run["facts"], run_dir + "/run.json");
 }

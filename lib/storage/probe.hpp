@@ -1,5 +1,6 @@
-/// What opening a foreign HDF5 file asks of the HDF5 library, without its bulk data: for a process
-/// that may crash or hang over it.
+/// Makes the HDF5 calls that opening a foreign file for a purpose makes, without reading its bulk
+/// data. It is called in a child process, because the HDF5 library may crash or hang on a damaged
+/// file.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -12,25 +13,25 @@
 
 namespace tetrarch::storage {
 
-/// What somebody is going to do with the file; `results`: see whether they are complete, and make
-/// them again where they cannot be read.
+/// What the file is opened for. `results`: to see whether they are complete; if they cannot be
+/// read, they are made again.
 enum class Purpose { weights, inputs, inspect, verify, results };
 
 std::string_view name_of(Purpose purpose);
-/// Throws UsageError(usage) for another word.
+/// The purpose of that name. Throws UsageError(usage) for another word.
 Purpose purpose_from(std::string_view word);
 
-/// How a file that cannot be opened ends the program: it does not say what it was, so its name or
-/// its purpose does.
+/// The exit code for a file that cannot be opened: weights if the purpose, or a name that contains
+/// "weights", says that it is a weights file; else input.
 base::ExitCode code_of(const std::string& path, Purpose purpose);
 
-/// Reads every label that `purpose` reads, and texts of variable length, which the library keeps
-/// like labels; calls `progress` now and then. Throws what opening the file for that purpose
-/// throws.
+/// Reads all attributes and properties of datasets that `purpose` reads. Also reads texts of
+/// variable length, which are stored in the global heap like attributes. Calls `progress` between
+/// blocks. Throws what opening the file for that purpose throws.
 void probe_file(const std::string& path, Purpose purpose, const std::function<void()>& progress);
 
-/// The input files that merging or verifying a run folder opens: none once it is complete. Throws
-/// UsageError(input) when it is no run folder.
+/// The input files that merging or verifying a run folder opens; none if its results are complete.
+/// Throws UsageError(input) if it is no run folder.
 std::vector<std::string> inputs_of_run(const std::string& run_dir);
 
 }  // namespace tetrarch::storage

@@ -1,4 +1,4 @@
-// Reads what a results.h5 says of itself, and proves it consistent.
+// Reads and checks what describes a results.h5: attributes, sequences, list of datasets, timing.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/results_labels.hpp"
 
@@ -110,7 +110,8 @@ void ResultsLabels::check_sequences() {
   } else {
     check_texts("/sequences/id", count_);
   }
-  std::pair<std::int64_t, std::string> contradiction{-1, ""};  // the first
+  // the first sequence whose status and error disagree
+  std::pair<std::int64_t, std::string> contradiction{-1, ""};
   check_texts("/sequences/error", count_, [&](std::int64_t i, const std::string& error) {
     const auto status = static_cast<SequenceStatus>(status_[static_cast<std::size_t>(i)]);
     if (contradiction.first < 0 && (status == SequenceStatus::ok) != error.empty())

@@ -1,4 +1,4 @@
-/// What a results.h5 says of itself: attributes, sequences, datasets and timing.
+/// Reads and checks what describes a results.h5: attributes, sequences, list of datasets, timing.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -14,10 +14,11 @@
 
 namespace tetrarch::storage {
 
+/// Attributes and /sequences of a results.h5 that is being verified.
 class ResultsLabels {
  public:
-  /// Reads and proves attributes and /sequences. Throws UsageError (input) where something is
-  /// missing, damaged or contradicts itself; so do all members that read.
+  /// Reads and checks attributes and /sequences. Throws UsageError(input) if something is missing,
+  /// damaged or contradictory, like all members that read.
   explicit ResultsLabels(const std::string& path);
 
   const std::string& path() const { return path_; }
@@ -26,7 +27,7 @@ class ResultsLabels {
   const ResultsSummary& summary() const { return summary_; }
 
   std::int64_t count() const { return count_; }
-  /// Tokens before sequence i; of all where i is count().
+  /// Number of tokens before sequence i; of all sequences if i = count().
   std::int64_t offset(std::int64_t i) const {
     return static_cast<std::int64_t>(offsets_[static_cast<std::size_t>(i)]);
   }
@@ -35,14 +36,17 @@ class ResultsLabels {
   }
   bool is_ok(std::int64_t i) const { return status(i) == SequenceStatus::ok; }
 
-  /// The datasets that this file should have, from those that it has.
+  /// The datasets that the file should have. The outputs of its run follow from the datasets that
+  /// it has; a dataset that no output explains is refused.
   std::vector<DatasetPlan> layout() const;
-  /// /timing and its attributes.
+  /// Checks /timing/phases and the attributes of /timing.
   void check_timing() const;
 
-  /// Against the dataset's own, which must be there with a description.
+  /// Compares the checksum `found` with the dataset's attribute xxh3. The dataset must have that
+  /// attribute and a description.
   void check_hash(const h5::Dataset& dataset, const std::string& path, std::uint64_t found) const;
-  /// A list of `count` elements as T, which is as wide as `dtype`; checked.
+  /// Reads a one-dimensional dataset of `count` elements as T, which has the size of `dtype`, and
+  /// checks its shape and checksum.
   template <class T>
   std::vector<T> read(const std::string& path, base::DType dtype, std::int64_t count) const {
     const std::vector<std::uint8_t> bytes = read_bytes(path, dtype, count);
@@ -50,6 +54,7 @@ class ResultsLabels {
     if (!bytes.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
     return values;
   }
+  /// Throws UsageError(input): "FILE:OBJECT: PROBLEM. ...".
   [[noreturn]] void refuse(const std::string& object, const std::string& problem) const;
 
  private:

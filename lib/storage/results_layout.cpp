@@ -1,4 +1,4 @@
-// Which datasets a run writes.
+// The datasets that a run writes.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/results_layout.hpp"
 
@@ -63,7 +63,7 @@ DatasetPlan experts(std::int64_t layer, const plan::ModelSpec& spec) {
       no_expert};
 }
 
-/// Keys or values of one layer, by `which`.
+/// Keys (`which` = "k") or values ("v") of one layer.
 DatasetPlan kv(std::int64_t layer, const char* which, const plan::ModelSpec& spec) {
   DatasetPlan plan;
   plan.path = fmt::format("{}/{}", numbered_path("kv", layer), which);
@@ -197,7 +197,7 @@ Per per_from(const std::string& name) {
   return name == "token" ? Per::token : name == "sequence" ? Per::sequence : Per::run;
 }
 
-/// Whether rows and axes of what run.json says fit each other.
+/// Whether the rows and axes of a dataset from run.json are consistent.
 bool is_sensible(const DatasetPlan& plan) {
   const bool is_run = plan.per == Per::run;
   return plan.columns >= 1 && plan.rows >= 0 && plan.inner >= 0 &&
@@ -227,7 +227,7 @@ base::Json to_json(const std::vector<DatasetPlan>& layout) {
 std::vector<DatasetPlan> layout_from_json(const base::Json& json, const std::string& where) {
   constexpr DType dtypes[] = {DType::f32, DType::bf16, DType::i32, DType::u32,
                               DType::u16, DType::u8,   DType::u64, DType::f64};
-  constexpr std::int64_t most_elements = std::int64_t{1} << 32;  // of a row, and rows of the run
+  constexpr std::int64_t most_elements = std::int64_t{1} << 32;  // of a row; also most rows
   std::vector<DatasetPlan> layout;
   try {
     for (const base::Json& item : json) {

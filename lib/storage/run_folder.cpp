@@ -26,7 +26,7 @@ using base::UsageError;
 
 constexpr std::int64_t max_run_json_bytes = 64 << 20;
 
-/// Every leaf of an object with its dotted key; arrays are leaves.
+/// Appends every leaf of an object with its dotted key. Arrays count as leaves.
 void flatten(const Json& json, const std::string& prefix,
              std::vector<std::pair<std::string, Json>>& leaves) {
   for (const auto& [key, value] : json.items()) {
@@ -81,7 +81,7 @@ std::string list_text(const std::vector<Difference>& found) {
 void refuse_changes(const std::string& path, const std::vector<Difference>& found,
                     const std::string& advice) {
   if (found.empty()) return;
-  // what was computed with or on matters most: weights, then inputs, then settings
+  // the exit code is that of the most important difference: weights, then inputs, then settings
   ExitCode code = code_of(found.front().key);
   for (const Difference& each : found) {
     const ExitCode other = code_of(each.key);
@@ -105,7 +105,8 @@ std::string made_folder(const std::string& path) {
   return path;
 }
 
-/// Also while a rank of an earlier attempt that is still dying makes files there.
+/// Removes a folder. Tries again while a rank of an earlier attempt, which is still ending, creates
+/// files in it.
 void remove_whole(const std::string& path) {
   constexpr int num_tries = 100;
   std::error_code error;
@@ -222,7 +223,7 @@ RunFolder RunFolder::open(const std::string& path, const RunSettings& settings,
   std::error_code error;
   fs::remove(path + "/stop", error);
   if (folder.is_complete()) {
-    // an attempt that was killed after it had made the results has left its parts
+    // an attempt that was killed after it had written the results has left its parts
     if (!options.keep_parts) folder.remove_parts();
     return folder;
   }
@@ -282,7 +283,8 @@ std::string RunFolder::log_path() const {
   return path_ + "/log.txt";
 }
 
-/// Throws SystemError(resources) where its bytes cannot be read, which says nothing about them.
+/// Finds out the state of results.h5. Throws SystemError(resources) if its bytes cannot be read,
+/// because then it is unknown whether they are damaged.
 void RunFolder::look_at_results(base::Log& log) {
   if (!is_there(results_path())) return;
   prove_readable(results_path());
@@ -305,7 +307,8 @@ void RunFolder::look_at_results(base::Log& log) {
                     results_path(), run_uuid_, base::shown(uuid, 40)));
 }
 
-/// A change of its own makes an NFS client read the folder again.
+/// Lists parts/. Creates and removes a folder in it first: after a change of its own, an NFS client
+/// reads the list of entries again from the server.
 void RunFolder::list_parts() {
   const std::string probe = path_ + "/parts/.tmp-probe";
   std::error_code error;
@@ -377,7 +380,7 @@ void RunFolder::remove_parts() {
   for (const std::string& name : names_in(path_ + "/parts"))
     if (parse_part_name(name)) fs::remove(path_ + "/parts/" + name, error);
   if (!attempt_folder_.empty()) fs::remove(attempt_folder_, error);
-  fs::remove(path_ + "/parts", error);  // where nothing else is in it
+  fs::remove(path_ + "/parts", error);  // succeeds only if it is empty
 }
 
 }  // namespace tetrarch::storage

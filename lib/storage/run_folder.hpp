@@ -1,4 +1,4 @@
-/// The folder of a run: who holds it, what it is a run of, and what of it is safely done.
+/// The folder of a run: its lock, its settings (run.json), and its committed parts.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -15,73 +15,83 @@
 
 namespace tetrarch::storage {
 
-/// What run.json keeps; each a JSON object, nested as deep as wanted.
+/// The settings that run.json keeps. Each is a JSON object and may be nested.
 struct RunSettings {
-  /// Must not change on resume. A difference throws UsageError naming the key (dotted), was and is:
-  /// weights (4) below "weights", input (3) below "inputs", else usage (2).
+  /// Must not change on resume. A difference throws UsageError with the dotted key, the old and the
+  /// new value. The code is weights (4) for keys below "weights", input (3) below "inputs", else
+  /// usage (2).
   base::Json frozen = base::Json::object();
-  /// As frozen, but tolerated with allow_mixed: versions, build, instruction set, backend.
+  /// Like frozen, but may change with allow_mixed: versions, build, instruction set, backend.
   base::Json mixable = base::Json::object();
-  /// Replaced by each attempt: input paths, command line, grid; see merge.hpp for what merge needs.
+  /// Replaced by each attempt: input paths, command line, grid, and the facts that merging needs
+  /// (merge.hpp).
   base::Json facts = base::Json::object();
 };
 
 struct RunFolderOptions {
   bool allow_mixed = false;
-  double lock_wait_s = 10;  // how long a held lock is waited for
-  bool keep_parts = false;  // also when the results are there
-  double parts_wait_s = 0;  // how long wait_for_parts() waits, all calls together
+  double lock_wait_s = 10;  // longest wait for a lock that another process holds
+  bool keep_parts = false;  // keep the parts also when the results are complete
+  double parts_wait_s = 0;  // longest wait of all calls of wait_for_parts() together
 };
 
-/// A sequence and the part that has it.
+/// A sequence and the part that it is taken from.
 struct CommittedSequence {
   PartEntry entry;
   int part = 0;  // index into Committed::parts
 };
-/// What parts hold, each sequence once.
+/// The sequences in the parts that count, each once.
 struct Committed {
-  std::vector<std::string> parts;              // paths, those that count together in a row
+  std::vector<std::string> parts;              // paths; parts that count together are adjacent
   std::vector<bool> is_whole;                  // of each part: all its sequences are taken from it
-  std::vector<CommittedSequence> sequences;    // by rising sequence
-  std::map<std::int64_t, std::string> errors;  // of those that failed, by sequence
-  std::int64_t num_twice = 0;                  // also in another part, of which the first counts
+  std::vector<CommittedSequence> sequences;    // sorted by sequence
+  std::map<std::int64_t, std::string> errors;  // of failed sequences, by sequence
+  std::int64_t num_twice = 0;                  // sequences also found in a later part
   bool has(std::int64_t sequence) const { return find(sequence) != nullptr; }
+  /// Null if the sequence is in no part.
   const CommittedSequence* find(std::int64_t sequence) const;
 };
 
-/// Which parts of a run count.
+/// Rules that say which parts of a run count.
 struct PartRules {
-  /// > 0: parts of one dp, attempt and number count only together, one of each ep below it.
+  /// > 0: the parts of one dp rank, attempt and number count only if all ep ranks 0 .. ep_set - 1
+  /// have one.
   int ep_set = 0;
-  /// Parts hold sums over all their sequences: they count with all of them or with none.
+  /// Parts hold sums over all their sequences. So a part counts with all of its sequences or not at
+  /// all.
   bool holds_sums = false;
 };
-/// From `ep_set` (0 where absent) and `layout` in the facts of run.json.
+/// The rules that follow from `ep_set` (0 if absent) and `layout` in the facts of run.json.
 PartRules part_rules(const base::Json& facts);
 
-/// Who hears what scan_parts() finds. Problems are whole sentences that name the file.
+/// Functions that scan_parts() calls for parts that do not count. `problem` is a whole sentence
+/// that names the file.
 struct PartFindings {
   using Tell = std::function<void(const std::string& path, const std::string& problem)>;
-  Tell damaged;    // or foreign
-  Tell uncounted;  // sound, but its companions are missing
-  Tell spare;      // sound, but some of its sequences count in other parts
+  Tell damaged;    // damaged, or of another run
+  Tell uncounted;  // undamaged, but parts that count together with it are missing
+  Tell spare;      // undamaged, but only some of its sequences count in other parts
 };
-/// Reads all parts of a folder and changes nothing.
+/// Reads and verifies all parts of a run folder; changes nothing. Throws SystemError(resources) if
+/// a file or folder cannot be read.
 Committed scan_parts(const std::string& run_dir, const std::string& run_uuid,
                      const PartRules& rules, const PartFindings& findings);
 
-/// Held by rank 0 alone, from open to destruction: no second process can open it meanwhile. Other
-/// writing ranks need path(), run_uuid() and attempt() for their PartWriter, and nothing else.
+/// A run folder that this process holds, from open() to the destructor; meanwhile no second process
+/// can open it. Only rank 0 has this object. Other writing ranks need only path(), run_uuid() and
+/// attempt() for their PartWriter.
 class RunFolder {
  public:
-  /// Creates the folder or resumes in it: waits for the lock, compares settings, removes temporary
-  /// files and a stop request of earlier attempts, and counts the attempt. When is_complete() it
-  /// removes what is left of the parts instead.
-  /// Throws UsageError(resources) when it is in use, read-only or not a folder, and
-  /// UsageError(usage) when its results are another run's.
+  /// Creates the folder or resumes in it: waits for the lock, compares the settings, removes
+  /// temporary files and a stop request of earlier attempts, counts the attempt. If is_complete(),
+  /// does not count an attempt, and removes the remaining parts unless keep_parts.
+  ///
+  /// Throws UsageError(resources) if the folder is in use, read-only or not a folder,
+  /// UsageError(usage) if its files or its results are not of this run, UsageError as RunSettings
+  /// says for changed settings.
   static RunFolder open(const std::string& path, const RunSettings& settings,
                         const RunFolderOptions& options, base::Log& log);
-  /// Opens a folder that has a run.json, for merge.
+  /// Opens a folder that has a run.json, for merging; counts no attempt.
   static RunFolder open_existing(const std::string& path, const RunFolderOptions& options,
                                  base::Log& log);
   RunFolder(RunFolder&&) noexcept = default;
@@ -91,27 +101,28 @@ class RunFolder {
   const std::string& path() const { return path_; }
   const std::string& run_uuid() const { return run_uuid_; }
   int attempt() const { return attempt_; }  // 1 for the first
-  /// True when an attempt ran with other mixable settings; reproducible is 0 then.
+  /// Whether an attempt ran with other mixable settings; reproducible is then 0 in the results.
   bool is_mixed() const { return is_mixed_; }
   const base::Json& frozen() const { return json_["frozen"]; }
   const base::Json& facts() const { return json_["facts"]; }
   std::string results_path() const;
   std::string log_path() const;
 
-  /// results.h5 as it was when the folder was opened: there, of this run, with status "complete".
+  /// Whether, when the folder was opened, it had a results.h5 of this run with status "complete".
   bool is_complete() const { return results_ == Results::complete; }
-  /// Likewise: there, but no HDF5 file that can be read.
+  /// Whether, when the folder was opened, it had a results.h5 that cannot be read as HDF5.
   bool has_damaged_results() const { return results_ == Results::damaged; }
-  /// Verifies every part. Damaged and foreign ones are moved to parts/damaged-NAME with a message,
-  /// those that lack companions are removed with one, and their sequences count as not done.
+  /// Verifies every part. Renames damaged and foreign parts to parts/damaged-NAME, and removes
+  /// parts whose counterparts of other ep ranks are missing; logs a message for each. Their
+  /// sequences count as not done. Throws SystemError(resources) if a part cannot be renamed or
+  /// removed.
   Committed committed(base::Log& log);
-  /// The same without changing anything: `problems` become what is wrong with parts.
+  /// The same, but changes nothing: `problems` is set to the messages.
   Committed look_at_parts(std::vector<std::string>& problems);
-  /// Waits until other files are in parts/ than when they were last looked at; false after
-  /// parts_wait_s.
-  /// Network file systems list what other nodes have written up to a minute late.
+  /// Waits until parts/ has other files than at the last look; false if parts_wait_s is used up.
+  /// Network file systems may list files of other nodes up to a minute late.
   bool wait_for_parts(base::Log& log);
-  /// True when somebody has made a file RUN_DIR/stop.
+  /// Whether the file RUN_DIR/stop exists, by which a user asks for an early stop.
   bool stop_requested() const;
   /// Removes all committed parts.
   void remove_parts();
@@ -128,21 +139,21 @@ class RunFolder {
   FolderLock lock_;
   double parts_wait_s_;
   bool has_said_wait_ = false;
-  std::vector<std::string> listed_;  // in parts/ when they were last read
+  std::vector<std::string> listed_;  // entries of parts/ at the last look
   base::Json json_;
   std::string run_uuid_;
   int attempt_ = 0;
   enum class Results { absent, unfinished, complete, damaged };
   Results results_ = Results::absent;
-  std::string attempt_folder_;  // empty where there is nothing left to do
+  std::string attempt_folder_;  // empty if nothing is left to compute
   bool is_mixed_ = false;
 };
 
-/// Refuses a folder that is not empty and was not begun by a run, before anything is written there:
-/// UsageError(usage). Without `path` nothing is wrong.
+/// Throws UsageError(usage) if the folder is not empty and no run has begun in it. To be called
+/// before anything is written there. A folder that does not exist is accepted.
 void refuse_foreign_folder(const std::string& path);
 
-/// run.json of a folder; throws UsageError(input) when it is missing or not one of ours.
+/// Reads run.json of a folder. Throws UsageError(input) if it is missing or not that of a run.
 base::Json read_run_json(const std::string& run_dir);
 
 }  // namespace tetrarch::storage

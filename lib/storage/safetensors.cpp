@@ -1,4 +1,4 @@
-// One safetensors file, its header proved.
+// Reads one safetensors file and checks its header.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/safetensors.hpp"
 
@@ -39,13 +39,13 @@ std::optional<CheckpointDType> dtype_from(std::string_view name) {
   return std::nullopt;
 }
 
-/// A whole number of 0 .. 2^63 - 1.
+/// The value if it is a whole number of 0 .. 2^63 - 1, else absent.
 std::optional<std::int64_t> size_from(const Json& value) {
   if (!value.is_number_unsigned() || value.get<std::uint64_t>() > INT64_MAX) return std::nullopt;
   return value.get<std::int64_t>();
 }
 
-/// Absent: the shape's bytes do not fit in 63 bits.
+/// Bytes of a tensor; absent if they do not fit in 63 bits.
 std::optional<std::int64_t> bytes_of(const base::Shape& shape, CheckpointDType dtype) {
   std::int64_t bytes = size_of(dtype);
   for (const std::int64_t extent : shape)
@@ -109,7 +109,7 @@ StoredTensor read_tensor(const std::string& name, const Json& value, std::int64_
   return tensor;
 }
 
-/// Every byte of the data belongs to exactly one tensor.
+/// Checks that every byte of the data belongs to exactly one tensor.
 void check_cover(const std::vector<StoredTensor>& tensors, std::int64_t data_begin,
                  std::int64_t file_bytes, const std::string& where) {
   std::vector<const StoredTensor*> sorted;

@@ -1,4 +1,4 @@
-/// safetensors files: headers proved before any data is read.
+/// Reads safetensors files; checks the header before any data is read.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -14,12 +14,14 @@
 
 namespace tetrarch::storage {
 
+/// The element types of checkpoints that can be read.
 enum class CheckpointDType { f32, bf16, f16 };
+/// Bytes of one element.
 std::int64_t size_of(CheckpointDType dtype);
-/// As a header spells it: "BF16".
+/// The name in safetensors headers, such as "BF16".
 std::string_view name_of(CheckpointDType dtype);
 
-/// A tensor as a header describes it; offsets are from the file's first byte.
+/// A tensor as the header describes it. Its data is bytes [begin, end) of the file.
 struct StoredTensor {
   std::string name;
   CheckpointDType dtype = CheckpointDType::f32;
@@ -27,20 +29,24 @@ struct StoredTensor {
   std::int64_t begin = 0, end = 0;
 };
 
-/// Parses and proves one header: `text` is the JSON, the data lie at [data_begin, file_bytes).
-/// Every tensor lies inside, has the bytes of its shape, and together they cover the data without
-/// overlap or hole. Throws UsageError(weights).
+/// Parses and checks one header. `text` is its JSON; the data is bytes [data_begin, file_bytes) of
+/// the file; `where` names the file in messages.
+///
+/// Throws UsageError(weights) unless every tensor lies inside the data and has as many bytes as its
+/// shape needs, and all tensors together cover the data without overlap or gap.
 std::vector<StoredTensor> parse_safetensors_header(std::string_view text, std::int64_t data_begin,
                                                    std::int64_t file_bytes,
                                                    const std::string& where);
 
+/// An open safetensors file.
 class SafetensorsFile {
  public:
+  /// Opens the file, reads and checks its header. Throws UsageError(weights).
   explicit SafetensorsFile(const std::string& path);
 
   const std::string& path() const { return path_; }
   const std::vector<StoredTensor>& tensors() const { return tensors_; }
-  /// Bytes [offset, offset + to.size()) of a tensor. Throws UsageError(weights).
+  /// Reads bytes [offset, offset + to.size()) of a tensor. Throws UsageError(weights).
   void read(const StoredTensor& tensor, std::int64_t offset, std::span<std::byte> to) const;
 
  private:

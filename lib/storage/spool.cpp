@@ -1,4 +1,4 @@
-// Compressed inputs are unpacked into the run folder.
+// Unpacks compressed inputs into the run folder.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/spool.hpp"
 

@@ -1,4 +1,4 @@
-/// Compressed inputs, unpacked where every rank can read any line of them.
+/// Unpacks compressed inputs into the run folder, where every rank can read any line of them.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -9,15 +9,17 @@
 
 namespace tetrarch::storage {
 
-/// A temporary folder of the run folder: whoever opens that next removes what a killed run left.
+/// RUN_DIR/.tmp-spool. If a killed run leaves it behind, RunFolder removes it when the run folder
+/// is opened next.
 std::string spool_folder(const std::string& run_dir);
 
-/// Made by rank 0 in a folder that it holds; the folder goes with the object.
+/// The unpacked copies of compressed inputs. Rank 0 makes them in a run folder that it holds. The
+/// destructor removes them.
 class Spool {
  public:
-  /// Unpacks every compressed file of `inputs` once. Throws SystemError(resources) where there is
-  /// no room, before anything is written if that can be seen, and UsageError(input) where a file is
-  /// no longer what it was when `inputs` was opened.
+  /// Unpacks every compressed file of `inputs`. Throws SystemError(resources) if there is too
+  /// little space, if possible before anything is written; UsageError(input) if the content of a
+  /// file has changed since `inputs` was opened.
   Spool(const InputSet& inputs, const std::string& run_dir, base::Log& log);
   ~Spool();
   Spool(const Spool&) = delete;

@@ -1,4 +1,4 @@
-// Random models and inputs from a counter-based generator.
+// Makes random models and inputs with a counter-based generator.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/synthesize.hpp"
 
@@ -44,7 +44,8 @@ std::uint64_t key_of(std::uint64_t seed, std::string_view what, std::int64_t ind
   return hash.digest();
 }
 
-/// The sum of four 16-bit numbers, less its mean: deviation 65536 / 3^1/2, to within 1e-9.
+/// The sum of four uniform 16-bit numbers minus its mean. Its standard deviation is
+/// 65536 / sqrt(3), with a relative error below 1e-9.
 float centred_sum(std::uint64_t bits) {
   const auto sum = static_cast<std::int32_t>((bits & 0xffffu) + (bits >> 16 & 0xffffu) +
                                              (bits >> 32 & 0xffffu) + (bits >> 48));
@@ -65,7 +66,7 @@ double deviation(const TensorSpec& tensor) {
       return 2.5 / std::sqrt(static_cast<double>(tensor.columns()));
     case Role::o:
     case Role::down:
-      return 1 / std::sqrt(static_cast<double>(tensor.rows()));  // input-major
+      return 1 / std::sqrt(static_cast<double>(tensor.rows()));  // input-major: fan-in is rows
     default:
       return 1 / std::sqrt(static_cast<double>(tensor.columns()));
   }
@@ -75,7 +76,7 @@ double mean(const TensorSpec& tensor) {
   return tensor.shape.size() == 1 ? 1 : 0;
 }
 
-/// One unit's bytes in the tensor's dtype, made in pieces that stay in the cache.
+/// Makes the bytes of one unit in the tensor's dtype, in pieces that fit the cache.
 void synthesize_unit(const TensorSpec& tensor, std::uint64_t seed, std::int64_t unit,
                      std::vector<std::byte>& to) {
   const std::int64_t element_bytes = base::size_of(tensor.dtype);
@@ -98,7 +99,8 @@ void synthesize_unit(const TensorSpec& tensor, std::uint64_t seed, std::int64_t 
   }
 }
 
-/// Threads make units, one at a time writes: HDF5 is not for several.
+/// Makes the units in several threads. Only one thread writes at a time, because HDF5 must not be
+/// called by several.
 class UnitFactory {
  public:
   UnitFactory(WeightsWriter& writer, std::uint64_t seed) : writer_(writer), seed_(seed) {
@@ -109,7 +111,7 @@ class UnitFactory {
 
   void run() {
     const unsigned num_threads = std::clamp(std::thread::hardware_concurrency(), 1u, most_threads);
-    std::vector<std::jthread> threads;  // joined whatever happens
+    std::vector<std::jthread> threads;  // joined also if starting one fails
     for (unsigned i = 1; i < num_threads; ++i)
       threads.emplace_back([this] { work(); });
     work();

@@ -1,4 +1,4 @@
-/// Random models and inputs, reproducible from a seed on every machine.
+/// Makes random models and inputs. A seed gives the same values on every machine.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -13,33 +13,36 @@
 
 namespace tetrarch::storage {
 
-/// Fills `to` with elements [begin, begin + size) of one expert of a tensor, counted row-major.
-/// Each is a pure function of (seed, path, expert, element), so the reduction shards do not matter
-/// and f32 and bf16 models differ by rounding only.
+/// Fills `to` with elements [begin, begin + to.size()) of one expert of a tensor, counted
+/// row-major. Each element is a function of (seed, path, expert, element) alone. So it does not
+/// depend on the number of reduction shards, and f32 and bf16 models differ only by rounding.
 ///
-/// Linear weights have deviation fan_in^-1/2, the router 2.5 times that (so that the choice of
-/// experts is clear), embeddings 1; norm scales are 1 + 0.1 z. z is the sum of four uniform 16-bit
-/// numbers, centred and scaled to deviation 1: near normal, within +-3.47.
+/// An element is mean + deviation * z, where z is the sum of four uniform 16-bit numbers, shifted
+/// to mean 0 and scaled to deviation 1: nearly normal, within +-3.47. Linear weights have mean 0
+/// and deviation 1 / sqrt(fan_in), the router 2.5 times that (so that the choice of experts is
+/// clear), embeddings 0 and 1, norm scales 1 and 0.1.
 void synthesize_values(const plan::TensorSpec& tensor, std::uint64_t seed, std::int64_t expert,
                        std::int64_t begin, std::span<float> to);
 
-/// Writes a whole weights.h5, folder included. Throws SystemError(resources).
+/// Writes a whole weights.h5, and creates its folder. Throws SystemError(resources).
 void synthesize_weights(const plan::ModelSpec& spec, std::int64_t reduction_shards,
                         std::uint64_t seed, const std::string& path, base::Log& log);
 
-/// Whether the file is what synthesize_weights() makes of these: by its sizes and shards, and by
-/// the values of its vectors, which stand for all.
+/// Whether the file is what synthesize_weights() makes with these arguments. Compares the spec, the
+/// reduction shards and the values of one-dimensional tensors; the other tensors are not compared.
 bool is_synthesis(const WeightsFile& weights, const plan::ModelSpec& spec,
                   std::int64_t reduction_shards, std::uint64_t seed);
 
+/// What synthesize_inputs() makes.
 struct InputsSpec {
   std::int64_t num_sequences = 64;
-  std::int64_t min_tokens = 0, max_tokens = 0;  // lengths are uniform in between, both included
+  std::int64_t min_tokens = 0, max_tokens = 0;  // lengths are uniform, bounds included
   std::int64_t vocab_size = 0;
   std::uint64_t seed = 1;
 };
 
-/// Writes inputs.h5 with ids 0 .. n-1, folder included. Throws SystemError(resources).
+/// Writes an inputs.h5 with ids 0 .. num_sequences - 1, and creates its folder. Throws
+/// SystemError(resources).
 void synthesize_inputs(const InputsSpec& inputs, const std::string& path, base::Log& log);
 
 }  // namespace tetrarch::storage

@@ -1,4 +1,4 @@
-// Whether the head of a checkpoint is its embedding.
+// Decides whether the head of a checkpoint is its embedding.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/tied_head.hpp"
 

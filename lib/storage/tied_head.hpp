@@ -1,4 +1,4 @@
-/// Whether the head of a checkpoint is its embedding.
+/// Decides whether the head of a checkpoint is its embedding.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,10 +10,15 @@
 
 namespace tetrarch::storage {
 
-/// `config_says` is tie_word_embeddings, `asked` the user's word, which counts more. Config and
-/// file must agree unless he says which one to follow: a tied checkpoint has no lm_head.weight or
-/// one that equals the embedding, another has one. Adds to `remarks` what was decided. Throws
-/// UsageError(weights).
+/// Whether the head is tied to the embedding.
+///
+/// config_says  tie_word_embeddings of config.json
+/// asked        the option --tied; if given, it decides
+/// remarks      gets a sentence on each decision
+///
+/// Without `asked`, config and file must agree: a tied checkpoint has no lm_head.weight, or one
+/// that equals the embedding; an untied one has a lm_head.weight. Throws UsageError(weights) if
+/// they disagree, or if --tied no asks for a head that the file does not have.
 bool is_head_tied(const Checkpoint& checkpoint, bool config_says, std::optional<bool> asked,
                   std::vector<std::string>& remarks);
 

@@ -1,4 +1,4 @@
-// Proves a file or run folder whole.
+// Verifies a file or run folder.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/verify.hpp"
 
@@ -70,7 +70,8 @@ void verify_part(const std::string& path, const std::string& run_uuid, base::Log
                                path, base::counted(num_missing, "sequence"), list));
 }
 
-/// Throws when something in parts/ is damaged or foreign; all of it in one message.
+/// The sequences in the parts of a run folder. Throws UsageError(input) if parts are damaged or
+/// foreign; one message counts them and lists the first ten.
 Committed sound_parts(const std::string& path, const base::Json& run, base::Log& log) {
   int num_problems = 0;
   std::string list;
@@ -83,7 +84,7 @@ Committed sound_parts(const std::string& path, const base::Json& run, base::Log&
   findings.uncounted = [&](const std::string&, const std::string& problem) { log.note(problem); };
   findings.spare = findings.uncounted;
   Committed committed = scan_parts(path, run["run_uuid"], part_rules(run["facts"]), findings);
-  if (committed.num_twice > 0)  // of equal bits
+  if (committed.num_twice > 0)  // no error: the bits are equal
     log.note(fmt::format("{}: two parts hold {}; one of them counts", path,
                          base::counted(committed.num_twice, "sequence")));
   if (num_problems > 0)

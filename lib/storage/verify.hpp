@@ -1,4 +1,4 @@
-/// Proves a file or run folder whole: every checksum, shape and completeness rule.
+/// Verifies a file or run folder: every checksum and shape, and whether it is complete.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -8,10 +8,11 @@
 
 namespace tetrarch::storage {
 
-/// weights.h5, inputs.h5, results.h5 or a run folder; says what was checked.
-/// Throws UsageError: weights (4) for bad weights, input (3) for other damaged files, numerical (7)
-/// for log-prob sums and NaN that contradict the rest, stopped_early (85) for results or a run
-/// folder that are sound but not complete.
+/// Verifies weights, inputs, a part, results or a run folder, and logs what was checked.
+///
+/// Throws UsageError with the code weights (4) for bad weights; input (3) for other damaged files;
+/// numerical (7) if values in undamaged results contradict each other (log-prob sums, NaN, order,
+/// counts); stopped_early (85) for results or a run folder that are undamaged but not complete.
 void verify(const std::string& path, base::Log& log);
 
 }  // namespace tetrarch::storage

@@ -1,4 +1,4 @@
-// What must hold inside and between outputs.
+// Checks of values inside one output, and between outputs.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/verify_outputs.hpp"
 

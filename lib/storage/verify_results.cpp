@@ -1,4 +1,4 @@
-// Proves a results.h5 whole and consistent.
+// Verifies a results.h5.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/verify_results.hpp"
 
@@ -41,12 +41,13 @@ bool is_nan_element(DType dtype, const std::byte* at) {
   return dtype == DType::bf16 && (bits & 0x7fff) > 0x7f80;
 }
 
-/// Every row of every output against the labels.
+/// Checks every row of every output against the attributes and /sequences of the file.
 class RowsVerifier {
  public:
   explicit RowsVerifier(const ResultsLabels& labels) : labels_(labels) {}
 
-  /// The first contradiction that no checksum explains, or nothing.
+  /// The first contradiction between values; "" if there is none. Throws UsageError(input) for
+  /// damaged data.
   std::string first_problem(const std::vector<DatasetPlan>& layout);
 
  private:
@@ -67,9 +68,9 @@ class RowsVerifier {
 
   const ResultsLabels& labels_;
   std::vector<std::uint64_t> counted_;  // /logprobs/count
-  std::vector<double> sums_;            // added again from /logprobs/token
+  std::vector<double> sums_;            // computed again from /logprobs/token
   std::vector<std::byte> window_, fill_;
-  std::vector<std::byte> topk_ids_;  // beside the rows of /topk/logprobs in window_
+  std::vector<std::byte> topk_ids_;  // of the rows of /topk/logprobs that are in window_
   std::optional<RoutingCheck> routing_;
   std::vector<std::uint64_t> expert_counts_, dropped_;
   std::int64_t sequence_ = 0;
@@ -101,7 +102,7 @@ void RowsVerifier::check_dataset(const DatasetPlan& plan) {
     dataset.read(slab, plan.dtype, window_.data());
     hash.update({window_.data(), static_cast<std::size_t>((end - begin) * plan.row_bytes())});
     if (plan.path == "/topk/logprobs") {
-      topk_ids_.resize(window_.size());  // u32 and f32 alike have 4 bytes
+      topk_ids_.resize(window_.size());  // u32 and f32 both have 4 bytes
       labels_.file().dataset("/topk/ids").read(slab, DType::u32, topk_ids_.data());
     }
     if (plan.per != Per::run) {
@@ -132,8 +133,8 @@ void RowsVerifier::check_rows(const DatasetPlan& plan, std::int64_t begin, std::
   }
 }
 
-/// Rows `first`, `first` + 1 ... of a sequence: fill values where it failed, else no NaN, but for
-/// the log-prob of position 0, which is one.
+/// Checks rows [first, first + rows) of a sequence. A failed sequence must have fill values. Others
+/// must have no NaN, except the log-prob of position 0, which must be NaN.
 void RowsVerifier::check_sequence_rows(const DatasetPlan& plan, std::int64_t sequence,
                                        std::int64_t first, std::int64_t rows,
                                        const std::byte* data) {
@@ -157,7 +158,7 @@ void RowsVerifier::check_sequence_rows(const DatasetPlan& plan, std::int64_t seq
   }
 }
 
-/// Of /topk/logprobs with its ids, and of /experts.
+/// Checks a row of /topk/logprobs together with its ids, or a row of /experts.
 void RowsVerifier::check_row_order(const DatasetPlan& plan, std::int64_t sequence, std::int64_t row,
                                    const std::byte* data) {
   const auto columns = static_cast<std::size_t>(plan.columns);
@@ -207,7 +208,8 @@ void RowsVerifier::read_counts() {
   }
 }
 
-/// The positions that count are the last ones of a sequence.
+/// Adds a log-prob to the sum of its sequence, if its position counts: the last counted_ positions
+/// of a sequence do.
 void RowsVerifier::add_token(std::int64_t sequence, std::int64_t position, const std::byte* data) {
   const auto i = static_cast<std::size_t>(sequence);
   const std::int64_t length = labels_.offset(sequence + 1) - labels_.offset(sequence);

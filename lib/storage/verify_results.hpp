@@ -1,4 +1,4 @@
-/// Proves a results.h5 whole and consistent.
+/// Verifies a results.h5.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -15,8 +15,9 @@ struct ResultsSummary {
   std::int64_t num_ok = 0, num_failed = 0, num_missing = 0;
 };
 
-/// Attributes, shapes, checksums, fill values of failed sequences, log-prob sums; in bounded memory
-/// besides a few numbers for each sequence. Throws as verify() does, but accepts "incomplete".
+/// Verifies attributes, shapes, checksums, fill values of failed sequences, sums of log-probs.
+/// Needs bounded memory, and a few numbers for each sequence. Throws as verify(), but accepts
+/// results whose status is "incomplete".
 ResultsSummary verify_results(const std::string& path, base::Log& log);
 
 }  // namespace tetrarch::storage

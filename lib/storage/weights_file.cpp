@@ -1,4 +1,4 @@
-// weights.h5, proved before it is read.
+// Opens weights.h5 and checks it before any tensor is read.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/weights_file.hpp"
 
@@ -24,7 +24,7 @@ bool is_transposed(const base::Shape& found, const base::Shape& expected) {
   return found[rank - 1] == expected[rank - 2] && found[rank - 2] == expected[rank - 1];
 }
 
-/// What the file itself must show of a dataset before its bytes are believed.
+/// Checks type, shape and stored bytes of a dataset before its data is read.
 void check_dataset(Problems& problems, const std::string& path, const h5::Info& info,
                    const base::Shape& shape, base::DType dtype) {
   const std::int64_t bytes = base::checked_elements(shape) * base::size_of(dtype);
@@ -48,7 +48,8 @@ void check_dataset(Problems& problems, const std::string& path, const h5::Info& 
   }
 }
 
-/// Units that are shorter than the largest one have zeros for the blocks that they lack.
+/// Checks the unused checksums: a unit shorter than the largest one has fewer blocks, and the
+/// checksums of the blocks that it does not have must be 0.
 void check_unused_sums(const TensorSpec& tensor, std::span<const std::uint64_t> sums,
                        const std::string& path) {
   const std::int64_t most = std::ssize(sums) / tensor.num_units();

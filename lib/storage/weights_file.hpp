@@ -1,5 +1,5 @@
-/// weights.h5 to read: proved against its own config_json before any tensor is read, then read unit
-/// by unit with checksums.
+/// Reads weights.h5: checks it against its own config_json before any tensor is read, then reads
+/// units and verifies their checksums.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -17,36 +17,38 @@
 
 namespace tetrarch::storage {
 
-/// Of NAME.xxh3: [units, blocks of the largest unit].
+/// Shape of the dataset NAME.xxh3: [units, blocks of the largest unit].
 base::Shape sums_shape(const plan::TensorSpec& tensor);
-/// Rows [first_row, first_row + rows) of a unit, within its dataset; a vector is one row.
+/// The hyperslab of rows [first_row, first_row + rows) of a unit in the tensor's dataset. A vector
+/// has one row.
 h5::Hyperslab rows_of_unit(const plan::TensorSpec& tensor, std::int64_t unit,
                            std::int64_t first_row, std::int64_t rows);
 
-/// What one checksum covers: at most 4 MiB of one unit.
+/// The bytes that one checksum covers: at most 4 MiB of one unit.
 struct WeightBlock {
-  std::int64_t unit = 0, number = 0;  // of the tensor, of the unit
+  std::int64_t unit = 0, number = 0;  // index of the unit in its tensor, of the block in its unit
   std::int64_t file_offset = 0, bytes = 0;
 };
 
-/// Where the time of reading goes, summed over threads.
+/// Seconds spent on reading and on verifying, summed over threads.
 struct ReadSeconds {
   double reading = 0, verifying = 0;
 };
 
-/// What the data of a weights file must look like. Slices are read straight from a contiguous
-/// file; any other layout, such as h5repack makes on request, can be verified.
+/// The layout of tensors that open() accepts. A run needs contiguous tensors, because it reads
+/// slices directly from the file. Any layout, such as chunks that h5repack makes, can be verified.
 enum class WeightsLayout { contiguous, any };
 
+/// An open weights.h5.
 class WeightsFile {
  public:
-  /// Calls work(i) for each i of [0, count), in any order; work does not throw.
+  /// Calls work(i) for each i of [0, count), in any order and from any thread; work does not throw.
   using ForEach =
       std::function<void(std::int64_t count, const std::function<void(std::int64_t)>& work)>;
 
-  /// Checks format, version, config_json, reduction shards, and of every dataset presence, type,
-  /// shape, layout and stored bytes; datasets that do not belong there are refused. Throws
-  /// UsageError(weights) with everything that is wrong.
+  /// Opens the file and checks format, version, config_json and reduction shards, then presence,
+  /// type, shape, layout and stored bytes of every dataset. Throws UsageError(weights); all
+  /// problems with datasets, also those that do not belong there, are in one message.
   static WeightsFile open(const std::string& path,
                           WeightsLayout layout = WeightsLayout::contiguous);
 
@@ -54,37 +56,37 @@ class WeightsFile {
   const plan::ModelSpec& spec() const { return spec_; }
   const std::string& config_json() const { return config_json_; }
   std::int64_t reduction_shards() const { return reduction_shards_; }
-  /// As plan::tensors_of gives them.
+  /// The tensors, as plan::tensors_of() returns them for this model.
   const std::vector<plan::TensorSpec>& tensors() const { return tensors_; }
   std::int64_t total_bytes() const;
-  /// Whether a run can read it.
+  /// Whether all tensors are contiguous, so that a run can read the file.
   bool is_contiguous() const { return is_contiguous_; }
-  /// 16 hex digits over config_json and all checksum datasets in path order: equal exactly for
-  /// equal models.
+  /// XXH3-64 over config_json and all checksum datasets in the order of their paths, as 16
+  /// hexadecimal digits. Equal models have equal identities.
   const std::string& identity() const { return identity_; }
 
   /// The blocks of units [first, first + count), in order.
   std::vector<WeightBlock> blocks(const plan::TensorSpec& tensor, std::int64_t first,
                                   std::int64_t count) const;
-  /// Reads blocks to where they follow each other, straight from the file, each by one thread that
-  /// holds it against its checksum (with `verify`) while its cache has it. A difference is
-  /// UsageError(weights) that names the place.
+  /// Reads blocks one after another into `to`, directly from the file. One thread reads a block
+  /// and, with `verify`, compares its checksum while the block is in its cache. Throws
+  /// UsageError(weights) that names the block if the checksum differs or reading fails.
   ReadSeconds read(const plan::TensorSpec& tensor, std::span<const WeightBlock> blocks,
                    std::byte* to, bool verify, const ForEach& for_each) const;
-  /// Asks the system to bring blocks into memory that will be read soon.
+  /// Asks the operating system to read blocks into memory that are needed soon.
   void announce(std::span<const WeightBlock> blocks) const;
-  /// All bytes of one unit, tensor.unit_bytes(unit) of them, by this thread.
+  /// Reads all tensor.unit_bytes(unit) bytes of one unit in the calling thread. Throws as read().
   void read_unit(const plan::TensorSpec& tensor, std::int64_t unit, std::byte* to,
                  bool verify) const;
 
   using Progress = std::function<void(std::int64_t bytes_done)>;
-  /// Holds every block of the file against its checksum, in bounded memory; `progress` is called
-  /// after each unit and may be empty.
+  /// Compares the checksum of every block of the file, in bounded memory. Calls `progress`, which
+  /// may be empty, after each unit. Throws UsageError(weights).
   void verify_all(const Progress& progress) const;
 
  private:
   struct Entry {
-    std::int64_t file_offset = 0;     // of the first byte; -1: not contiguous
+    std::int64_t file_offset = 0;     // of its first byte; -1: not contiguous
     std::vector<std::uint64_t> sums;  // [units][blocks of the largest unit]
   };
 

@@ -1,4 +1,4 @@
-// The bytes of weights.h5: blocks, straight from the file, each held against its checksum.
+// Reads blocks of weights.h5 directly from the file and compares their checksums.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cerrno>
@@ -24,14 +24,14 @@ using plan::TensorSpec;
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::int64_t piece_bytes = 512 << 10;  // read and summed at a time: the cache holds it
+constexpr std::int64_t piece_bytes = 512 << 10;  // read and summed at a time; fits the cache
 
 void in_this_thread(std::int64_t count, const std::function<void(std::int64_t)>& work) {
   for (std::int64_t i = 0; i < count; ++i)
     work(i);
 }
 
-/// All bytes, or an error that names the path.
+/// Fills `to` from byte `offset` of the file on. Throws UsageError(weights) if that fails.
 void read_exactly(int file, std::int64_t offset, std::span<std::byte> to, const std::string& path) {
   while (!to.empty()) {
     const ssize_t got = ::pread(file, to.data(), to.size(), offset);
@@ -84,7 +84,7 @@ void WeightsFile::check_sum(const TensorSpec& tensor, const WeightBlock& block,
                   block.number, hex_text(found), hex_text(expected)));
 }
 
-/// `sum`: null where it is not wanted.
+/// Reads one block. `sum` gets its checksum; null: no checksum is computed.
 ReadSeconds WeightsFile::read_block(int file, const WeightBlock& block, std::byte* to,
                                     std::uint64_t* sum) const {
   ReadSeconds seconds;
@@ -108,7 +108,8 @@ ReadSeconds WeightsFile::read(const TensorSpec& tensor, std::span<const WeightBl
   std::vector<std::int64_t> place(blocks.size(), 0);
   for (std::size_t i = 1; i < blocks.size(); ++i)
     place[i] = place[i - 1] + blocks[i - 1].bytes;
-  const int file = file_.descriptor();  // once: HDF5 need not bear more than one thread
+  // asked for here, because threads must not call HDF5 at the same time
+  const int file = file_.descriptor();
   std::vector<ReadSeconds> seconds(blocks.size());
   std::vector<std::exception_ptr> failed(blocks.size());
   for_each(std::ssize(blocks), [&](std::int64_t i) {
@@ -140,7 +141,8 @@ void WeightsFile::read_unit(const TensorSpec& tensor, std::int64_t unit, std::by
   read(tensor, blocks(tensor, unit, 1), to, verify, in_this_thread);
 }
 
-/// In windows of whole rows, which HDF5 puts together from its chunks.
+/// Verifies a unit of a tensor that is not contiguous. HDF5 reads its chunks, in windows of whole
+/// rows.
 void WeightsFile::verify_through_hdf5(const TensorSpec& tensor, std::int64_t unit) const {
   const h5::Dataset dataset = file_.dataset(tensor.path);
   const std::int64_t rows = tensor.slice_rows(unit % tensor.num_slices).size();

@@ -1,4 +1,4 @@
-// weights.h5, written under a temporary name.
+// Writes weights.h5 under a temporary name.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/weights_writer.hpp"
 

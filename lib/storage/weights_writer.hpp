@@ -1,4 +1,4 @@
-/// weights.h5 to write: units in any order, then the checksums, then the final name.
+/// Writes weights.h5: units in any order, then the checksums; then gives the file its final name.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -16,7 +16,8 @@
 
 namespace tetrarch::storage {
 
-/// A name beside `path` for a file in the making, which is removed unless it is published.
+/// A temporary name in the folder of `path`, for a file that is being written. The destructor, or a
+/// signal that ends the process, removes the file unless it was published.
 class TemporaryFile {
  public:
   explicit TemporaryFile(const std::string& path);
@@ -25,7 +26,7 @@ class TemporaryFile {
   ~TemporaryFile();
 
   const std::string& path() const { return temporary_; }
-  /// Gives the closed file its final name, durably.
+  /// Gives the closed file its final name, as storage::publish() does.
   void publish();
 
  private:
@@ -33,18 +34,19 @@ class TemporaryFile {
   base::RemovedOnSignal removed_on_signal_;
 };
 
-/// The file has a temporary name in the same folder until finish(); without it, it is removed.
+/// Writes one weights.h5. It has a temporary name in the same folder until finish(). The destructor
+/// removes a file that was not finished. All functions throw SystemError(resources).
 class WeightsWriter {
  public:
-  /// source: where the weights come from, for people. Throws SystemError(resources), by how much
-  /// the file system is too small too.
+  /// Creates the file. `source`: a text that says where the weights come from. Also throws if the
+  /// file system has too little free space.
   WeightsWriter(const std::string& path, const plan::ModelSpec& spec, std::int64_t reduction_shards,
                 const std::string& source);
 
   const std::vector<plan::TensorSpec>& tensors() const { return tensors_; }
   std::int64_t total_bytes() const;
 
-  /// All bytes of one unit of tensors()[tensor].
+  /// Writes all bytes of one unit of tensors()[tensor].
   void write_unit(std::size_t tensor, std::int64_t unit, std::span<const std::byte> bytes);
   /// Writes the checksums, closes, syncs and renames. Every unit must have been written.
   void finish();
@@ -52,7 +54,7 @@ class WeightsWriter {
  private:
   struct Entry {
     h5::Dataset dataset;
-    std::vector<std::uint64_t> sums;  // as in WeightsFile
+    std::vector<std::uint64_t> sums;  // [units][blocks of the largest unit]
     std::vector<bool> is_written;     // per unit
   };
 

@@ -1,4 +1,4 @@
-// What is inside a zstd file, by libzstd.
+// Unpacks zstd files with libzstd.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <string>
@@ -22,7 +22,7 @@ struct CloseContext {
 class ZstdFile final : public PackedFile {
  public:
   explicit ZstdFile(const std::string& path) : packed_(path), context_(::ZSTD_createDCtx()) {
-    constexpr int window_log = 27;  // 128 MiB, which this takes of memory
+    constexpr int window_log = 27;  // 128 MiB of memory
     if (!context_.has_value() || ::ZSTD_isError(::ZSTD_DCtx_setParameter(
                                      context_.get(), ZSTD_d_windowLogMax, window_log)) != 0)
       throw base::SystemError(base::ExitCode::resources,
@@ -41,9 +41,9 @@ class ZstdFile final : public PackedFile {
   }
 
  private:
-  /// Fills the buffer; false at the end of the file. The library takes whole frames where they fit
-  /// what it is given, and looks at their sizes more strictly then: so it is always given as much,
-  /// whatever the caller asks for.
+  /// Fills the buffer; false at the end of the file. The library decompresses a whole frame in one
+  /// step if the frame fits the output buffer, and then checks its sizes more strictly. So it is
+  /// always given this buffer, and the result does not depend on how much the caller asks for.
   bool decompress() {
     ZSTD_outBuffer out{buffer_.data(), buffer_.size(), 0};
     while (out.pos < out.size && decompress_some(out)) {
@@ -53,7 +53,7 @@ class ZstdFile final : public PackedFile {
     return ready_ > 0;
   }
 
-  /// False at the end of the file, which is that of a frame.
+  /// Makes one call of the library; false at the end of the file. Throws if that is inside a frame.
   bool decompress_some(ZSTD_outBuffer& out) {
     const bool is_end = packed_.size() == 0 && !packed_.fill();
     if (is_end && !is_inside_) return false;
@@ -62,7 +62,7 @@ class ZstdFile final : public PackedFile {
     const std::size_t left = ::ZSTD_decompressStream(context_.get(), &out, &in);
     if (::ZSTD_isError(left) != 0) throw refusal(left);
     packed_.use(in.pos);
-    // at the file's end, what the library still holds of a frame comes out, or nothing does
+    // at the end of the file the library puts out the rest of a frame, or nothing if it is cut off
     if (is_end && left > 0 && out.pos == before) throw is_truncated(packed_, "zstd frame");
     is_inside_ = left > 0;
     return true;
@@ -93,8 +93,8 @@ class ZstdFile final : public PackedFile {
   PackedBytes packed_;
   base::Handle<ZSTD_DCtx*, CloseContext> context_;
   std::string buffer_ = std::string(std::size_t{1} << 17, '\0');
-  std::size_t next_ = 0, ready_ = 0;  // of the buffer: what is handed out next, and the end
-  bool is_inside_ = false;            // a frame has begun
+  std::size_t next_ = 0, ready_ = 0;  // in buffer_: next byte to hand out; end of data
+  bool is_inside_ = false;            // a frame has begun and not ended
 };
 
 }  // namespace

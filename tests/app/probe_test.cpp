@@ -1,4 +1,4 @@
-// Files over which a process ends, and what is said of them.
+// Files on which the child process ends, and the message for each.
 // SPDX-License-Identifier: Apache-2.0
 #include "probe.hpp"
 
@@ -17,8 +17,9 @@ using base::ExitCode;
 using storage::Purpose;
 using test::Scratch;
 
-/// Inputs whose texts lie in a heap of the library: object `which` of it, 0 the free space at its
-/// end, then claims `bytes`. HDF5 1.10 reads beyond its buffer, or goes round for ever.
+/// Writes inputs whose ids are variable-length strings, which HDF5 stores in a heap in the file.
+/// Then changes the size of heap object `which` (0: the free space at the heap's end) to `bytes`.
+/// On such a file HDF5 1.10 reads beyond its buffer or loops for ever.
 void write_bad_heap(const Scratch& scratch, const std::string& path, std::uint16_t which,
                     std::uint64_t bytes) {
   test::python(scratch, path,
@@ -44,7 +45,7 @@ void write_bad_heap(const Scratch& scratch, const std::string& path, std::uint16
   FAIL() << "no object " << which << " in the heap";
 }
 
-/// Stands for this program: a shell script with this body.
+/// Writes a shell script with this body, which the probe starts instead of this program.
 std::string write_program(const Scratch& scratch, const std::string& body) {
   const std::string path = scratch / "program.sh";
   test::write_file(path, "#!/bin/bash\n" + body + "\n");
@@ -174,7 +175,7 @@ TEST_F(ProbeTest, SaysThatNoProcessCanBeStarted) {
 }
 
 TEST_F(ProbeTest, EndsAFileThatAsksForTooMuchMemory) {
-  limits_.memory = 1 << 20;  // the texts of a block take more
+  limits_.memory = 1 << 20;  // reading a block of ids takes more
 
   const auto problem = probe({{good_, Purpose::inputs}}, limits_);
 

@@ -1,4 +1,5 @@
-// What the tiles of a CPU do beside multiplying, against the software in their place.
+// The operations of AMX tiles other than multiplication have the same results as those of software
+// tiles.
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cpu/kernels/amx_tiles.hpp"
 

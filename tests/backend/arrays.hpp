@@ -24,7 +24,7 @@ class Array {
   }
   Array& operator=(const Array&) = delete;
 
-  /// Values of both signs, |value| < size, the same for the same seed.
+  /// Pseudo-random values of both signs with |value| < size; the same for the same seed.
   static Array random(base::DType dtype, std::int64_t rows, std::int64_t columns,
                       std::uint32_t seed, float size = 1, std::int64_t slices = 1) {
     Array array(dtype, rows, columns, slices);
@@ -79,7 +79,7 @@ inline bool has_same_bits(const Tensor& a, const Tensor& b) {
          std::memcmp(a.data, b.data, static_cast<std::size_t>(a.bytes())) == 0;
 }
 
-/// Elements whose bits differ.
+/// Number of elements whose bits differ.
 inline std::int64_t num_differences(const Tensor& a, const Tensor& b) {
   const std::int64_t size = base::size_of(a.dtype);
   std::int64_t differences = a.bytes() == b.bytes() ? 0 : a.elements();
@@ -94,7 +94,7 @@ inline float rounded(float value, base::DType dtype) {
   return dtype == base::DType::f32 ? value : base::to_float(base::to_bf16(value));
 }
 
-/// One rounding's relative error.
+/// Largest relative error of one rounding.
 inline double epsilon_of(base::DType dtype) {
   return dtype == base::DType::f32 ? 0x1p-24 : 0x1p-8;
 }

@@ -1,4 +1,5 @@
-// Attention against plain sums, and the same bits however a sequence is cut and packed.
+// Attention is compared with plain sums in f64. Its bits do not depend on how a sequence is cut
+// into chunks and packed.
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 
@@ -27,7 +28,7 @@ struct Case {
   }
 };
 
-/// The whole sequence as one segment.
+/// Attention of the whole sequence as one segment.
 Array attend(CpuCompute& compute, const Case& c, std::int64_t slices = 1) {
   Array out(c.query.tensor().dtype, c.tokens, c.query.tensor().columns / slices, slices);
   const Segment whole{0, c.tokens, 0, 0};
@@ -35,7 +36,8 @@ Array attend(CpuCompute& compute, const Case& c, std::int64_t slices = 1) {
   return out;
 }
 
-/// Chunks of `size` queries, each its own call, with the keys that exist by then.
+/// Attention in chunks of `size` queries. Each chunk is a call of its own, with the keys up to its
+/// end.
 Array attend_in_chunks(CpuCompute& compute, const Case& c, std::int64_t size) {
   Array out(c.query.tensor().dtype, c.tokens, c.query.tensor().columns);
   for (std::int64_t first = 0; first < c.tokens; first += size) {
@@ -51,7 +53,7 @@ Array attend_in_chunks(CpuCompute& compute, const Case& c, std::int64_t size) {
 
 struct Expected {
   double value;
-  double size;  // the same with absolute values: what rounded probabilities err by, relatively
+  double size;  // the same sum of absolute values; scales the error of rounded probabilities
 };
 
 Expected expected_at(const Case& c, std::int64_t row, std::int64_t head, std::int64_t dimension) {
@@ -77,7 +79,7 @@ Expected expected_at(const Case& c, std::int64_t row, std::int64_t head, std::in
   return {sum / total, size / total};
 }
 
-/// Kernels with bf16 products round the probabilities as well, each by at most one rounding.
+/// Compares with expected_at(). Kernels with bf16 products also round the probabilities, each once.
 void expect_right(const Case& c, const Array& out) {
   const DType dtype = out.tensor().dtype;
   const bool rounds_probabilities =
@@ -94,7 +96,7 @@ void expect_right(const Case& c, const Array& out) {
       }
 }
 
-/// A family of kernels.
+/// A family of kernels and the dtype that it computes.
 struct Family {
   std::string name;
   DType dtype;
@@ -235,7 +237,7 @@ TEST_P(Attention, ShiftedBlocksChangeBitsSoThatTheTestsAboveCanFail) {
   testing::set_attention_block_shift(64);
   const Array shifted = attend(compute_, c);
 
-  if (dtype() == DType::f32) {  // rounding to bf16 hides almost all of them
+  if (dtype() == DType::f32) {  // rounding to bf16 hides almost all differences
     EXPECT_GT(num_differences(whole, shifted), 1000);
   }
   expect_right(c, shifted);
@@ -300,7 +302,7 @@ TEST_P(Attention, EveryInstructionSetIsRight) {
   testing::set_isa(best);
 }
 
-/// A sequence with windows, odd heads and keys that are not finite.
+/// Attention of a sequence with a window, an odd number of heads, and keys that are not finite.
 Array attend_a_difficult_one(CpuCompute& compute, std::int64_t head_size, std::int64_t window) {
   Case c(DType::bf16, {4, 2, head_size, 1, window}, 290);
   c.value.set(131 * 2 * head_size + 1, not_a_number);
@@ -311,7 +313,8 @@ Array attend_a_difficult_one(CpuCompute& compute, std::int64_t head_size, std::i
   return attend(compute, c, 2);
 }
 
-/// Of those with fused multiply-adds: without them the softmax has other bits.
+/// Compares only instruction sets with fused multiply-adds; without them the softmax has other
+/// bits.
 TEST(AttentionByTiles, HasTheSameBitsOnEveryInstructionSetBesideTheTiles) {
   if (!testing::has_bf16_kernels(Bf16Kernels::amx_software))
     GTEST_SKIP() << "software tiles are for x86-64";

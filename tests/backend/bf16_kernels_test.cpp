@@ -1,4 +1,4 @@
-// Which kernels multiply bf16 on which CPU.
+// The choice of bf16 kernels for different CPUs.
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
@@ -25,13 +25,13 @@ TEST(Bf16Kernels, EachCpuEndsInTheFastestThatItMayUse) {
   const Case cases[] = {
       {cpu(intel, 6, 0x8f, true, true), Bf16Kernels::amx},              // Sapphire Rapids
       {cpu(intel, 6, 0xad, true, true), Bf16Kernels::amx},              // Granite Rapids
-      {cpu(intel, 6, 0xad, true, false), Bf16Kernels::widened, false},  // its AMX hidden
+      {cpu(intel, 6, 0xad, true, false), Bf16Kernels::widened, false},  // with AMX disabled
       {cpu(intel, 6, 0xcf, true, true, "refused"), Bf16Kernels::widened, false},
       {cpu(intel, 6, 0x55, true), Bf16Kernels::avx512_bf16},   // Cooper Lake
       {cpu(intel, 6, 0x55), Bf16Kernels::widened},             // Cascade Lake
       {cpu(amd, 0x19, 0x11, true), Bf16Kernels::avx512_bf16},  // Zen 4
       {cpu(amd, 0x1a, 0x02, true), Bf16Kernels::avx512_bf16},  // Zen 5
-      {cpu(amd, 6, 0x8f, true), Bf16Kernels::avx512_bf16},     // a model number is a vendor's
+      {cpu(amd, 6, 0x8f, true), Bf16Kernels::avx512_bf16},     // the model number of an Intel CPU
       {cpu(amd, 0x19, 0x01), Bf16Kernels::widened},            // Zen 3
       {CpuFacts{}, Bf16Kernels::widened},
   };

@@ -1,5 +1,5 @@
-// The bits of products by tiles: against a plain loop over the arithmetic of one multiplication, of
-// values of every kind; and those of the CPU's tiles against those of software.
+// The bits of products by tiles are those of a plain loop over the arithmetic of one
+// multiplication, for values of every kind. AMX tiles and software tiles give the same bits.
 // SPDX-License-Identifier: Apache-2.0
 #include <array>
 #include <bit>
@@ -20,15 +20,16 @@ namespace {
 using base::bf16;
 using base::DType;
 
-// ---- the arithmetic, step by step -----------------------------------------------------------
+// The arithmetic of one multiplication, step by step.
 
-/// Denormal values count as zeros of their sign.
+/// Replaces a denormal value by a zero of the same sign.
 float without_denormal(float value) {
   return std::fpclassify(value) == FP_SUBNORMAL ? std::copysign(0.0f, value) : value;
 }
 
-/// x and w are widened from bf16. A result is denormal when it is below 2^-126 after rounding to 24
-/// bits with an unbounded exponent: the double is exact enough to tell.
+/// x * w + addend, rounded once to f32, with denormals as zeros. x and w are widened from bf16. The
+/// result counts as denormal if it is below 2^-126 after rounding to 24 bits with an unbounded
+/// exponent; a double is exact enough to decide this.
 float fused(float x, float w, float addend) {
   x = without_denormal(x);
   w = without_denormal(w);
@@ -39,7 +40,7 @@ float fused(float x, float w, float addend) {
   return value;
 }
 
-/// sum += the products of 32 inputs.
+/// Returns sum + the products of 32 inputs.
 float add_step(float sum, const float* x, const float* w) {
   float even = 0, odd = 0;
   for (int i = 0; i < 32; i += 2) {
@@ -49,7 +50,7 @@ float add_step(float sum, const float* x, const float* w) {
   return without_denormal(sum + without_denormal(even + odd));
 }
 
-/// One NaN stands for all.
+/// Replaces every NaN by the same NaN.
 float with_one_nan(float value) {
   return std::isnan(value) ? std::numeric_limits<float>::quiet_NaN() : value;
 }
@@ -67,7 +68,7 @@ float dot(const bf16* x, const bf16* w, std::int64_t inputs) {
   return with_one_nan(sum);
 }
 
-// ---- values ---------------------------------------------------------------------------------
+// Random values of each kind.
 
 enum class Kind { tame, any_bits, denormal_products, special };
 constexpr Kind kinds[] = {Kind::tame, Kind::any_bits, Kind::denormal_products, Kind::special};
@@ -124,7 +125,8 @@ class Values {
   std::mt19937 engine_;
 };
 
-/// Rows at a place in memory that is aligned to a line, or not: they are read in place, or copied.
+/// Rows in memory that is aligned to a cache line, or not. Aligned rows may be read in place;
+/// others are copied.
 class Rows {
  public:
   Rows(const std::vector<bf16>& values, std::int64_t columns, bool is_aligned)
@@ -218,12 +220,13 @@ TEST_P(TileGemm, SumsThatWaitInMemoryHaveTheModelsBits) {
   for (const std::int64_t inputs : {512, 513, 544, 1100})
     for (const bool is_aligned : {true, false})
       expect_model({67, 35, inputs}, Kind::tame, is_aligned);
-  expect_model({600, 33, 64}, Kind::tame, true);      // two units of rows
-  expect_model({49, 330, 192}, Kind::special, true);  // rows of many blocks: copied though aligned
-  expect_model({200, 130, 4200}, Kind::tame, true);   // inputs in chunks
+  expect_model({600, 33, 64}, Kind::tame, true);  // two units of rows
+  // used by many blocks: copied although aligned
+  expect_model({49, 330, 192}, Kind::special, true);
+  expect_model({200, 130, 4200}, Kind::tame, true);  // inputs in chunks
   expect_model({70, 37, 14336}, Kind::special, false);
   omp_set_num_threads(1);
-  expect_model({100, 300, 4200}, Kind::tame, true);  // each against several blocks
+  expect_model({100, 300, 4200}, Kind::tame, true);  // chunks of inputs, each times several blocks
 }
 
 TEST_P(TileGemm, EveryInstructionSetBesideTheTilesHasTheModelsBits) {
@@ -236,7 +239,8 @@ TEST_P(TileGemm, EveryInstructionSetBesideTheTilesHasTheModelsBits) {
   }
 }
 
-/// Experts of these sizes together, one of them alone, and each row alone, have the same bits.
+/// The rows of experts have the same bits in one call for all experts, in a call for one expert,
+/// and in a call for each row.
 TEST_P(TileGemm, RowsOfExpertsHaveTheSameBitsAloneAndTogether) {
   constexpr std::int64_t sizes[] = {0, 1, 16, 5, 64, 33, 0, 48, 17}, K = 70, F = 40;
   std::vector<std::int64_t> offset = {0};

@@ -1,4 +1,5 @@
-// Products: right against plain sums in f64, and a row's bits alone in the world.
+// Products are compared with plain sums in f64. The bits of a row do not depend on the other rows,
+// columns and threads.
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 #include <functional>
@@ -15,7 +16,7 @@ namespace {
 
 using base::DType;
 
-/// Largest |y - x w^T| over the sum of |x| |w| of its element.
+/// The largest |y - x w^T| divided by the sum of |x| |w| of that element.
 double worst_error(const Array& x, const Array& w, const Array& y) {
   double worst = 0;
   const std::int64_t K = x.tensor().columns, N = w.tensor().rows;
@@ -54,7 +55,7 @@ Tensor rows_of(const Array& x, std::int64_t begin, std::int64_t count) {
   return x.tensor().row_range(begin, count);
 }
 
-/// A family of own kernels, and a dtype that it multiplies.
+/// A family of own kernels and a dtype that it multiplies.
 struct Family {
   std::string name;
   DType dtype;
@@ -161,7 +162,7 @@ TEST_P(Gemm, RowBitsDependOnNothingElse) {
 }
 
 TEST_P(Gemm, EachElementIsOneChainInOrder) {
-  // 1 + 2^-30 - 1: a chain in order of k loses the small one, any other order keeps it
+  // 1 + 2^-30 - 1: a chain in the order of k loses the small value; other orders keep it
   const std::int64_t K = 300;
   Array x(dtype(), 7, K), w(dtype(), 20, K);
   for (std::int64_t m = 0; m < 7; ++m) {

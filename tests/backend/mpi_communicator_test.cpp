@@ -1,4 +1,4 @@
-// Collectives on rows, and sums whose bits do not know the number of ranks.
+// Collectives on rows. The bits of their sums do not depend on the number of ranks.
 // SPDX-License-Identifier: Apache-2.0
 #include <numeric>
 
@@ -47,7 +47,7 @@ class Collectives : public ::testing::TestWithParam<Kind> {
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Communicator> comm_;
 };
-// In one piece and, with 8 bytes, row by row.
+// With the usual piece size, all rows go in one piece; with 8 bytes, each row is a piece.
 INSTANTIATE_TEST_SUITE_P(Kinds, Collectives,
                          ::testing::Values(Kind{DType::f32, usual_piece_bytes},
                                            Kind{DType::bf16, usual_piece_bytes},
@@ -57,7 +57,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, Collectives,
                                   (test.param.piece_bytes == 8 ? "_row_by_row" : "");
                          });
 
-/// Rank r has r rows when `is_ragged`, so that rank 0 has none; else 3.
+/// The number of rows of each rank: r for rank r if `is_ragged` (so rank 0 has none), else 3.
 std::vector<std::int64_t> row_counts(int size, bool is_ragged) {
   std::vector<std::int64_t> counts;
   for (int r = 0; r < size; ++r)
@@ -139,7 +139,8 @@ struct Reduction {
   Array slices, residual, out;
 };
 
-/// V = 4 slices of all rows, of which a rank takes its part; the same values for every size.
+/// Reduces V = 4 slices of all rows, of which each rank has its part. The values are the same for
+/// every number of ranks.
 Reduction reduce(Communicator& comm, DType dtype, bool is_ragged, bool has_index,
                  bool has_residual) {
   const std::int64_t width = 21, V = 4, local = V / comm.size();
@@ -211,7 +212,7 @@ TEST_P(Collectives, APlainSumKnowsTheNumberOfRanks) {
   const Reduction r = reduce(*comm_, GetParam(), false, false, false);
   testing::set_plain_reduction(false);
 
-  // one rank adds s0, s1, s2, s3: that is not the tree, and more ranks do not add so
+  // one rank adds s0, s1, s2, s3 in order; this differs from the tree and from what more ranks do
   std::int64_t differences = 0;
   for (std::int64_t i = 0; i < r.own; ++i)
     for (std::int64_t c = 0; c < 21; ++c) {

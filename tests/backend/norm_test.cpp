@@ -46,7 +46,7 @@ TEST_P(Norm, RoundsTwiceAsModelsDo) {
       for (std::int64_t c = 0; c < columns; ++c) {
         const float once = rounded(static_cast<float>(x.at(row, c) * inverse), GetParam());
         const double expected = static_cast<double>(weight[c]) * once;
-        // the inner rounding may fall to the other side of a tie
+        // the inner rounding may round to the other side where the value is near a tie
         ASSERT_NEAR(y.at(row, c), expected,
                     std::abs(expected) * (3 * epsilon_of(GetParam()) + 3e-7) + 1e-30);
       }

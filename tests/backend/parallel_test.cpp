@@ -1,4 +1,4 @@
-// Items that threads share: each is done once, whoever is slow.
+// Items that threads share: each is done exactly once, even if threads differ in speed.
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cpu/kernels/parallel.hpp"
 

@@ -121,7 +121,8 @@ TEST_F(Permute, AnIndexOutsideIsRefused) {
 }
 
 TEST_F(Permute, CombineReturnsEveryTokenHome) {
-  // expert e has multiplied by e + 1: the sum is x times sum of weight (e + 1), plus the residual
+  // expert e multiplies by e + 1, so the result is x times the sum of weight * (e + 1), plus the
+  // residual
   const std::int64_t rows = 50, width = 19, k = 2;
   const auto x = Array::random(DType::f32, rows, width, 1);
   const auto residual = Array::random(DType::f32, rows, width, 2);
@@ -152,7 +153,8 @@ TEST_F(Permute, CombineReturnsEveryTokenHome) {
 }
 
 TEST_F(Permute, CombineRoundsOnceAndSkipsAbsentCopies) {
-  // 1 + 2^-9 + 2^-9 = 1 + 2^-8: halfway in bf16, so that each early rounding would lose both
+  // 1 + 2^-9 + 2^-9 = 1 + 2^-8 is exactly between two bf16 values; rounding after each addition
+  // would lose both small values
   const auto rows = Array::of_floats(DType::bf16, 2, 1, {1, 0x1p-9f});
   const auto position = Array::of_ints(2, 3, {0, 1, 1, -1, 0, -1});
   const auto weight = Array::of_floats(DType::f32, 2, 3, {1, 1, 1, not_a_number, 0.5f, 1});

@@ -24,7 +24,8 @@ Routed route(const Tensor& logits, std::int64_t k, bool renormalise = false, flo
 
 TEST(Router, ChoosesTheMostLikelyFirst) {
   const float ln2 = std::log(2.0f);
-  const auto logits = Array::of_floats(DType::f32, 1, 4, {0, 2 * ln2, ln2, 0});  // 1 4 2 1 of 8
+  // probabilities 1/8 4/8 2/8 1/8
+  const auto logits = Array::of_floats(DType::f32, 1, 4, {0, 2 * ln2, ln2, 0});
 
   const Routed plain = route(logits, 2), renormalised = route(logits, 2, true, 3);
 

@@ -1,4 +1,4 @@
-// The lanes' arithmetic on every instruction set of this CPU.
+// The arithmetic of lanes, on every instruction set of this CPU.
 // SPDX-License-Identifier: Apache-2.0
 #include <bit>
 #include <cmath>

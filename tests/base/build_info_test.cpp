@@ -1,4 +1,4 @@
-// What the program says it was built from.
+// build_info() is filled in.
 // SPDX-License-Identifier: Apache-2.0
 #include "base/build_info.hpp"
 

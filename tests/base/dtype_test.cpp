@@ -1,4 +1,4 @@
-// Rounding to bf16, bit by bit.
+// Rounding to bf16, checked on the bits.
 // SPDX-License-Identifier: Apache-2.0
 #include "base/dtype.hpp"
 
@@ -59,7 +59,7 @@ TEST(Dtype, InfinitiesAndZerosKeepTheirSigns) {
 }
 
 TEST(Dtype, EveryNanStaysAQuietNan) {
-  // 0x7f800001: its upper half alone would be infinity; 0xffffffff: adding would wrap to 0
+  // 0x7f800001 cut to its upper half would be infinity; 0xffffffff plus half a step would be 0
   for (const std::uint32_t bits :
        {0x7f800001u, 0x7fc00000u, 0x7fffffffu, 0xff800001u, 0xffffffffu}) {
     const std::uint16_t half = rounded(bits);

@@ -1,4 +1,4 @@
-// The three kinds of trouble, their codes and their words.
+// The three kinds of errors: their exit codes and messages.
 // SPDX-License-Identifier: Apache-2.0
 #include "base/error.hpp"
 

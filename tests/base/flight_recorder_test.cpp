@@ -1,4 +1,4 @@
-// What was begun and ended stands in the record, also when another thread reads it meanwhile.
+// The recorder returns what was begun and ended, also to another thread during recording.
 // SPDX-License-Identifier: Apache-2.0
 #include "base/flight_recorder.hpp"
 
@@ -29,7 +29,7 @@ TEST(FlightRecorder, ARunningOperationIsToldWithAllThatIsKnownOfIt) {
   EXPECT_STREQ(status.running->name, "send");
   EXPECT_STREQ(status.running->group, "tp");
   EXPECT_EQ(status.running->bytes, 100u);
-  EXPECT_EQ(status.running->peer, 6);  // in the world
+  EXPECT_EQ(status.running->peer, 6);  // a world rank
   EXPECT_EQ(status.running->ranks, (std::vector<int>{4, 5, 6}));
   EXPECT_FALSE(status.running->seconds);
   EXPECT_GE(status.running->ago_s, 0);
@@ -103,7 +103,7 @@ TEST(FlightRecorder, AGroupThatIsGoneLeavesItsNameInTheRecord) {
     recorder.begin(*group.get(), {"barrier"});
     recorder.end();
   }
-  const GroupHandle other = recorder.add_group("ep", {0, 1});  // in its place
+  const GroupHandle other = recorder.add_group("ep", {0, 1});  // takes the free slot
 
   ASSERT_EQ(recorder.groups().size(), 1u);
   EXPECT_EQ(recorder.groups().front().name, "ep");

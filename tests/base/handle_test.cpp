@@ -1,4 +1,4 @@
-// One owner at a time, and each thing closed once.
+// A Handle has one owner at a time, and closes each resource once.
 // SPDX-License-Identifier: Apache-2.0
 #include "base/handle.hpp"
 
@@ -49,7 +49,7 @@ TEST_F(HandleTest, AMoveLeavesTheSourceEmpty) {
   {
     Number from(1);
     const Number to(std::move(from));
-    EXPECT_FALSE(from.has_value());  // NOLINT(bugprone-use-after-move): what a move promises
+    EXPECT_FALSE(from.has_value());  // NOLINT(bugprone-use-after-move): a moved Handle is empty
     EXPECT_EQ(to.get(), 1);
   }
 

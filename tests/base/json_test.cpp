@@ -1,4 +1,4 @@
-// Foreign JSON: what is taken, and what is refused before it can do harm.
+// JSON of users' files: what is accepted, and what is refused.
 // SPDX-License-Identifier: Apache-2.0
 #include "base/json.hpp"
 
@@ -13,7 +13,7 @@ Json parse(std::string_view text, int max_depth = 32) {
   return parse_json(text, "model.json", ExitCode::weights, max_depth);
 }
 
-/// The message with which `text` is refused, "" when it is not.
+/// The message of the error for `text`, "" when it is accepted.
 std::string refusal(std::string_view text, int max_depth = 32) {
   try {
     parse(text, max_depth);
@@ -57,7 +57,7 @@ TEST(Json, AKeyMayNotStandTwiceInOneObject) {
 }
 
 TEST(Json, ManyKeysTakeNoMoreThanTheirShare) {
-  constexpr int num_keys = 400'000;  // looked up one by one, they would take an hour
+  constexpr int num_keys = 400'000;  // comparing each key with all others would take an hour
   std::string text = "{";
   for (int i = 0; i < num_keys; ++i)
     text += "\"key" + std::to_string(i) + "\":0,";

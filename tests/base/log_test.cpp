@@ -1,4 +1,4 @@
-// Lines to the terminal and to a file, and silence.
+// The log writes whole lines to the terminal and to a file; a silent log writes nothing.
 // SPDX-License-Identifier: Apache-2.0
 #include "base/log.hpp"
 

@@ -1,4 +1,4 @@
-// Sizes that files claim, and the sums that refuse to overflow.
+// Products and sums of sizes throw instead of overflowing.
 // SPDX-License-Identifier: Apache-2.0
 #include "base/shape.hpp"
 

@@ -1,4 +1,4 @@
-// Signals that are kept, and those that end a process: each in a process of its own.
+// Signals that are kept, and signals that end a process; each case runs in a process of its own.
 // SPDX-License-Identifier: Apache-2.0
 #include "base/stop_signal.hpp"
 
@@ -16,7 +16,8 @@
 namespace tetrarch::base {
 namespace {
 
-/// How a process that does this has ended: its exit code, or minus the signal; and what it said.
+/// How a child process that runs `act` has ended: its exit code, or minus the signal's number, and
+/// what it wrote on stderr.
 struct End {
   int how = 0;
   std::string said;

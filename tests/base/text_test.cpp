@@ -1,4 +1,4 @@
-// Numbers and names as a person reads them.
+// The texts of numbers, times and names in messages.
 // SPDX-License-Identifier: Apache-2.0
 #include "base/text.hpp"
 

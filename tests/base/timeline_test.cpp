@@ -1,4 +1,4 @@
-// Always in exactly one phase, so that the phases sum to the wall time.
+// The timeline is always in exactly one phase, so the phases add up to the wall time.
 // SPDX-License-Identifier: Apache-2.0
 #include "base/timeline.hpp"
 
@@ -45,11 +45,11 @@ TEST(Timeline, PhasesSumToTheTimeSinceItWasMade) {
   const double after = timeline.now();
 
   const double sum = std::accumulate(totals.begin(), totals.end(), 0.0);
-  EXPECT_GE(sum, before - made - 1e-9);  // the clock's own rounding
+  EXPECT_GE(sum, before - made - 1e-9);  // 1e-9 s: rounding of the clock
   EXPECT_LE(sum, after + 1e-9);
   EXPECT_GE(totals[static_cast<int>(Phase::qkv)], 0.010);
   EXPECT_GE(totals[static_cast<int>(Phase::attention)], 0.005);
-  EXPECT_GE(totals[static_cast<int>(Phase::commit)], 0.002);  // also while it goes on
+  EXPECT_GE(totals[static_cast<int>(Phase::commit)], 0.002);  // the current phase counts too
   EXPECT_EQ(totals[static_cast<int>(Phase::head)], 0.0);
 }
 
@@ -105,7 +105,7 @@ TEST(Timeline, CutsShareTheTimeWithoutGaps) {
   EXPECT_LE(seconds_of(first), between);
   EXPECT_LE(seconds_of(first) + seconds_of(second), end);
   EXPECT_GE(seconds_of(second), 0.001);
-  ASSERT_EQ(second.size(), 1u);  // the current phase goes on
+  ASSERT_EQ(second.size(), 1u);  // the current phase continues after a cut
   EXPECT_EQ(second[0].phase, Phase::norm);
   EXPECT_EQ(second[0].microbatch, 1);
   EXPECT_NEAR(second[0].start_s, first.front().start_s + seconds_of(first), 1e-9);
@@ -123,7 +123,7 @@ TEST(Timeline, APhaseEnteredTwiceIsOneRecord) {
 
   const auto records = timeline.cut(4);
 
-  ASSERT_EQ(records.size(), 3u);  // with the time before the first phase
+  ASSERT_EQ(records.size(), 3u);  // one of them is the time before the first phase
   const PhaseRecord* norm = find(records, Phase::norm);
   ASSERT_NE(norm, nullptr);
   EXPECT_EQ(norm->flops, 15u);
@@ -175,7 +175,7 @@ TEST(Timeline, EveryPhaseHasAShortNameOfItsOwn) {
   for (int phase = 0; phase < num_phases; ++phase) {
     const std::string_view name = name_of(static_cast<Phase>(phase));
     EXPECT_FALSE(name.empty());
-    EXPECT_LE(name.size(), 15u);  // fits in /timing/phases with its zero
+    EXPECT_LE(name.size(), 15u);  // /timing/phases has 16 bytes for a name and its zero byte
     names.insert(name);
   }
 

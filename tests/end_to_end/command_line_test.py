@@ -291,13 +291,24 @@ class Launched(unittest.TestCase):
         script = [str(SOURCE / "tools/launch.sh")]
         folder, name = Path(PROGRAM).resolve().parent, Path(PROGRAM).name
 
-        done = subprocess.run([*script, "2", f"./{name}", "--version"], cwd=folder, text=True,
+        for place, program in ((folder, f"./{name}"), (folder, name),
+                               (folder.parent, f"{folder.name}/{name}")):
+            done = subprocess.run([*script, "2", program, "--version"], cwd=place, text=True,
+                                  capture_output=True, timeout=60, check=False)
+            self.assertEqual((done.returncode, done.stdout.count("tetrarch ")), (0, 2),
+                             f"{program}: {done.stderr}")
+        done = subprocess.run([*script, "2", "./none", "--version"], cwd=folder, text=True,
                               capture_output=True, timeout=60, check=False)
-        self.assertEqual((done.returncode, done.stdout.count("tetrarch ")), (0, 2), done.stderr)
+        self.assertEqual(done.returncode, 127, done.stderr)
+        self.assertIn("launch: ./none is no program", done.stderr)
+
+    def test_the_launcher_says_how_it_is_used(self):
+        script = [str(SOURCE / "tools/launch.sh")]
+
         done = subprocess.run([*script, "--help"], text=True, capture_output=True, check=False)
         self.assertEqual(done.returncode, 0)
         self.assertIn("tools/launch.sh 4 build/", done.stdout)
-        for wrong in ([], ["4"], [f"./{name}"]):
+        for wrong in ([], ["4"], [PROGRAM]):
             done = subprocess.run([*script, *wrong], text=True, capture_output=True, check=False)
             self.assertEqual(done.returncode, 2)
             self.assertIn("Use tools/launch.sh RANKS PROGRAM", done.stderr)

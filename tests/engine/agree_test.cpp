@@ -1,4 +1,4 @@
-// One rank's trouble, told by all in the same words.
+// A problem of one rank is thrown by all ranks with the same message.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/agree.hpp"
 
@@ -12,7 +12,7 @@ namespace {
 using base::ExitCode;
 
 struct AgreeTest : ::testing::Test {
-  /// What `act` throws on this rank.
+  /// The error that `act` throws on this rank.
   static std::optional<Problem> thrown_by(const std::function<void()>& act) {
     try {
       act();
@@ -27,7 +27,7 @@ struct AgreeTest : ::testing::Test {
   mpi::Communicator world = mpi::everyone();
 };
 
-/// Rank r's own; longer for higher ranks.
+/// The problem of a rank; higher ranks have longer messages.
 Problem problem_of(int rank) {
   return {rank % 2 == 0 ? ExitCode::weights : ExitCode::resources,
           "rank " + std::to_string(rank) + std::string(static_cast<std::size_t>(100 * rank), '!')};
@@ -38,7 +38,7 @@ TEST_F(AgreeTest, NothingIsThrownWhenAllWentWell) {
 }
 
 TEST_F(AgreeTest, TheLowestFailingRankSpeaksForAll) {
-  // every set of failing ranks but the empty one
+  // every non-empty set of failing ranks
   for (int failing = 1; failing < 1 << size(); ++failing) {
     int lowest = 0;
     while ((failing >> lowest & 1) == 0)
@@ -49,7 +49,7 @@ TEST_F(AgreeTest, TheLowestFailingRankSpeaksForAll) {
         [&] { agree(world, is_mine ? std::optional(problem_of(rank())) : std::nullopt); });
 
     EXPECT_TRUE(thrown.has_value()) << failing;
-    if (!thrown) continue;  // to the next collective call
+    if (!thrown) continue;  // go on to the next collective call
     EXPECT_EQ(thrown->code, problem_of(lowest).code);
     EXPECT_EQ(thrown->message, problem_of(lowest).message);
   }

@@ -1,4 +1,4 @@
-// From a name to a backend.
+// Backends are created by name.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/backends.hpp"
 

@@ -1,4 +1,4 @@
-// Rows of all tp ranks in a part file, in order, as they would be from one rank.
+// The rows of all tp ranks are in the part file in order, as one rank would write them.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/collector.hpp"
 
@@ -16,14 +16,14 @@ namespace {
 
 constexpr const char* uuid = "00000000-0000-4000-8000-000000000000";
 
-/// Of its vocabulary the 4 shards have 9, 10, 9 and 10.
+/// A model with a vocabulary of 38: the 4 shards have 9, 10, 9 and 10 tokens.
 plan::ModelSpec odd_spec() {
   plan::ModelSpec spec = model::small_spec();
   spec.vocab_size = 38;
   return spec;
 }
 
-/// The writer's part holds the sequences 0, 2 and 3 of lengths 3, 4 and 1.
+/// The output part has the sequences 0, 2 and 3, of lengths 3, 4 and 1.
 struct CollectorTest : ::testing::Test {
   CollectorTest() {
     folder.on_root([&] {
@@ -70,7 +70,7 @@ struct CollectorTest : ::testing::Test {
     return static_cast<float>(50 * run + token);
   }
 
-  /// Feeds the collector as the forward pass would, and commits.
+  /// Calls the collector as the forward pass does, and commits.
   void collect() {
     std::optional<storage::PartWriter> writer;
     if (topology.is_writer())
@@ -94,9 +94,9 @@ struct CollectorTest : ::testing::Test {
     }
     for (const auto& [row, found] : not_finite)
       if (home.contains(row)) collector.not_finite(found);
-    feed_logits(collector, {0, 1});  // in two calls, as chunks come
+    feed_logits(collector, {0, 1});  // in two calls, as with chunks
     feed_logits(collector, {2});
-    const std::size_t some = 2 * 5;  // of 8 rows, in two calls
+    const std::size_t some = 2 * 5;  // the first 5 of 8 rows
     collector.likely(batch, 0, std::span(top_id).first(some), std::span(top_logprob).first(some));
     collector.likely(batch, 5, std::span(top_id).subspan(some),
                      std::span(top_logprob).subspan(some));
@@ -109,7 +109,8 @@ struct CollectorTest : ::testing::Test {
     if (writer) writer->close();
     world.barrier();
   }
-  /// Keys and values of this rank's heads: hundreds tell the row, units the column.
+  /// Keys and values of this rank's heads: the hundreds of a value are the row, the units the
+  /// column.
   void feed_layer(Collector& collector) {
     const std::int64_t first = stage.context.local.kv_heads.begin * spec.head_size;
     const std::int64_t columns = stage.context.local.kv_heads.size() * spec.head_size;
@@ -172,8 +173,9 @@ struct CollectorTest : ::testing::Test {
   model::TokenScores scores;
   std::vector<std::uint32_t> top_id;
   std::vector<float> top_logprob;
-  std::vector<std::pair<std::int64_t, model::NotFinite>> not_finite;  // told where the row is
-  float bad_key = 0;                                                  // in the last row
+  // reported on the rank that has the row
+  std::vector<std::pair<std::int64_t, model::NotFinite>> not_finite;
+  float bad_key = 0;  // in the last row
 };
 
 TEST_F(CollectorTest, RowsOfAllRanksStandInOrder) {
@@ -216,7 +218,7 @@ TEST_F(CollectorTest, CountsOfAllRanksAreAddedUp) {
 
   if (!topology.is_writer()) return;
   EXPECT_EQ(read<std::uint64_t>("/routing/tokens_per_expert", base::DType::u64, 8),
-            std::vector<std::uint64_t>(8, 2));  // each of 8 rows once in each slot
+            std::vector<std::uint64_t>(8, 2));  // each of the 8 rows is counted once per slot
   const auto ranks = static_cast<std::uint64_t>(world.size());
   EXPECT_EQ(read<std::uint64_t>("/routing/dropped", base::DType::u64, 1),
             std::vector<std::uint64_t>{ranks * (ranks + 1) / 2});
@@ -234,7 +236,8 @@ TEST_F(CollectorTest, SumsBeginWhereTheInputsSay) {
   collect();
 
   if (!topology.is_writer()) return;
-  // sequence 0 from 1 (nothing predicts 0): rows 0, 1; sequence 2 from position 2: rows 4, 5
+  // sequence 0 from position 1 (nothing predicts position 0): rows 0, 1; sequence 2 from position
+  // 2: rows 4, 5
   EXPECT_EQ(read<double>("/logprobs/sum", base::DType::f64, 3),
             (std::vector<double>{-1.5, -5.5, 0}));
   EXPECT_EQ(read<std::uint64_t>("/logprobs/count", base::DType::u64, 3),
@@ -284,7 +287,7 @@ TEST_F(CollectorTest, ARowThatIsNotFiniteMarksItsSequenceAlone) {
 
 TEST_F(CollectorTest, AScoreThatIsNotFiniteMarksItsSequenceAlone) {
   scores.next_logprob[3] =
-      -std::numeric_limits<float>::infinity();  // before score_from: bad all the same
+      -std::numeric_limits<float>::infinity();  // an error although it is before score_from
 
   collect();
 

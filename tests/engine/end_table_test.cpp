@@ -1,4 +1,4 @@
-// Each rank's phases add up to its wall time, and the table says what of it was waiting.
+// The phases of each rank add up to its wall time, and the table tells how much of it was waiting.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/end_table.hpp"
 
@@ -26,7 +26,7 @@ const EndRow* find(const EndTable& table, std::string_view name) {
   return at == table.rows.end() ? nullptr : &*at;
 }
 
-/// The steps of a job, of another length on each rank.
+/// The steps of a job; their times differ from rank to rank.
 struct Job {
   explicit Job(int rank) {
     timeline.keep_cpu(true);

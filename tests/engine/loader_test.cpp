@@ -1,4 +1,4 @@
-// Each rank's shard from one file, every byte of which is read once by all ranks together.
+// Each rank loads its shard from one file. All ranks together read every byte once.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/loader.hpp"
 
@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::uint64_t seed = 7;
 
-/// As storage::synthesize_weights writes it.
+/// The value that storage::synthesize_weights() writes.
 float written(const plan::TensorSpec& tensor, std::int64_t expert, std::int64_t row,
               std::int64_t column) {
   float value = 0;
@@ -35,7 +35,8 @@ struct LoaderTest : ::testing::Test {
                       topology, stage.world, *stage.backend, stage.timeline, report);
   }
 
-  /// Every grid of the ranks, of a model with a kv head per shard and of one whose ranks share it.
+  /// Calls `test` for every grid of the ranks, with two models: one with a kv head for each shard,
+  /// and one with a kv head that ranks share.
   template <class Test>
   void on_every_stage(const Test& test) {
     for (const std::int64_t kv_heads : {4, 1}) {
@@ -62,7 +63,7 @@ struct LoaderTest : ::testing::Test {
   LoadReport report;
 };
 
-/// Products of one row with both matrices must have the same bits.
+/// Expects the same bits from the products of one row with both matrices.
 void expect_same(model::Stage& stage, const backend::Matrix& found,
                  const backend::Matrix& expected) {
   ASSERT_EQ(found.outputs(), expected.outputs());
@@ -187,7 +188,7 @@ TEST_F(LoaderTest, WhatIsAllocatedIsWhatWasPlanned) {
 }
 
 TEST_F(LoaderTest, DamageIsToldByEveryRankInTheSameWords) {
-  // a norm that each rank holds and one of them reads
+  // a norm weight that each rank holds and one rank reads
   const plan::TensorSpec norm = plan::tensors_of(spec, 4).at(1);
   ASSERT_EQ(norm.role, plan::Role::attn_norm);
   write();

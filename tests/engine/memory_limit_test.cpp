@@ -1,4 +1,4 @@
-// What a rank may count on, held against what the machine has.
+// The memory limit of a rank is compared with the memory of the machine.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/memory_limit.hpp"
 
@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A root folder of its own, with the files of /proc and /sys that a test puts there.
+/// A temporary root folder with the files of /proc and /sys that a test writes there.
 class Cgroups : public ::testing::Test {
  protected:
   Cgroups() {
@@ -77,7 +77,7 @@ TEST_F(Cgroups, TheLeastOfAllGroupsAboveCounts) {
   group("", "2000", "1900");
   EXPECT_EQ(available_in_cgroups(root), 100);
 
-  group("/slurm/other", "10", "10");  // of somebody else
+  group("/slurm/other", "10", "10");  // a group of another process
   EXPECT_EQ(available_in_cgroups(root), 100);
 }
 
@@ -97,7 +97,7 @@ TEST_F(Cgroups, AFullGroupLeavesOneByteAndNotNoLimit) {
 
 TEST_F(Cgroups, VersionOneIsReadByItsMemoryLine) {
   member_of("9:name=systemd:/\n4:cpuset,memory:/slurm/job\n1:cpu:/elsewhere\n0::/\n");
-  old_group("", "9223372036854771712", "50000");  // its way to say: no limit
+  old_group("", "9223372036854771712", "50000");  // the number for "no limit" in cgroups v1
   EXPECT_EQ(available_in_cgroups(root), std::nullopt);
 
   old_group("/slurm", "8000", "1000");
@@ -112,7 +112,8 @@ TEST_F(Cgroups, VersionOneIsReadByItsMemoryLine) {
 }
 
 TEST_F(Cgroups, AContainerThatSeesOnlyItsOwnGroupReadsTheMount) {
-  member_of("0::/docker/0123456789\n");  // as the host names it; here it is the mount itself
+  member_of("0::/docker/0123456789\n");  // the host's path; in the container this group is the
+                                         // mount point
   group("", "3000", "1000");
 
   EXPECT_EQ(available_in_cgroups(root), 2000);

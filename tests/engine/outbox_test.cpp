@@ -1,4 +1,4 @@
-// Bytes that are sent without waiting: whole, in order, and never too many at once.
+// Bytes are sent without waiting: complete, in order, and never more in transit than allowed.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/outbox.hpp"
 
@@ -15,7 +15,7 @@ namespace tetrarch::engine {
 namespace {
 
 using Bytes = std::vector<std::byte>;
-constexpr std::int64_t megabyte = 1 << 20;  // far more than MPI copies away for itself
+constexpr std::int64_t megabyte = 1 << 20;  // far more than MPI buffers internally
 constexpr int num_tags = 3;
 
 struct Letter {
@@ -23,7 +23,7 @@ struct Letter {
   Bytes bytes;
 };
 
-/// What `from` sends to `to`: both know it, and no two alike.
+/// The messages from `from` to `to`. Both ranks can compute them, and all of them differ.
 std::vector<Letter> letters_of(int from, int to, int count, int largest) {
   std::mt19937 random(static_cast<unsigned>(1000 * from + to));
   std::uniform_int_distribution<int> size(0, largest), tag(0, num_tags - 1), value(0, 255);
@@ -94,7 +94,7 @@ TEST_F(OutboxTest, APostDoesNotWaitForItsReceiver) {
     Outbox outbox(world, 2 * megabyte);
     outbox.post(large, 1, 0);
     EXPECT_EQ(outbox.bytes_under_way(), megabyte);
-    world.send(go, 1, 1);  // a post that waits never comes here
+    world.send(go, 1, 1);  // not reached if post() waits
   } else if (rank() == 1) {
     expect_arrives(go, 0, 1);
     expect_arrives(large, 0, 0);
@@ -109,7 +109,7 @@ TEST_F(OutboxTest, APostWaitsWhenTooMuchIsUnderWay) {
       outbox.post(large, 1, 0);
       EXPECT_EQ(outbox.bytes_under_way(), megabyte);
     }
-    outbox.post(larger, 1, 0);  // alone
+    outbox.post(larger, 1, 0);  // larger than the bound: in transit alone
     EXPECT_EQ(outbox.bytes_under_way(), 3 * megabyte);
     outbox.post({}, 1, 0);
     EXPECT_EQ(outbox.bytes_under_way(), 0);
@@ -138,12 +138,12 @@ TEST_F(OutboxTest, AnExceptionDoesNotWaitForAPeer) {
       throw std::runtime_error("lost");
     } catch (const std::runtime_error&) {
     }
-    world.send(go, 1, 1);  // a destructor that waits never comes here
+    world.send(go, 1, 1);  // not reached if the destructor waits
     world.barrier();
   } else {
     if (rank() == 1) {
       expect_arrives(go, 0, 1);
-      expect_arrives(large, 0, 0);  // given up, and yet nobody else's memory
+      expect_arrives(large, 0, 0);  // abandoned, but its memory was not reused
     }
     world.barrier();
   }

@@ -1,4 +1,4 @@
-// One row per sequence, whatever the pieces in which rows come.
+// Each sequence is pooled to one row, and the pieces in which rows come do not matter.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/pooling.hpp"
 
@@ -16,7 +16,7 @@ using plan::Pooling;
 constexpr std::int64_t columns = 5;
 const std::vector<std::int64_t> lengths{1, 128, 300, 5, 129, 127, 256};
 
-/// Numbers of many sizes, so that the order of additions shows.
+/// Numbers of very different sizes, so that another order of additions gives other bits.
 std::vector<float> rows_of(std::int64_t count) {
   std::vector<float> rows;
   std::uint32_t state = 12345;
@@ -28,7 +28,7 @@ std::vector<float> rows_of(std::int64_t count) {
   return rows;
 }
 
-/// Sequences one after another, each in pieces of so many rows.
+/// Pools sequences one after another, each in pieces of `piece` rows.
 std::vector<float> pool(Pooling pooling, const std::vector<std::int64_t>& of,
                         std::vector<float> rows, std::int64_t piece) {
   Pooler pooler(pooling);
@@ -65,7 +65,7 @@ TEST(Pooling, PiecesOfAnySizeGiveTheSameBits) {
 TEST(Pooling, ASequenceIsPooledAlikeInAnyCompany) {
   const std::vector<float> rows = rows_of(total_of(lengths));
   const std::vector<float> together = pool(Pooling::mean, lengths, rows, 64);
-  // the third alone: rows 129 .. 428
+  // the third sequence alone: rows 129 .. 428
   const std::vector<float> own(rows.begin() + 129 * columns, rows.begin() + 429 * columns);
 
   const std::vector<float> alone = pool(Pooling::mean, {300}, own, 64);
@@ -102,7 +102,7 @@ TEST(Pooling, SumsGoBlockByBlock) {
     sum /= 300;
 
   EXPECT_EQ(pool(Pooling::mean, {300}, rows, 300), by_block);
-  EXPECT_NE(plain, by_block);  // or the blocks would not show
+  EXPECT_NE(plain, by_block);  // shows that the blocks change the bits
 }
 
 TEST(Pooling, LastIsTheLastRowOfEach) {

@@ -1,4 +1,4 @@
-// The weights that a backend is asked to prepare for are those that are packed later.
+// The weights for which a backend is prepared are the weights that are packed later.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/prepare.hpp"
 
@@ -14,7 +14,7 @@ namespace {
 
 using Sizes = std::pair<std::int64_t, std::int64_t>;  // outputs, inputs
 
-/// Whole products of the model, from the tensors of its file.
+/// The sizes of the whole products of the model, computed from the tensors of its file.
 std::set<Sizes> products_of(const plan::ModelSpec& spec, std::int64_t reduction_shards) {
   std::set<Sizes> sizes;
   for (const plan::TensorSpec& tensor : plan::tensors_of(spec, reduction_shards)) {

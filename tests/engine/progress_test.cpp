@@ -1,4 +1,4 @@
-// Lines that come when they are due.
+// Progress lines are printed when they are due.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/progress.hpp"
 

@@ -1,4 +1,4 @@
-// Microbatches drawn one ahead: each once, none after a stop but what was begun.
+// Microbatches are drawn one ahead. Each is drawn once, and after a stop none is begun.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/queue.hpp"
 
@@ -12,7 +12,7 @@
 namespace tetrarch::engine {
 namespace {
 
-/// Of two sequences and 8 tokens each.
+/// Microbatches of two sequences and 8 tokens each.
 std::vector<plan::Microbatch> microbatches(std::int64_t count) {
   static const std::vector<plan::SequenceLength> two = {{0, 5}, {1, 3}};
   return std::vector<plan::Microbatch>(static_cast<std::size_t>(count), {two, 8});
@@ -58,7 +58,7 @@ TEST(Queue, AStopLeavesWhatIsDrawnButNotBegun) {
   DrawBook book(all, [] { return true; });
   MicrobatchQueue queue(world, book);
 
-  EXPECT_EQ(drawn(queue).size(), 1u);  // so that every attempt gets on
+  EXPECT_EQ(drawn(queue).size(), 1u);  // so that every attempt does some work
 }
 
 TEST(DrawBook, WhatWasDrawnTwoDrawsAgoIsDone) {

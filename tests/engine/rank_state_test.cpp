@@ -1,4 +1,4 @@
-// What a rank says of itself arrives as it was said.
+// The state of a rank is the same after it is written and read.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/rank_state.hpp"
 

@@ -1,4 +1,4 @@
-/// A temporary folder that all ranks of a test know.
+/// A temporary folder that all ranks of a test use.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -11,7 +11,7 @@
 
 namespace tetrarch::engine {
 
-/// Collective: rank 0 makes it and takes it away again when all ranks are through.
+/// Collective. Rank 0 creates the folder, and removes it when all ranks are done.
 class SharedFolder {
  public:
   explicit SharedFolder(const mpi::Communicator& world) : world_(world) {
@@ -27,7 +27,7 @@ class SharedFolder {
   const std::string& path() const { return path_; }
   std::string operator/(const std::string& name) const { return path_ + "/" + name; }
 
-  /// `write` on rank 0, before any rank goes on.
+  /// Calls `write` on rank 0; no rank returns before it is done.
   void on_root(const std::function<void()>& write) const {
     if (world_.rank() == 0) write();
     world_.barrier();

@@ -1,4 +1,5 @@
-// What ranks exchange is as without a timeline; how long it took is waiting or moving.
+// The exchanged rows are the same as without a timeline. Their time is recorded as waiting or
+// moving.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/timed_communicator.hpp"
 
@@ -20,7 +21,7 @@ struct Timed : ::testing::Test {
   base::Spent spent(Activity activity) const {
     return timeline.spending()[static_cast<int>(Phase::tp_gather)][static_cast<int>(activity)];
   }
-  /// Rank r's row is r; the last rank comes late.
+  /// Gathers rows: the row of rank r is r. The last rank calls it late.
   std::vector<float> gather(Meeting meeting) {
     TimedCommunicator timed(*inner, world, meeting, timeline);
     timeline.enter(Phase::other);

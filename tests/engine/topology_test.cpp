@@ -1,4 +1,4 @@
-// Every grid of the ranks at hand, alive: places, peers and writers.
+// Topologies of every grid of the available ranks: places, peers and writers.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/topology.hpp"
 
@@ -10,7 +10,7 @@
 namespace tetrarch::engine {
 namespace {
 
-/// World ranks that `comm` joins, in its order.
+/// The world ranks of `comm`, in its order.
 std::vector<std::int32_t> members(backend::Communicator& comm, std::int32_t rank) {
   std::vector<std::int32_t> all(static_cast<std::size_t>(comm.size()), -1);
   const std::vector<std::int64_t> one(all.size(), 1);

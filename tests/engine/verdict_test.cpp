@@ -1,4 +1,4 @@
-// Ranks that only wait for others who work go on waiting; who will wait for ever is found out.
+// Ranks that wait only for ranks that work are left alone. Ranks that will wait for ever are found.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/verdict.hpp"
 
@@ -20,7 +20,7 @@ RankState at_work(int rank, double quiet_s) {
   return state;
 }
 
-/// In a collective of `group`, its `number`-th, after `steps` phases.
+/// A rank that waits in the `number`-th collective of `group`, after `steps` phases.
 RankState waits(int rank, const std::string& group, std::uint64_t number, std::uint64_t steps,
                 double quiet_s = quiet) {
   RankState state = at_work(rank, quiet_s);

@@ -1,4 +1,5 @@
-// Questions, answers and a verdict, each whole, and of this start alone.
+// Questions, answers and a verdict: each is complete, and belongs to this start of the program
+// only.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/watch_folder.hpp"
 

@@ -1,4 +1,5 @@
-// Processes that wait, work or are stopped, each with its watchdog: who ends, and who goes on.
+// Processes that wait, work or are stopped, each with its watchdog: tests which end and which go
+// on.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/watchdog.hpp"
 
@@ -24,7 +25,7 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr double limit_s = 0.8;
-constexpr int lost = 6;  // the exit code
+constexpr int lost = 6;  // exit code for a lost rank
 
 struct WatchdogTest : ::testing::Test {
   std::string run_dir = [] {
@@ -40,7 +41,7 @@ struct WatchdogTest : ::testing::Test {
     fs::remove_all(run_dir);
   }
 
-  /// A rank of `size`; `act` is what its watched thread does.
+  /// Starts a process as rank `rank` of `size`; its watched thread runs `act`.
   void start(int rank, int size, const std::function<void()>& act) {
     const pid_t process = ::fork();
     if (process == 0) {
@@ -53,7 +54,7 @@ struct WatchdogTest : ::testing::Test {
     }
     processes.push_back(process);
   }
-  /// The exit code; -1 when a signal has ended it.
+  /// The exit code of a rank; -1 if a signal ended it.
   int end_of(std::size_t rank) {
     int status = 0;
     ::waitpid(std::exchange(processes[rank], 0), &status, 0);
@@ -66,7 +67,7 @@ struct WatchdogTest : ::testing::Test {
   void expect_verdict(const std::string& words) const {
     EXPECT_NE(text_of("verdict.txt").find(words), std::string::npos) << text_of("verdict.txt");
   }
-  /// Until there is a file RUN_DIR/name.
+  /// Waits until the file RUN_DIR/name exists.
   void wait_for(const std::string& name) const {
     while (!fs::exists(run_dir + "/" + name))
       ::usleep(10'000);
@@ -80,7 +81,7 @@ void compute(double seconds) {
   }
 }
 
-/// As in a collective that the others come to when `until` returns.
+/// Waits as in a collective: it ends when `until` returns.
 void exchange(const char* name, std::vector<int> ranks, const std::function<void()>& until) {
   const base::GroupHandle group = base::flight_recorder().add_group(name, std::move(ranks));
   const base::Operation running(*group.get(), {"barrier"});
@@ -160,7 +161,7 @@ TEST_F(WatchdogTest, ARankThatIsStuckOutsideExchangesIsNamed) {
 
 TEST_F(WatchdogTest, AJobThatWasSuspendedAsAWholeGoesOn) {
   for (int rank = 0; rank < 2; ++rank)
-    start(rank, 2, [] { compute(3 * limit_s + 2); });  // 2 s of it after the pause
+    start(rank, 2, [] { compute(3 * limit_s + 2); });  // 2 s of it run after the pause
   const auto all = [&](int signal) {
     for (const pid_t process : processes)
       ::kill(process, signal);

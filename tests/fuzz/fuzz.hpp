@@ -1,5 +1,5 @@
-/// What every fuzz target holds besides not crashing: only our refusals come out, and they can be
-/// read.
+/// What every fuzz target checks besides crashes: only Tetrarch's own errors are thrown, and their
+/// messages are readable.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -17,7 +17,7 @@
 
 namespace tetrarch::fuzz {
 
-/// Ends the process unless `holds`, so that the fuzzer keeps the input.
+/// Ends the process if `holds` is false; the fuzzer then keeps the input.
 inline void must(bool holds, const char* what, std::string_view detail = {}) {
   if (holds) return;
   std::fprintf(stderr, "fuzz: broken: %s\n%.*s\n", what, static_cast<int>(detail.size()),
@@ -38,8 +38,8 @@ inline void check_message(std::string_view message) {
   must(base::is_printable(flat), "a refusal is printable UTF-8", message);
 }
 
-/// Whether `call` goes through; else it has thrown one of our refusals with exit code 2 to 5. Any
-/// other exception is a finding.
+/// True if `call` returns, false if it throws UsageError or SystemError with exit code 2 to 5 and a
+/// readable message. Any other exception is a finding.
 template <class Call>
 bool is_accepted(Call&& call) {
   const auto check = [](base::ExitCode code, const char* message) {
@@ -58,7 +58,7 @@ bool is_accepted(Call&& call) {
   return false;
 }
 
-/// Takes the fuzzer's bytes apart; beyond their end all is 0 or empty.
+/// Reads the fuzzer's bytes in order. After their end, numbers are 0 and texts are empty.
 class Bytes {
  public:
   Bytes(const std::uint8_t* data, std::size_t size)
@@ -70,7 +70,7 @@ class Bytes {
     rest_.remove_prefix(1);
     return first;
   }
-  /// Little-endian, of `size` bytes.
+  /// A little-endian number of `size` bytes.
   std::uint64_t number(int size) {
     std::uint64_t value = 0;
     for (int i = 0; i < size; ++i)
@@ -88,7 +88,7 @@ class Bytes {
   std::string_view rest_;
 };
 
-/// A regular file that lives in memory and has a path.
+/// A regular file in memory that has a path.
 class MemoryFile {
  public:
   explicit MemoryFile(std::string_view bytes) : file_(::memfd_create("fuzz", MFD_CLOEXEC)) {

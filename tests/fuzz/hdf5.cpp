@@ -1,8 +1,8 @@
-// weights.h5, inputs.h5 and parts: files that HDF5 itself makes, with odd types, shapes, layouts,
-// links and attributes. Built with TETRARCH_FUZZ_DAMAGE, bytes of the file are changed as well.
+// weights.h5, inputs.h5 and part files, written by the HDF5 library with unusual types, shapes,
+// layouts, links and attributes. With TETRARCH_FUZZ_DAMAGE, bytes of the file are changed as well.
 //
-// The library is not instrumented and may fail of itself on damaged files: run.sh tells such
-// failures from ours by the place where they happen. On sound ones nothing may fail.
+// The HDF5 library is not instrumented and may itself fail on damaged files; run.sh recognises such
+// failures by the place where they happen. On undamaged files nothing may fail.
 // SPDX-License-Identifier: Apache-2.0
 #include <filesystem>
 #include <fstream>
@@ -52,7 +52,7 @@ plan::ModelSpec smallest_model() {
   return spec;
 }
 
-/// All tensors 0.
+/// A weights file whose tensors are all 0.
 Image weights() {
   const plan::ModelSpec spec = smallest_model();
   Image image;
@@ -114,7 +114,7 @@ void read_inputs(const std::string& path) {
   }
 }
 
-/// Under the name that its checksum asks for.
+/// Reads the part under a name that has the right checksum.
 void read_part(const std::string& path) {
   storage::PartName name;
   name.xxh3 = storage::file_xxh3(path);
@@ -148,12 +148,13 @@ void damage(std::string& image, fuzz::Bytes& bytes) {
 
 }  // namespace
 
-// A byte: which file, in the old or new format; then edits; then places and bytes of damage.
+// Input: 1 byte for the kind of file and the old or new format; then edits; then offsets and values
+// of changed bytes.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const Image images[] = {weights(), inputs(), part()};
   static void (*const readers[])(const std::string&) = {read_weights, read_inputs, read_part};
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-  H5set_free_list_limits(0, 0, 0, 0, 0, 0);  // what it frees, the sanitizer sees
+  H5set_free_list_limits(0, 0, 0, 0, 0, 0);  // no free lists: the sanitizer sees each free
   fuzz::Bytes bytes(data, size);
   const std::uint8_t head = bytes.byte();
   Image image = images[head % 3];

@@ -8,9 +8,9 @@
 namespace tetrarch::fuzz {
 namespace {
 
-constexpr hsize_t most_bytes = 1 << 20;  // of one dataset that is written
+constexpr hsize_t most_bytes = 1 << 20;  // of one dataset whose data is written
 
-/// A fresh id, to be closed.
+/// A new id, which the caller has to close.
 hid_t make_type(int type) {
   const hid_t plain[] = {H5T_STD_U8LE,   H5T_STD_U16LE,  H5T_STD_U32LE,
                          H5T_STD_U64LE,  H5T_STD_I32LE,  H5T_STD_I64LE,
@@ -39,7 +39,7 @@ hid_t make_type(int type) {
   return made;
 }
 
-/// As many as can be where there are more.
+/// Bytes of the dataset; the largest hsize_t if there are more.
 hsize_t bytes_of(const WantedDataset& wanted, hid_t type) {
   hsize_t bytes = H5Tget_size(type);
   for (const hsize_t extent : wanted.shape)
@@ -92,7 +92,7 @@ void make_dataset(hid_t file, hid_t links, const WantedDataset& wanted) {
   const hid_t dataset =
       H5Dcreate2(file, wanted.path.c_str(), type, space, links, layout, H5P_DEFAULT);
   if (dataset >= 0) {
-    // that filter, which our readers refuse, has defects in the library itself
+    // no data with scale-offset: readers refuse it, and the library's own filter has defects
     if ((wanted.filters & 8) == 0) write_bytes(dataset, type, wanted);
     H5Dclose(dataset);
   }

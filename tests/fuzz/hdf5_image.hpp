@@ -1,4 +1,4 @@
-/// An HDF5 file made from a description and the fuzzer's edits of it, as bytes.
+/// Makes the bytes of an HDF5 file from a description that the fuzzer edits.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -16,20 +16,20 @@ enum class Place { dataset, absent, group, soft_link, external_link, alias, cycl
 
 struct WantedAttribute {
   std::string name, at = "/";
-  int type = 0;  // index into types(), or a text where `is_text`
+  int type = 0;  // one of the types below; ignored if `is_text`
   bool is_text = false, is_variable = false, is_absent = false;
-  std::string bytes;  // of all its elements, or the text
+  std::string bytes;  // all elements, or the text
   std::int64_t count = 1;
 };
 
 struct WantedDataset {
   std::string path;
-  int type = 0;  // index into types()
+  int type = 0;  // one of the types below
   std::vector<hsize_t> shape;
-  std::string bytes;  // of its first elements; the others are 0
+  std::string bytes;  // the first elements; the others are 0
   Layout layout = Layout::early;
   Place place = Place::dataset;
-  std::vector<hsize_t> chunk;  // where not empty
+  std::vector<hsize_t> chunk;  // of chunks; empty: from `shape`
   unsigned filters = 0;        // bits: deflate, shuffle, fletcher32, scale-offset
 };
 
@@ -56,10 +56,10 @@ enum {
   enumeration
 };
 
-/// A few edits: other types, shapes, layouts, links, attributes and bytes.
+/// Makes a few edits: other types, shapes, layouts, links, attributes and bytes.
 void edit(Image& image, Bytes& bytes);
-/// The file's bytes. What HDF5 itself does not admit is left out. `is_old`: the format whose
-/// metadata have no checksums.
+/// The bytes of the file. Whatever the HDF5 library refuses to create is left out. `is_old`: use
+/// the old file format, whose metadata has no checksums.
 std::string make(const Image& image, bool is_old);
 
 }  // namespace tetrarch::fuzz

@@ -1,5 +1,5 @@
-// Hugging Face's config.json: what is accepted is a model that our own config_json can say.
-// SPDX-License-Identifier: Apache-2.0
+// Hugging Face's config.json: if it is accepted, Tetrarch's config_json can describe the same
+// model. SPDX-License-Identifier: Apache-2.0
 #include "plan/hf_config.hpp"
 
 #include "base/json.hpp"

@@ -1,4 +1,5 @@
-// JSONL files: the records do not depend on where blocks end, and each is found again by its place.
+// JSONL files: the records do not depend on the size of blocks, and each record can be read again
+// by its place.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/jsonl_reader.hpp"
 
@@ -23,7 +24,7 @@ bool is_same(const JsonlRecord& a, const JsonlRecord& b) {
          a.is_text == b.is_text && a.problem == b.problem;
 }
 
-/// Whether the file is taken to its end; `found` are its records as far as it was.
+/// Whether the file is accepted to its end; `found` gets the records read until then.
 bool read_all(const std::string& path, const storage::JsonlLimits& limits,
               std::vector<Found>& found) {
   return fuzz::is_accepted([&] {
@@ -40,7 +41,8 @@ bool read_all(const std::string& path, const storage::JsonlLimits& limits,
 
 }  // namespace
 
-// 2 bytes: the block and the longest line of the second reading; then the file.
+// Input: 1 byte for the block size of the second reading, 1 byte for the longest line; then the
+// file.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   fuzz::Bytes bytes(data, size);
   storage::JsonlLimits whole, pieces;

@@ -1,4 +1,5 @@
-// A line of JSONL: a record or a short problem; a record that is printed reads the same.
+// A line of JSONL: gives a record or a short problem; a record that is printed again parses to the
+// same record.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/jsonl_record.hpp"
 

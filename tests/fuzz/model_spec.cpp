@@ -1,5 +1,5 @@
-// config_json of weights.h5: what is accepted prints to the same model, and its units tile each
-// tensor.
+// config_json of weights.h5: if it is accepted, it prints to the same model, and the units of each
+// tensor cover it exactly.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/model_spec.hpp"
 

@@ -1,5 +1,5 @@
-// The command line of `run` and its --config FILE: what is accepted says the same when it is given
-// again word by word.
+// The command line of `run` and its --config FILE: settings that are accepted stay the same if they
+// are given again as words of a command line.
 // SPDX-License-Identifier: Apache-2.0
 #include "options.hpp"
 
@@ -12,7 +12,7 @@
 
 namespace tetrarch::app {
 
-/// In the place of the main job: judges what is left to judge without a file.
+/// Replaces the main job: checks what can be checked without a file.
 int run(const plan::RunConfig& config, const Settings& settings, int, char**) {
   fuzz::must(!config.weights.empty() && !config.inputs.empty(), "required options are there");
   fuzz::is_accepted([&] { plan::resolve_outputs(config, plan::preset("tiny")); });
@@ -56,7 +56,7 @@ void check_again(const app::Subcommand& subcommand, const app::Settings& setting
 
 }  // namespace
 
-// Words of the command line, a line each, up to the byte 1; behind it the INI file, if any.
+// Input: words of the command line, one per line, up to a byte 1; after it the INI file, if any.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const app::Subcommand subcommand = app::run_subcommand();
   const std::string_view text(reinterpret_cast<const char*>(data), size);

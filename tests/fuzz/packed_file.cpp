@@ -1,5 +1,5 @@
-// gzip and zstd files: only refusals come out, and pieces of any size give the same bytes. Built
-// once for each format.
+// gzip and zstd files: reading in pieces of any size gives the same bytes. Built once for each
+// format.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/packed_file.hpp"
 
@@ -13,7 +13,7 @@ namespace {
 using namespace tetrarch;
 
 constexpr storage::InputFormat format = storage::InputFormat::TETRARCH_FUZZ_FORMAT;
-constexpr std::size_t most_bytes = 1 << 20;  // of what is inside
+constexpr std::size_t most_bytes = 1 << 20;  // of the content
 
 struct Reading {
   bool is_accepted = false;
@@ -37,7 +37,7 @@ Reading read_all(const std::string& path, std::size_t piece_bytes) {
 
 }  // namespace
 
-// 1 byte: the pieces of the second reading; then the file.
+// Input: 1 byte for the size of pieces in the second reading; then the file.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   fuzz::Bytes bytes(data, size);
   const std::size_t piece = 1 + 7 * std::size_t{bytes.byte()};

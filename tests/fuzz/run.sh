@@ -1,27 +1,27 @@
 #!/usr/bin/env bash
-# Builds the fuzz targets and runs each for SECONDS of CPU time from its corpus, two at a time.
+# Builds the fuzz targets and runs each from its corpus for SECONDS of CPU time; two run at a time.
 # SPDX-License-Identifier: Apache-2.0
 #
 #   bash tests/fuzz/run.sh 60                    all targets
-#   bash tests/fuzz/run.sh 1800 hdf5 options     these
-#   bash tests/fuzz/run.sh --keep                makes what was found part of the corpus, minimised
+#   bash tests/fuzz/run.sh 1800 hdf5 options     only these targets
+#   bash tests/fuzz/run.sh --keep                adds the inputs found to the corpus and minimises it
 #
-# New inputs are in build/fuzz/found/TARGET, findings in build/fuzz/findings, logs beside them.
-# Damaged HDF5 files may bring libhdf5 itself to a fault; such findings are counted apart.
-# exit  0 nothing of ours was found; 1 something was, or a target did not run; 2 usage
+# New inputs are in build/fuzz/found/TARGET, findings and logs in build/fuzz/findings. Damaged HDF5
+# files may cause faults inside libhdf5 itself; such findings are counted separately.
+# exit  0 no finding in Tetrarch's code; 1 a finding, or a target did not run; 2 usage
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 
 all=(safetensors hf_config model_spec jsonl_record jsonl_reader gzip zstd options run_folder hdf5 hdf5_damage)
 out=build/fuzz
 limits=(-rss_limit_mb=512 -malloc_limit_mb=256 -timeout=10)
-corpus_bytes=200000 # of one target at most
+corpus_bytes=200000 # most bytes for one target
 export UBSAN_OPTIONS=print_stacktrace=1
-# with the usual 256 MB of freed memory set aside, a large corpus alone comes to the limit
+# ASan keeps 256 MB of freed memory by default; with a large corpus that alone reaches the limit
 export ASAN_OPTIONS=quarantine_size_mb=32
 
-# What an input comes to: ours, theirs (it happens inside libhdf5) or lost (it does not happen
-# again: the library had spoilt the heap before).
+# Where the fault of an input is: ours, theirs (inside libhdf5) or lost (it does not happen again,
+# because an earlier input had made the library damage the heap).
 owner_of() {
   local trace known='sanitizer|__asan|__interceptor|fuzzer::|libc\.so|libc_start'
   known+='| in (malloc|calloc|realloc|free|abort|raise|mem[a-z]+|str[a-z]+) '
@@ -34,11 +34,11 @@ owner_of() {
   fi
 }
 
-# What bash's `times` says of programs waited for, in seconds.
-# shellcheck disable=SC2016  # awk's
+# awk program: CPU seconds of finished child processes, from the output of bash's `times`.
+# shellcheck disable=SC2016  # $1 and $2 are awk's
 cpu_seconds='NR == 2 { split($1 "m" $2, t, /[ms]+/); printf "%d", 60 * (t[1] + t[3]) + t[2] + t[4] }'
 
-# Runs one target; what it prints is its row of the table.
+# Runs one target and prints its row of the table.
 fuzz() {
   local target=$1 seconds=$2 dictionary=tests/fuzz/$1.dict found=$out/found/$1
   local log=$out/findings/$1.log options=(-print_final_stats=1)
@@ -49,20 +49,20 @@ fuzz() {
   [[ -f $dictionary ]] && options+=(-dict="$dictionary")
   if [[ $target == hdf5* ]]; then
     options+=(-len_control=0 -max_len=256)
-    export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 # the library leaks what it cannot read
+    export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 # libhdf5 leaks if it cannot read a file
   fi
-  # on damaged files the library may fail of itself: the target goes on, and each failure is judged
+  # libhdf5 may itself fail on damaged files: the target goes on, and owner_of judges each failure
   [[ $target == hdf5_damage ]] &&
     options+=(-fork=1 -ignore_crashes=1 -ignore_ooms=1 -ignore_timeouts=1)
-  # beside other work a piece of so many seconds brings fewer of CPU time: then another follows
+  # on a busy machine a run gets less CPU time than its wall time: then another run follows
   while ((cpu < seconds)) && [[ $rc == 0 || $target == hdf5_damage ]]; do
     "$out/tests/fuzz/fuzz_$target" "${limits[@]}" "${options[@]}" -max_total_time=$((seconds - cpu)) \
       -artifact_prefix="$out/findings/$target-" "$found" "tests/fuzz/corpus/$target" \
       >"$log.piece" 2>&1 || rc=$?
     last=$(grep -oE '^#[0-9]+' "$log.piece" | tail -n 1 | tr -dc 0-9)
-    runs=$((runs + ${last:-0})) # a target that did not start has none
+    runs=$((runs + ${last:-0})) # no number if the target did not start
     cat "$log.piece" >>"$log"
-    times >"$log.piece" # in $() they would be another shell's
+    times >"$log.piece" # not in $(), which would be another shell
     cpu=$(awk "$cpu_seconds" "$log.piece")
   done
   rm -f "$log.piece"
@@ -92,7 +92,7 @@ keep() {
     [[ -d $out/found/$target ]] || continue
     rm -rf "$out/kept/$target"
     mkdir -p "$out/kept/$target" "$corpus"
-    # without counters: one input for each place reached, not for each number of times
+    # without counters: keep one input per place reached, not one per number of times
     "$out/tests/fuzz/fuzz_$target" "${limits[@]}" -use_counters=0 -set_cover_merge=1 \
       "$out/kept/$target" "$corpus" "$out/found/$target" >/dev/null 2>&1 || return 1
     rm -rf "$corpus"

@@ -1,4 +1,4 @@
-// A run folder: run.json, the lock's holder and names of parts; nothing but a refusal comes out.
+// A run folder with any run.json, any text in the lock file, and any name of a part.
 // SPDX-License-Identifier: Apache-2.0
 #include <cstring>
 #include <filesystem>
@@ -15,7 +15,7 @@ namespace {
 
 using namespace tetrarch;
 
-/// In memory, gone at the end.
+/// A folder in memory; the destructor removes it.
 class Folder {
  public:
   Folder() {
@@ -72,14 +72,15 @@ void check_run_json(const Folder& folder, base::Log& log) {
 
 }  // namespace
 
-// run.json, the lock file and a part's name, with the byte 1 between them.
+// Input: run.json, the lock file and a part's name, with a byte 1 between them.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const Folder folder;
   base::Log log(base::Log::Sink::none);
   std::string_view rest(reinterpret_cast<const char*>(data), size);
   folder.write("run.json", until_mark(rest));
-  // one that names nobody is taken for one that is being written, and looked at for a second
-  // (of a longer one, or beyond a 0, nothing is read)
+  // FolderLock reads the holder's text up to 511 bytes or a byte 0. If it is no object, FolderLock
+  // takes it for a text that is still being written and tries again for a second; so such texts are
+  // not tried.
   std::string holder(until_mark(rest).substr(0, 500));
   holder.resize(std::strlen(holder.c_str()));
   const std::string lock = folder.write("lock", holder);

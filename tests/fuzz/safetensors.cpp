@@ -1,4 +1,4 @@
-// A safetensors header: what is accepted covers the data exactly, and can be read.
+// A safetensors header: if it is accepted, its tensors cover the data exactly and can be read.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/safetensors.hpp"
 
@@ -45,7 +45,7 @@ void check_file(std::string_view header, std::int64_t data_bytes) {
 
 }  // namespace
 
-// 6 bytes: how many bytes of data follow the header; then the header's text.
+// Input: 6 bytes for the number of data bytes that follow the header; then the header's text.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   constexpr std::int64_t most_written = 1 << 12;
   fuzz::Bytes bytes(data, size);

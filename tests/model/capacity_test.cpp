@@ -1,4 +1,5 @@
-// Places at the experts: by slot, then by place in the microbatch, however the rows are spread.
+// Experts with a capacity keep copies in the order (slot, place in the microbatch), however the
+// rows are spread over ranks.
 // SPDX-License-Identifier: Apache-2.0
 #include "model/capacity.hpp"
 
@@ -18,7 +19,7 @@ TEST(Capacity, IsTheFactorTimesTheMeanRoundedUp) {
   EXPECT_EQ(capacity_of(1.0, 17, 2, 8), 5);
   EXPECT_EQ(capacity_of(1.25, 16, 2, 8), 5);
   EXPECT_EQ(capacity_of(0.01, 16, 2, 8), 1);
-  EXPECT_EQ(capacity_of(1.1, 400, 2, 16), 55);  // 1.1 times 50 is above 55 in binary
+  EXPECT_EQ(capacity_of(1.1, 400, 2, 16), 55);  // 1.1 * 50 is slightly above 55 in binary
   EXPECT_EQ(capacity_of(1e6, 400, 2, 16), 800);
 }
 
@@ -28,7 +29,7 @@ TEST(Capacity, TheFirstInPlaceAreKept) {
 }
 
 TEST(Capacity, ASlotComesBeforeAPlace) {
-  // token 0 chooses expert 1 second, token 1 chooses it first: token 1 has the one place
+  // token 0 chooses expert 1 in slot 1, token 1 chooses it in slot 0: token 1 gets the only place
   EXPECT_EQ(kept_choices(Ids{0, 1, 1, 0}, Ids{0, 1}, 2, 2, 1, {0, 2}), (Ids{0, -1, 1, -1}));
 }
 

@@ -1,4 +1,4 @@
-// A layer without experts adds its FFN to the stream, the same bits on every grid.
+// A layer without experts adds its FFN to the residual stream, with the same bits on every grid.
 // SPDX-License-Identifier: Apache-2.0
 #include "model/dense.hpp"
 
@@ -45,7 +45,7 @@ float weight_of(plan::Role role, std::int64_t row, std::int64_t column) {
   return weight(tensor, 0, row, column);
 }
 
-/// One row after the layer, in double.
+/// One row after the layer, computed in double.
 std::vector<double> answer(std::int64_t row, plan::ExpertKind kind) {
   double squares = 0;
   for (std::int64_t c = 0; c < hidden; ++c)
@@ -73,7 +73,8 @@ std::vector<double> answer(std::int64_t row, plan::ExpertKind kind) {
   return sum;
 }
 
-/// Parts of 7 + ep_rank tokens; fewer copies than tokens, so that the dense rows need the room.
+/// Parts of 7 + ep_rank tokens. The memory plan has room for fewer copies than tokens, so the dense
+/// layer decides the sizes of the buffers.
 struct Dense {
   Dense(const plan::Grid& grid, plan::ExpertKind kind)
       : stage(dense_spec(kind), grid), shard(make_shard(stage, weight)) {
@@ -123,7 +124,7 @@ TEST(Dense, TheFfnIsAddedToTheStream) {
   });
 }
 
-/// The whole part on one rank that has the FFN to itself. Collective.
+/// The result of a single rank that computes the whole part and the whole FFN. Collective.
 std::vector<float> rows_alone(const Dense& dense) {
   const plan::ModelSpec& spec = dense.stage.spec;
   const std::int64_t part = dense.batch.num_tokens();

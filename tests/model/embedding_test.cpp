@@ -1,4 +1,5 @@
-// Rows of the table at their tokens' homes, bit by bit, on any number of tp ranks.
+// Embedding rows arrive at the homes of their tokens with unchanged bits, on any number of tp
+// ranks.
 // SPDX-License-Identifier: Apache-2.0
 #include "model/embedding.hpp"
 
@@ -12,7 +13,8 @@
 namespace tetrarch::model {
 namespace {
 
-/// Every element has its own value; among them a negative zero, an infinity, a NaN, a denormal.
+/// Every element has a different value; among them are a negative zero, an infinity, a NaN and a
+/// denormal.
 float table_value(const plan::TensorSpec& tensor, std::int64_t, std::int64_t row,
                   std::int64_t column) {
   if (tensor.role != plan::Role::embed) return 1.0f;
@@ -30,7 +32,7 @@ std::vector<std::uint32_t> bits_of(const std::vector<float>& values) {
   return bits;
 }
 
-/// All ranks share the tokens.
+/// Embeds the tokens on a grid with all ranks in tp, and compares the rows with the table.
 void expect_embedded(base::DType dtype, const std::vector<std::int32_t>& tokens) {
   const int ranks = mpi::everyone().size();
   Stage stage(small_spec(dtype), {1, 1, 1, ranks});
@@ -55,7 +57,7 @@ void expect_embedded(base::DType dtype, const std::vector<std::int32_t>& tokens)
 TEST(Embedding, EveryTokenOfTheVocabularyFindsItsRow) {
   std::vector<std::int32_t> tokens;
   for (std::int32_t i = 0; i < 37; ++i)
-    tokens.push_back((i * 10) % 37);  // all of them, in an order of their own
+    tokens.push_back((i * 10) % 37);  // all token ids, not in order
 
   expect_embedded(base::DType::f32, tokens);
   expect_embedded(base::DType::bf16, tokens);
@@ -63,7 +65,8 @@ TEST(Embedding, EveryTokenOfTheVocabularyFindsItsRow) {
 
 TEST(Embedding, RepeatedTokensFindTheSameRow) {
   expect_embedded(base::DType::f32, std::vector<std::int32_t>(13, 36));
-  expect_embedded(base::DType::f32, {9, 8, 9, 8, 9, 17, 18, 26, 27, 0, 36});  // the slices' edges
+  // the edges of the vocabulary slices
+  expect_embedded(base::DType::f32, {9, 8, 9, 8, 9, 17, 18, 26, 27, 0, 36});
 }
 
 TEST(Embedding, FewerTokensThanRanksAreEnough) {

@@ -1,4 +1,4 @@
-// Each head of queries and keys is normed on its own, by one weight.
+// Each head of queries and keys is normed separately, with one weight for all heads.
 // SPDX-License-Identifier: Apache-2.0
 #include "model/head_norm.hpp"
 
@@ -20,7 +20,7 @@ struct HeadNormTest : ::testing::Test {
     put(stage, values, vector.tensor);
     return vector;
   }
-  Stage stage{small_spec(), {}};  // heads of 4
+  Stage stage{small_spec(), {}};  // heads of size 4
 };
 
 TEST_F(HeadNormTest, EveryHeadOfEveryRowIsNormedByItself) {

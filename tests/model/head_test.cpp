@@ -1,4 +1,4 @@
-// Log-probabilities against a double-precision log-softmax over the whole vocabulary.
+// Log-probabilities are compared with a log-softmax over the whole vocabulary in double.
 // SPDX-License-Identifier: Apache-2.0
 #include "model/head.hpp"
 
@@ -23,7 +23,7 @@ double log_softmax(const std::vector<double>& logits, std::size_t target) {
   return logits[target] - max - std::log(sum);
 }
 
-/// Statistics as the backend leaves them, of `logits` cut into as many slices as asked.
+/// The statistics that a backend computes for `logits`, cut into `slices` slices.
 std::vector<backend::SliceStats> stats_of(const std::vector<float>& logits, std::int64_t slices,
                                           std::int64_t target) {
   std::vector<backend::SliceStats> stats;
@@ -84,7 +84,7 @@ TEST(LogProbability, CertaintyIsZero) {
 }
 
 TEST(LogProbability, SlicesAreSummedByTheTree) {
-  // (1 + 0) + (2^-53 + 2^-53) = 1 + 2^-52, of which a running sum would keep nothing
+  // (1 + 0) + (2^-53 + 2^-53) = 1 + 2^-52; a running sum would lose both small values
   const float tiny = 0x1p-53f;
   const std::vector<backend::SliceStats> stats{
       {0, 1, 0, 0}, {0, 0, 0, 0}, {0, tiny, 0, 0}, {0, tiny, 0, 0}};
@@ -121,7 +121,7 @@ struct HeadStep {
     begin(stage, batch, *workspace);
   }
 
-  /// Row t of the part: half of a small whole number per column.
+  /// The value of a row of the part: half of a small whole number that depends on the column.
   static float row_value(std::int64_t row, std::int64_t column) {
     return static_cast<float>((row * 5 + column * (row + 1)) % 7 - 3) / 2;
   }
@@ -164,7 +164,7 @@ struct HeadStep {
   std::optional<Workspace> workspace;
   std::vector<std::uint32_t> top_id;
   std::vector<float> top_logprob;
-  std::map<std::int64_t, std::vector<float>> last;  // local columns, by run
+  std::map<std::int64_t, std::vector<float>> last;  // by run: the logits of the local columns
 };
 
 void expect_scores(HeadStep& step, const TokenScores& scores, double size = 1) {
@@ -242,7 +242,7 @@ TEST(Head, LastLogitsAreThoseAfterEachSequencesEnd) {
 
 TEST(Head, EqualLogitsAreGreedyForTheLowestIdAlone) {
   HeadStep step({4});
-  step.batch.token = {5, 0, 1, 36};  // rows of zeros predict every token alike
+  step.batch.token = {5, 0, 1, 36};  // a row of zeros gives every token the same probability
   begin(step.stage, step.batch, *step.workspace);
 
   const TokenScores scores = step.run({.logprobs = true, .last_logits = false, .top_k = 0}, 0);
@@ -300,7 +300,7 @@ TEST(Head, ARunInTheMiddleScoresTheTokenThatComesNext) {
 
   expect_scores(step, scores);
   EXPECT_FALSE(std::isnan(scores.next_logprob[3]));
-  EXPECT_EQ(step.last.size(), 1u);  // the first run's sequence goes on
+  EXPECT_EQ(step.last.size(), 1u);  // the first run does not end its sequence
   EXPECT_EQ(step.last.count(1), 1u);
 }
 

@@ -1,4 +1,4 @@
-// Rows and their homes, whole and selected.
+// Rows and their homes, of whole and of selected batches.
 // SPDX-License-Identifier: Apache-2.0
 #include "model/microbatch.hpp"
 
@@ -9,7 +9,7 @@ namespace {
 
 using plan::RowsWanted;
 
-/// A whole sequence of 4, the middle of one of 9, the end of one of 5.
+/// Three runs: a whole sequence of 4 tokens, the middle of one of 9, the end of one of 5.
 MicroBatch batch() {
   MicroBatch batch;
   batch.rows = {{10, 0, 4, 4}, {11, 3, 3, 9, 77, 0}, {12, 3, 2, 5, -1, 9}};

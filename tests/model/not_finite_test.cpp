@@ -1,4 +1,4 @@
-// One broken weight: what is told of it names the weight, alike on every grid.
+// One weight is broken. The reports name this weight, and they are the same on every grid.
 // SPDX-License-Identifier: Apache-2.0
 #include "model/not_finite.hpp"
 
@@ -17,7 +17,7 @@ namespace {
 
 using plan::Role;
 
-constexpr std::int64_t num_layers = 3;  // the one in the middle is dense
+constexpr std::int64_t num_layers = 3;  // the middle one is dense
 constexpr float nan = std::numeric_limits<float>::quiet_NaN();
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
@@ -52,7 +52,7 @@ WeightValue with(const Broken& broken) {
   };
 }
 
-/// Keeps the first place of each sequence, and the experts of each row.
+/// Keeps the earliest report of each sequence, and the chosen experts of each row.
 struct Witness final : Observer {
   explicit Witness(const Stage& at) : stage(at) {}
   void hidden(std::int64_t, const MicroBatch&, const backend::Tensor&) override {}
@@ -74,7 +74,7 @@ struct Witness final : Observer {
   std::map<std::int64_t, std::vector<std::int32_t>> expert_ids;
 };
 
-/// Each EP rank has two sequences of 5 and 4 tokens.
+/// A forward pass in which each EP rank has two sequences of 5 and 4 tokens.
 struct Forward {
   Forward(const plan::Grid& grid, const Broken& broken)
       : stage(three_layers(), grid), shard(make_shard(stage, with(broken))), witness(stage) {
@@ -93,7 +93,7 @@ struct Forward {
     transformer.run_layers(*workspace, witness);
     transformer.finish({}, *workspace, witness);
   }
-  /// The first place of each sequence of this EP rank, from all its tp ranks.
+  /// The earliest report of each sequence of this EP rank, from all its tp ranks.
   std::vector<NotFinite> first_places() const {
     std::vector<NotFinite> mine(2);
     for (std::int64_t sequence = 0; sequence < 2; ++sequence) {
@@ -110,7 +110,7 @@ struct Forward {
       if (all[i].comes_before(least[i % 2])) least[i % 2] = all[i];
     return least;
   }
-  /// The first position of each sequence that chose an expert; -1: none.
+  /// For each sequence, the first position that chose the expert; -1: none.
   std::vector<std::int64_t> first_choosing(std::int64_t layer, std::int32_t expert) const {
     std::vector<std::int64_t> first(2, -1);
     const std::vector<std::int32_t>& ids = witness.expert_ids.at(layer);
@@ -204,7 +204,8 @@ TEST(NotFinite, AnExpertIsNamedAtTheFirstTokenThatChoseIt) {
 
 TEST(NotFinite, ATokenIsNamedInItsOwnSequenceAlone) {
   on_every_grid([](const plan::Grid& grid) {
-    const Forward forward(grid, {Role::embed, -1, 0, 27, 2, infinity});  // token 2 of the first
+    // token 2 of the first sequence
+    const Forward forward(grid, {Role::embed, -1, 0, 27, 2, infinity});
 
     const auto first = forward.first_places();
     EXPECT_EQ(first[0].layer, -1);
@@ -229,7 +230,7 @@ TEST(NotFinite, TheFinalNormComesAfterAllLayers) {
 
 TEST(NotFinite, WhatIsFiniteIsNotTold) {
   on_every_grid([](const plan::Grid& grid) {
-    const Forward forward(grid, {Role::head, -1, 0, 0, 0, nan});  // nobody asked for logits
+    const Forward forward(grid, {Role::head, -1, 0, 0, 0, nan});  // no logits are requested
 
     EXPECT_TRUE(forward.witness.first.empty());
   });

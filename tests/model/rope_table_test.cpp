@@ -1,4 +1,4 @@
-// Cosines and sines of every position and pair.
+// Cosines and sines for every position and pair.
 // SPDX-License-Identifier: Apache-2.0
 #include "model/rope_table.hpp"
 
@@ -71,7 +71,7 @@ TEST_F(RopeTableTest, Llama3DividesOnlyTheLongWavesAndMixesBetween) {
 
   const std::vector<float> found = rope_frequencies(spec);
 
-  // 100 positions hold 15.9, 1.5915494, 0.159 and 0.0159 waves; 1 and 4 are the bounds
+  // 100 positions contain 15.9, 1.5915494, 0.159 and 0.0159 wavelengths; the bounds are 1 and 4
   const float expected[] = {1.0f, 0.1f * (0.19718314f + 0.80281686f / 8), 0.00125f, 0.000125f};
   for (std::size_t j = 0; j < 4; ++j)
     EXPECT_FLOAT_EQ(found[j], expected[j]);

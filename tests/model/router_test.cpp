@@ -1,4 +1,4 @@
-// The choice of experts of rows whose answer is plain to see.
+// The choice of experts, for rows whose result can be checked by eye.
 // SPDX-License-Identifier: Apache-2.0
 #include "model/router.hpp"
 
@@ -11,7 +11,7 @@
 namespace tetrarch::model {
 namespace {
 
-/// Expert e looks at column e alone; norms do nothing but divide.
+/// The router weight of expert e is 1 in column e and 0 elsewhere; norm weights are 1.
 float identity_router(const plan::TensorSpec& tensor, std::int64_t, std::int64_t row,
                       std::int64_t column) {
   if (tensor.role == plan::Role::router) return row == column ? 1.0f : 0.0f;
@@ -41,7 +41,7 @@ struct Routed {
   std::vector<float> normed;
 };
 
-/// Three rows, with their largest columns at 3 > 6, 6 > 0, 0 > 3.
+/// Three rows whose largest and second largest columns are 3 and 6, 6 and 0, 0 and 3.
 std::vector<float> three_rows() {
   std::vector<float> rows(48, 0.0f);
   rows[3] = 4, rows[6] = 2;

@@ -1,4 +1,4 @@
-// Who sends what in which round: all ranks of a stage, played through in one process.
+// Which rank sends what in which round: all ranks of a stage are simulated in one process.
 // SPDX-License-Identifier: Apache-2.0
 #include "model/routing.hpp"
 
@@ -38,15 +38,15 @@ std::int64_t owner_of(const StageSize& stage, std::int64_t expert) {
   return expert / (num_experts / stage.ep);
 }
 
-/// A copy of a token on its way.
+/// A copy of a token that is sent to an expert.
 struct Copy {
   int source = 0;          // rank
-  std::int64_t place = 0;  // in the source's send order
+  std::int64_t place = 0;  // index in the send order of the source
   std::int64_t expert = 0;
   bool operator==(const Copy&) const = default;
 };
 
-/// What each rank wants to send: its copies by (expert, token).
+/// The copies of each rank in its send order: by (expert, token).
 std::vector<std::vector<Copy>> send_orders(const StageSize& stage, const Counts& counts) {
   std::vector<std::vector<Copy>> orders(static_cast<std::size_t>(stage.size()));
   for (int rank = 0; rank < stage.size(); ++rank)
@@ -58,7 +58,7 @@ std::vector<std::vector<Copy>> send_orders(const StageSize& stage, const Counts&
   return orders;
 }
 
-/// The rounds of one exchange, played through with all ranks at once.
+/// Simulates the rounds of one exchange, with all ranks of the stage.
 class Play {
  public:
   Play(const StageSize& stage, const Counts& counts, std::int64_t round_rows)
@@ -103,7 +103,7 @@ class Play {
         plan_round(exchange_, ep, tp, round_rows_, index, round(ep, tp));
   }
 
-  /// The rows that (ep, tp) gets from its ep peers, in the order of receive_offset.
+  /// The rows that (ep, tp) receives from its ep peers, in the order of receive_offset.
   std::vector<Copy> received(int ep, int tp) {
     const ExchangeRound& mine = round(ep, tp);
     std::vector<Copy> rows;
@@ -125,7 +125,7 @@ class Play {
     return rows;
   }
 
-  /// What the tp ranks of one EP rank have together, by expert.
+  /// Gathers what the tp ranks of one EP rank received, and checks its order by expert.
   void meet(int ep, std::int64_t index) {
     std::vector<Copy> exchanged;
     for (int tp = 0; tp < stage_.tp; ++tp) {
@@ -165,7 +165,7 @@ class Play {
   std::int64_t round_rows_;
   std::vector<std::vector<Copy>> sent_;
   std::vector<std::vector<int>> times_;  // how often each copy was sent
-  std::vector<ExchangeRound> rounds_;    // by rank, reused in every round
+  std::vector<ExchangeRound> rounds_;    // index: rank; reused in every round
 };
 
 TEST(Routing, CountsAnswerAsTheNaiveSumsDo) {
@@ -222,7 +222,8 @@ TEST(Routing, RoundsAreThoseOfTheFullestEpRank) {
   EXPECT_EQ(exchange.num_rounds(1), 9);
 }
 
-// EP rank 0 receives 3, 2 and 4 rows; four at a time: a a a b | b c c c | c
+// The example of routing.hpp: EP rank 0 receives 3, 2 and 4 rows, four per round: a a a b | b c c c
+// | c
 TEST(Routing, TheWorkedExampleGoesInThreeRounds) {
   Counts counts(3 * num_experts, 0);
   counts[0 * num_experts] = 3;

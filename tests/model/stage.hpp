@@ -1,4 +1,4 @@
-/// One stage of ranks with a small model, alive: what the steps of a layer are called with.
+/// The ranks of one stage with a small model: the objects that the steps of a layer need.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -16,7 +16,8 @@
 
 namespace tetrarch::model {
 
-/// Sizes that are as unequal as they may be; the vocabulary is no multiple of the 4 shards.
+/// A small model. All sizes differ as far as possible; the vocabulary size is not a multiple of the
+/// 4 shards.
 inline plan::ModelSpec small_spec(base::DType dtype = base::DType::f32) {
   plan::ModelSpec spec;
   spec.dtype = dtype;
@@ -34,7 +35,7 @@ inline plan::ModelSpec small_spec(base::DType dtype = base::DType::f32) {
   return spec;
 }
 
-/// (ep, tp) of every grid that these ranks can form with 8 experts and 4 reduction shards.
+/// Every grid (ep, tp) that these ranks can form with 8 experts and 4 reduction shards.
 inline std::vector<plan::Grid> grids_of(int ranks) {
   std::vector<plan::Grid> grids;
   for (const int tp : {1, 2, 4})
@@ -42,12 +43,12 @@ inline std::vector<plan::Grid> grids_of(int ranks) {
   return grids;
 }
 
-/// Everything is wanted.
+/// The depth for all outputs: all layers and all rows are needed.
 inline plan::Depth whole_depth(const plan::ModelSpec& spec) {
   return {spec.num_layers, plan::RowsWanted::all, false, true, true};
 }
 
-/// Collective over all ranks of the test.
+/// The objects of one stage. Collective over all ranks of the test.
 struct Stage {
   static constexpr std::int64_t reduction_shards = 4;
 
@@ -71,7 +72,7 @@ struct Stage {
       ranks.push_back(plan::rank_of(grid, {place.dp, place.pp, e, place.tp}));
     return ranks;
   }
-  /// `part_tokens`: of each EP rank.
+  /// `part_tokens`: number of tokens of each EP rank.
   plan::MemoryPlan memory(const std::vector<std::int64_t>& part_tokens, double round_factor) const {
     plan::Extents extents;
     extents.max_microbatch_tokens =
@@ -101,7 +102,7 @@ struct Stage {
                   timeline};
 };
 
-/// An element of a weight, by its place in the whole expert of the tensor.
+/// The value of an element of a weight, by its position in the whole tensor (or expert).
 using WeightValue = std::function<float(const plan::TensorSpec&, std::int64_t expert,
                                         std::int64_t row, std::int64_t column)>;
 
@@ -115,7 +116,7 @@ inline std::vector<std::byte> to_bytes(const std::vector<float>& values, base::D
   return bytes;
 }
 
-/// This rank's bytes of one expert of a tensor.
+/// The bytes of this rank's shard of one expert of a tensor.
 inline std::vector<std::byte> local_bytes(const plan::TensorSpec& tensor, const plan::Shard& shard,
                                           std::int64_t expert, const WeightValue& value) {
   std::vector<float> values;
@@ -137,7 +138,7 @@ inline ModelShard make_shard(const Stage& stage, const WeightValue& value) {
   return builder.take();
 }
 
-/// A part of one whole sequence per length, not yet spread over tp ranks.
+/// A part with one whole sequence for each length; not yet spread over tp ranks.
 inline MicroBatch batch_of(const std::vector<std::int64_t>& lengths,
                            std::vector<std::int32_t> tokens) {
   MicroBatch batch;
@@ -152,7 +153,7 @@ inline void begin(const Stage& stage, MicroBatch& batch, Workspace& workspace) {
   workspace.begin(batch, stage.spec.hidden_size, stage.spec.dtype, stage.place.tp);
 }
 
-/// Elements of an f32 or bf16 tensor on the host, and back.
+/// Copies the elements of an f32 or bf16 tensor to the host, as f32.
 inline std::vector<float> floats_of(const Stage& stage, const backend::Tensor& tensor) {
   std::vector<float> values(static_cast<std::size_t>(tensor.elements()));
   if (tensor.dtype == base::DType::f32) {

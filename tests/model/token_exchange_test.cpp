@@ -1,4 +1,4 @@
-// Closed form: expert e multiplies by e + 1, so that every token knows what must come home.
+// Expert e multiplies by e + 1, so the result of every token is known in closed form.
 // SPDX-License-Identifier: Apache-2.0
 #include "model/token_exchange.hpp"
 
@@ -12,7 +12,8 @@ namespace {
 
 using plan::BufferName;
 
-/// Small whole numbers and quarters: every product and sum below is exact, also in bf16.
+/// Small whole numbers; gate weights are quarters. With these and the shares below, every product
+/// and sum is exact, in bf16 too.
 float row_value(std::int64_t token, std::int64_t column) {
   return static_cast<float>((3 * token + column) % 7 - 3);
 }
@@ -22,16 +23,16 @@ float residual_value(std::int64_t token, std::int64_t column) {
 float gate_weight(std::int64_t token, std::int64_t slot) {
   return 0.25f * static_cast<float>(1 + (token + 3 * slot) % 4);
 }
-/// What reduction shard s contributes to the expert's answer, in units of it; the sum is 1.
+/// Reduction shard s contributes share[s] times the expert's result; the sum of the shares is 1.
 constexpr float share[] = {4, -2, 1, -2};
 
-/// Expert of a token's slot. Tokens are numbered through all EP ranks.
+/// The expert in a slot of a token. Tokens are numbered over all EP ranks.
 using Choice = std::function<std::int32_t(std::int64_t token, std::int64_t slot)>;
 
-/// One exchange on every rank of the stage.
+/// One exchange of tokens on every rank of the stage.
 class Exchanging {
  public:
-  /// `part_tokens`: of each EP rank.
+  /// `part_tokens`: number of tokens of each EP rank.
   Exchanging(const plan::ModelSpec& spec, const plan::Grid& grid,
              std::vector<std::int64_t> part_tokens, double round_factor)
       : stage_(spec, grid),
@@ -80,7 +81,7 @@ class Exchanging {
     EXPECT_EQ(found, expected);
   }
   std::int64_t num_rounds() const { return num_rounds_; }
-  /// Rows that passed the experts of all EP ranks.
+  /// Number of rows that the experts of all EP ranks have computed.
   std::int64_t num_rows() const { return stage_.world.sum(num_rows_) / stage_.grid.tp; }
 
  private:
@@ -96,7 +97,7 @@ class Exchanging {
     return all;
   }
 
-  /// What the router would leave in the workspace.
+  /// Writes to the workspace what the router would write.
   void route(const Choice& choice) {
     const std::int64_t k = stage_.spec.top_k;
     std::vector<std::int32_t> ids;
@@ -125,7 +126,7 @@ class Exchanging {
     compute.group_by_expert(routing.expert_id, routing.order, routing.position, routing.count);
   }
 
-  /// [local slices][n][D]: each slice its share of (expert + 1) * row.
+  /// The partial products [local slices][n][D]: each slice is its share of (expert + 1) * row.
   backend::Tensor experts(const backend::Tensor& rows) {
     const ExchangeRound& round = workspace_.exchange.round;
     const plan::Range local = stage_.context.local.experts, slices = stage_.context.local.slices;
@@ -160,7 +161,7 @@ int num_ranks() {
   return mpi::everyone().size();
 }
 
-/// Calls test(spec, grid) for both dtypes and every grid of the ranks at hand.
+/// Calls test(spec, grid) for both dtypes and every grid of the available ranks.
 template <class Test>
 void on_every_stage(const Test& test) {
   for (const base::DType dtype : {base::DType::f32, base::DType::bf16})
@@ -170,7 +171,8 @@ void on_every_stage(const Test& test) {
     }
 }
 
-/// 7, 10, 13 ... tokens: coprime to tp, and different on every EP rank.
+/// 7, 10, 13 ... tokens: a different number on every EP rank, and 7 is divisible neither by 2 nor
+/// by 4.
 std::vector<std::int64_t> uneven_parts(const plan::Grid& grid) {
   std::vector<std::int64_t> parts;
   for (int ep = 0; ep < grid.ep; ++ep)
@@ -236,7 +238,7 @@ TEST(TokenExchange, BothChoicesMayLieOnOneRank) {
 
 TEST(TokenExchange, RanksWithoutTokensTakePartToo) {
   on_every_stage([](const plan::ModelSpec& spec, const plan::Grid& grid) {
-    // each EP rank in turn has none, the others one: fewer than tp ranks
+    // in turn, one EP rank has no token and the others have one: fewer tokens than tp ranks
     for (std::size_t empty = 0; empty < static_cast<std::size_t>(grid.ep); ++empty) {
       std::vector<std::int64_t> parts(static_cast<std::size_t>(grid.ep), 1);
       parts[empty] = 0;
@@ -274,7 +276,7 @@ TEST(TokenExchange, NoTokensAnywhereIsNoRound) {
   });
 }
 
-// A router that cannot decide: ties go to experts 0 and 1 of EP rank 0, with equal weights.
+// The router scores are all equal: ties go to experts 0 and 1 of EP rank 0, with equal weights.
 TEST(TokenExchange, TiedTokensGoToTheLowestExperts) {
   for (const plan::Grid& grid : grids_of(num_ranks())) {
     Stage stage(small_spec(), grid);

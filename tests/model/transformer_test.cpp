@@ -1,4 +1,4 @@
-// One layer that adds nothing: what passes by must be the embedding, on every grid.
+// With a layer that adds nothing, the observed rows are the embedding, on every grid.
 // SPDX-License-Identifier: Apache-2.0
 #include "model/transformer.hpp"
 
@@ -17,7 +17,7 @@ float embedding(std::int64_t token, std::int64_t column) {
   return static_cast<float>((token * 5 + column * 3) % 13 + 1) / 4;
 }
 
-/// Everything but o and down is at work; those two are zero.
+/// Weights of a layer that adds nothing: o and down are zero, all others are not.
 float silent_layer(const plan::TensorSpec& tensor, std::int64_t expert, std::int64_t row,
                    std::int64_t column) {
   if (tensor.role == plan::Role::embed) return embedding(row, column);
@@ -27,14 +27,14 @@ float silent_layer(const plan::TensorSpec& tensor, std::int64_t expert, std::int
          8;
 }
 
-/// Attention still adds nothing, but the experts do.
+/// Weights of a layer whose attention adds nothing and whose experts do.
 float busy_experts(const plan::TensorSpec& tensor, std::int64_t expert, std::int64_t row,
                    std::int64_t column) {
   if (tensor.role != plan::Role::down) return silent_layer(tensor, expert, row, column);
   return static_cast<float>((2 * expert + row * row + 3 * column) % 7 - 3) / 16;
 }
 
-/// The row that router and experts see of a token, when attention adds nothing.
+/// The input row of router and experts for a token, when attention adds nothing.
 std::vector<double> normed_embedding(const std::vector<plan::TensorSpec>& tensors,
                                      std::int64_t token) {
   const auto norm = std::ranges::find(tensors, plan::Role::moe_norm, &plan::TensorSpec::role);
@@ -54,7 +54,7 @@ double router_weight(const std::vector<plan::TensorSpec>& tensors, std::int64_t 
   return double{silent_layer(*router, 0, expert, column)};
 }
 
-/// Keeps what passed by on this rank, in order.
+/// Records what it observes on this rank, in order.
 struct Witness final : Observer {
   explicit Witness(const Stage& at) : stage(at) {}
   void hidden(std::int64_t layer, const MicroBatch& batch, const backend::Tensor& home) override {
@@ -93,7 +93,7 @@ struct Witness final : Observer {
   std::int64_t num_last = 0;
 };
 
-/// EP rank e has two sequences of 3 + e and 4 tokens.
+/// A forward pass in which EP rank e has two sequences of 3 + e and 4 tokens.
 struct Forward {
   explicit Forward(const plan::Grid& grid, const WeightValue& value = silent_layer)
       : stage(small_spec(), grid), shard(make_shard(stage, value)), witness(stage) {
@@ -156,7 +156,7 @@ TEST(Transformer, AnEmptyLayerLeavesTheEmbedding) {
   });
 }
 
-/// The answer of one expert to a normed row, in double.
+/// The result of one expert for a normed row, computed in double.
 std::vector<double> expert_answer(const std::vector<plan::TensorSpec>& tensors, std::int64_t expert,
                                   const std::vector<double>& x) {
   const auto weight = [&](plan::Role role, std::int64_t row, std::int64_t column) {
@@ -275,7 +275,7 @@ TEST(Transformer, OnlyWantedRowsPassTheDeepestLayer) {
     whole.run();
     narrow.run();
 
-    // all keys, and of the rows those that are not a sequence's last
+    // all keys, and all rows except the last one of each sequence
     EXPECT_EQ(narrow.witness.keys, whole.witness.keys);
     const std::int64_t first = whole.workspace->home().begin;
     std::vector<float> expected;
@@ -315,7 +315,8 @@ TEST(Transformer, WorkIsBookedToItsPhases) {
   const std::int64_t all_tokens = forward.stage.world.sum(tokens);
   EXPECT_EQ(forward.stage.world.sum(static_cast<std::int64_t>(experts)),
             2 * all_tokens * 2 * 3 * 16 * 24);  // two experts, three products each
-  EXPECT_EQ(head, static_cast<std::uint64_t>(2 * tokens * 16 * 37));  // 2 logits of last tokens too
+  // includes the logits of 2 last tokens
+  EXPECT_EQ(head, static_cast<std::uint64_t>(2 * tokens * 16 * 37));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// A shard from host bytes: complete, in the shapes that the forward pass takes.
+// A shard built from host bytes is complete and has the shapes that the forward pass needs.
 // SPDX-License-Identifier: Apache-2.0
 #include "model/weights.hpp"
 
@@ -14,13 +14,13 @@ float place_of_element(const plan::TensorSpec& tensor, std::int64_t expert, std:
   return static_cast<float>(static_cast<int>(tensor.role) + 3 * expert + 5 * row + column) / 64;
 }
 
-/// The shard of one place of a grid, whatever rank builds it.
+/// Builds the shard of one place of a grid, on any rank.
 ModelShard shard_at(const plan::ModelSpec& spec, const plan::Grid& grid, const plan::Place& place,
                     backend::Backend& backend, const std::string& without = "") {
   const plan::LocalSizes local = plan::local_sizes(spec, 4, grid, place);
   ShardBuilder builder(spec, local, plan::held_by(whole_depth(spec), 1, 0), backend);
   std::vector<plan::TensorSpec> tensors = plan::tensors_of(spec, 4);
-  std::ranges::reverse(tensors);  // any order will do
+  std::ranges::reverse(tensors);  // the order of tensors does not matter
   for (const plan::TensorSpec& tensor : tensors) {
     if (tensor.path == without) continue;
     const plan::Shard shard = plan::shard_of(tensor, grid, place);
@@ -65,7 +65,7 @@ TEST_F(WeightsTest, ColumnParallelRowsAreTheRanksRows) {
   const plan::Grid grid{1, 1, 4, 2};
   const plan::Place place{0, 0, 1, 1};
   const ModelShard shard = shard_at(stage.spec, grid, place, *stage.backend);
-  // a row of x that picks input 3: y[j] = w[j][3]
+  // x has a 1 at input 3 only: y[j] = w[j][3]
   const backend::Buffer memory = stage.backend->allocate(2 * 16 * 4);
   const backend::Tensor x{memory->data(), base::DType::f32, 1, 1, 16};
   const backend::Tensor y{static_cast<float*>(memory->data()) + 16, base::DType::f32, 1, 1, 12};
@@ -139,7 +139,7 @@ plan::ModelSpec with_dense_layer(plan::ModelSpec spec) {
   return spec;
 }
 
-/// One row of products with every element of a weight in it.
+/// The product of one row with the matrix; every element of the matrix takes part.
 std::vector<float> product_of(Stage& stage, const backend::Matrix& matrix) {
   const backend::Buffer memory = stage.backend->allocate((matrix.inputs() + matrix.outputs()) * 4);
   const backend::Tensor x{memory->data(), base::DType::f32, 1, 1, matrix.inputs()};

@@ -1,4 +1,4 @@
-// Buffers at their planned sizes, and the residual stream that changes sides.
+// Buffers of their planned sizes, and the residual stream that alternates between two buffers.
 // SPDX-License-Identifier: Apache-2.0
 #include "model/workspace.hpp"
 

@@ -1,4 +1,4 @@
-// Rank 0 hears what any rank rings.
+// Rank 0 receives the signal of any rank.
 // SPDX-License-Identifier: Apache-2.0
 #include "mpi/bell.hpp"
 
@@ -11,7 +11,7 @@
 namespace tetrarch::mpi {
 namespace {
 
-/// Asks until it is rung or seconds have passed: messages take their time.
+/// Asks until the bell is rung, for at most 20 s: the message takes some time to arrive.
 bool is_heard(Bell& bell) {
   const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (!bell.is_rung())

@@ -25,7 +25,8 @@ int rank_at(const Extents& n, const Extents& at) {
   return ((at[0] * n[1] + at[1]) * n[2] + at[2]) * n[3] + at[3];
 }
 
-/// World ranks that share the coordinates of `at` but those in `free`, in order.
+/// World ranks whose coordinates equal those of `at`, except in the dimensions that are `free`; in
+/// rising order.
 std::vector<std::int64_t> peers(const Extents& n, const Extents& at, std::array<bool, 4> free) {
   std::vector<std::int64_t> ranks;
   for (int rank = 0; rank < n[0] * n[1] * n[2] * n[3]; ++rank) {

@@ -1,4 +1,4 @@
-// MPI's answers as exceptions.
+// Error codes of MPI become exceptions.
 // SPDX-License-Identifier: Apache-2.0
 #include "mpi/check.hpp"
 

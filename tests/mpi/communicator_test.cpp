@@ -1,4 +1,4 @@
-// Host data between ranks: counts, texts, bytes.
+// Collectives and messages of host data between ranks: counts, texts, bytes.
 // SPDX-License-Identifier: Apache-2.0
 #include "mpi/communicator.hpp"
 
@@ -23,7 +23,7 @@ std::string as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-/// Of rank r: r times a letter of its own, so that rank 0's is empty.
+/// The text of a rank: `rank` times a letter of its own. Rank 0 has an empty text.
 std::string text_of(int rank) {
   return std::string(static_cast<std::size_t>(rank), static_cast<char>('a' + rank));
 }
@@ -133,7 +133,7 @@ TEST_F(CommunicatorTest, EmptyTextsAreGatheredToo) {
 }
 
 TEST_F(CommunicatorTest, MessagesGoFromOneToAnother) {
-  // a ring: to the next rank, from the one before
+  // each rank sends to the next one and receives from the one before
   const std::string mine = "from " + std::to_string(rank());
   std::string found(mine.size(), ' ');
   const int next = (rank() + 1) % size(), before = (rank() + size() - 1) % size();
@@ -203,7 +203,7 @@ TEST_F(CommunicatorTest, ASubsetKeepsTheGivenOrder) {
 }
 
 TEST_F(CommunicatorTest, ASubsetNeedsOnlyItsMembers) {
-  // the others do not call: would it be collective over all, this would hang
+  // rank 0 does not call subset(): if it had to, this test would hang
   if (rank() != 0) {
     std::vector<int> others = ranks_up_to(size());
     others.erase(others.begin());

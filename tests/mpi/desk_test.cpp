@@ -1,4 +1,4 @@
-// One rank answers all of them, also while it computes.
+// A thread on rank 0 answers the requests of all ranks, also while rank 0 computes.
 // SPDX-License-Identifier: Apache-2.0
 #include "mpi/desk.hpp"
 
@@ -22,7 +22,7 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Uses a core and calls nothing.
+/// Keeps a core busy without calling MPI.
 void compute_for(double seconds) {
   const auto start = Clock::now();
   while (seconds_since(start) < seconds) {
@@ -93,7 +93,7 @@ TEST_F(DeskTest, NobodyWaitsForAnOwnerThatComputes) {
     world.barrier();
     if (rank() == 0) {
       compute_for(busy);
-      EXPECT_GE(desk.ask(), each * (size() - 1) + 1);  // all others drew meanwhile
+      EXPECT_GE(desk.ask(), each * (size() - 1) + 1);  // the others got all their answers before
     } else {
       compute_for(until_all_are_at_it);
       for (int i = 0; i < each; ++i) {
@@ -132,7 +132,7 @@ TEST_F(DeskTest, AFailureGoesToTheRankThatAsked) {
 TEST_F(DeskTest, AnExceptionDoesNotWaitForTheOthers) {
   const auto lose = [&] {
     const Desk desk(world, [](int) { return 0; });
-    if (rank() != 0) world.barrier();  // until rank 0 is through with its desk
+    if (rank() != 0) world.barrier();  // until rank 0 has destroyed its desk
     throw std::runtime_error("lost");
   };
 

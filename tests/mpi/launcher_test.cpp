@@ -1,4 +1,4 @@
-// What the environment says of the start, and starts that are refused.
+// What the launcher's environment variables say, and starts that are refused.
 // SPDX-License-Identifier: Apache-2.0
 #include "mpi/launcher.hpp"
 
@@ -15,7 +15,7 @@
 namespace tetrarch::mpi {
 namespace {
 
-/// The launcher's variables as given and no others; put back when the test ends.
+/// Sets the launcher's variables that a test gives and unsets all others; restores them at its end.
 class LauncherTest : public ::testing::Test {
  protected:
   static constexpr const char* names[] = {"OMPI_COMM_WORLD_SIZE",
@@ -83,7 +83,7 @@ TEST_F(LauncherTest, MpirunSaysHowManyItStarted) {
 TEST_F(LauncherTest, EachSaysWhichOfTheNodesRanksThisIs) {
   EXPECT_EQ(find_launcher().local_rank, 0);
   set("SLURM_LOCALID", "2");
-  EXPECT_EQ(find_launcher().local_rank, 0);  // a batch script has it as well
+  EXPECT_EQ(find_launcher().local_rank, 0);  // SLURM_LOCALID is also set in a batch script
   set("PMI_SIZE", "4");
   set("MPI_LOCALRANKID", "1");
   EXPECT_EQ(find_launcher().local_rank, 1);

@@ -1,4 +1,4 @@
-// What rank 0 of a node writes is seen by all of them, in one copy.
+// All ranks of a node see what its rank 0 writes, in one shared copy.
 // SPDX-License-Identifier: Apache-2.0
 #include "mpi/node_memory.hpp"
 

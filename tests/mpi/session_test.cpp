@@ -1,4 +1,4 @@
-// MPI between its start and its end; the session itself is that of the test's main.
+// What a Session reports while MPI runs; the main() of the test program has made it.
 // SPDX-License-Identifier: Apache-2.0
 #include "mpi/session.hpp"
 

@@ -1,4 +1,4 @@
-/// All ranks of a test, and what they agree on.
+/// Helpers for tests on several ranks.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -9,7 +9,7 @@
 
 namespace tetrarch::mpi {
 
-/// A duplicate of all ranks; collective.
+/// A duplicate of MPI_COMM_WORLD. Collective.
 inline Communicator everyone() {
   MPI_Comm copy = MPI_COMM_NULL;
   check(MPI_Comm_dup(MPI_COMM_WORLD, &copy), "MPI_Comm_dup");

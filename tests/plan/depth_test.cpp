@@ -1,4 +1,4 @@
-// How deep outputs reach, which rows they want, and which weights a stage then holds.
+// Which layers and rows the outputs need, and which weights a stage then holds.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/depth.hpp"
 

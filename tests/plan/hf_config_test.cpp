@@ -1,5 +1,5 @@
-// Both generations of config.json are read alike; what is not computed is refused.
-// SPDX-License-Identifier: Apache-2.0
+// config.json of older and newer transformers gives the same model; what is not computed is
+// refused. SPDX-License-Identifier: Apache-2.0
 #include "plan/hf_config.hpp"
 
 #include <algorithm>
@@ -170,7 +170,7 @@ TEST(HfConfig, EveryTypeOfRopeIsReadInBothGenerations) {
         {"original_max_position_embeddings", 64}},
        RopeType::llama3,
        {.factor = 8, .orig_max = 64, .low_freq_factor = 1, .high_freq_factor = 4}},
-      {{{"rope_type", "yarn"}, {"factor", 4.0}},  // orig_max: max_position_embeddings
+      {{{"rope_type", "yarn"}, {"factor", 4.0}},  // orig_max is max_position_embeddings by default
        RopeType::yarn,
        {.factor = 4, .orig_max = 256}},
       {{{"rope_type", "yarn"},
@@ -297,7 +297,8 @@ TEST(HfConfig, LayersWithoutExpertsAreListedOrBetweenTheSteps) {
 TEST(HfConfig, AListOfLayersMayBeLongAndOddWithoutHarm) {
   Json config = qwen();
   config["num_hidden_layers"] = 4096;
-  config["mlp_only_layers"] = std::vector<std::int64_t>(1'000'000, -1);  // times 4096: too long
+  // searching this list for each of the 4096 layers would take too long
+  config["mlp_only_layers"] = std::vector<std::int64_t>(1'000'000, -1);
   config["mlp_only_layers"].push_back(5);
   config["mlp_only_layers"].push_back(INT64_MAX);
 

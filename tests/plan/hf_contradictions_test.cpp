@@ -1,4 +1,5 @@
-// Each file of the table says two things; it is refused by name, or what was chosen is said.
+// Each config.json of the table contradicts itself. It is refused, with the key's name, or a remark
+// says which value was chosen.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/hf_contradictions.hpp"
 

@@ -1,3 +1,4 @@
+// Defaults that are used become remarks; two spellings of one key must agree.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/hf_reader.hpp"
 

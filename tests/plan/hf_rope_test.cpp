@@ -1,4 +1,5 @@
-// Where two dictionaries and one key beside them speak of RoPE, none is passed over in silence.
+// RoPE is given by two dictionaries and one key beside them. What contradicts another is refused,
+// and what is not used gets a remark.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/hf_rope.hpp"
 
@@ -14,10 +15,10 @@ using test::expect_says;
 struct Read {
   ModelSpec spec;
   std::string remarks;
-  std::string problem;  // "" where there is none
+  std::string problem;  // "": none
 };
 
-/// With max_position_embeddings = 80 and a default theta of 10000.
+/// Reads RoPE with max_position_embeddings = 80 and a default theta of 10000.
 Read read(const Json& config) {
   Read result;
   Problems problems;

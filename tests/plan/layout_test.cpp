@@ -1,4 +1,4 @@
-// Places in the grid, the admission rules, and the choice of what is not given.
+// Coordinates in the grid, the admission rules, and the choice of sizes that are not given.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/layout.hpp"
 
@@ -79,7 +79,7 @@ TEST(Layout, WhatIsGivenIsKept) {
 }
 
 TEST(Layout, EpUsesTheRestExactlyWhenDpIsGiven) {
-  EXPECT_EQ(choose(32, {.dp = 1}), (Grid{1, 1, 16, 2}));  // ep 32 divides no 16 experts
+  EXPECT_EQ(choose(32, {.dp = 1}), (Grid{1, 1, 16, 2}));  // ep 32 does not divide 16 experts
   EXPECT_EQ(choose(64, {.dp = 2, .pp = 2}), (Grid{2, 2, 16, 1}));
 
   const std::string message = refusal_of(10, {.dp = 2});
@@ -97,7 +97,7 @@ TEST(Layout, TpGrowsUntilMemoryFits) {
   EXPECT_EQ(grid_at(1000), (Grid{1, 1, 8, 1}));
   EXPECT_EQ(grid_at(999), (Grid{1, 1, 4, 2}));
   EXPECT_EQ(grid_at(499), (Grid{1, 1, 2, 4}));
-  EXPECT_EQ(grid_at(10), (Grid{1, 1, 2, 4}));  // none fits: the one that needs least
+  EXPECT_EQ(grid_at(10), (Grid{1, 1, 2, 4}));  // no grid fits: the one that needs least is chosen
 }
 
 TEST(Layout, MemoryIsAskedOfTheWholeGrid) {

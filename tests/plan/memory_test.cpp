@@ -1,4 +1,4 @@
-// The memory table: every buffer once, by its shape, and no product that overflows unseen.
+// The memory table has each buffer once, with the bytes of its shape; an overflow is refused.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/memory.hpp"
 
@@ -13,7 +13,7 @@ using base::ExitCode;
 using test::expect_says;
 using test::refusal;
 
-/// Everything is wanted of a model of `layers` layers; nothing passes in chunks.
+/// A request for all rows of all layers of a model of `layers` layers, without chunks.
 MemoryRequest extents(std::int64_t microbatch, std::int64_t part, std::int64_t home,
                       std::int64_t layers = 4) {
   MemoryRequest request;
@@ -49,7 +49,7 @@ TEST(Memory, EveryBufferStandsOnceWithItsName) {
 }
 
 TEST(Memory, BuffersHaveTheBytesOfTheirShapes) {
-  // bf16, D 64, 8 heads and 4 kv heads of 8, E 16, k 2, F 32, V 4: tp 2 holds 2 slices
+  // bf16, D 64, 8 heads and 4 kv heads of 8, E 16, k 2, F 32, V 4; with tp 2 a rank has 2 slices
   const MemoryPlan memory =
       plan_memory(preset("tiny"), 4, Grid{1, 1, 4, 2}, Place{}, extents(256, 64, 32));
   auto bytes = bytes_of(memory);
@@ -133,7 +133,7 @@ TEST(Memory, ARoundHoldsTwiceTheMeanAndNeverMoreThanAllCopies) {
   };
 
   EXPECT_EQ(rows(1, 100, 2), 200);
-  EXPECT_EQ(rows(1, 100, 0.1), 200);  // nothing is exchanged: one round
+  EXPECT_EQ(rows(1, 100, 0.1), 200);  // with ep 1 nothing is exchanged: all rows in one round
   EXPECT_EQ(rows(2, 100, 2), 200);
   EXPECT_EQ(rows(16, 100, 2), 25);
   EXPECT_EQ(rows(16, 101, 2), 26);
@@ -270,7 +270,8 @@ TEST(Memory, WeightsHaveTheBytesOfTheirPackedForm) {
   request.packed_bytes = {};
   const MemoryPlan dense = plan_memory(spec, 4, Grid{}, Place{}, request);
 
-  // of each layer q, k, v, router, 4 slices of o; per expert gate, up, 4 slices of down; the head
+  // packed weights: in each layer q, k, v, router and 4 slices of o, and for each expert gate, up
+  // and 4 slices of down; and the head
   EXPECT_EQ(memory.weight_bytes - dense.weight_bytes, (4 * (8 + 16 * 6) + 1) * 1000);
   EXPECT_EQ(dense.weight_bytes, 2 * spec.num_parameters());
   EXPECT_LT(elements, spec.num_parameters());
@@ -293,13 +294,13 @@ TEST(Memory, OnlyRanksThatSendRowsHaveThemOnTheirWay) {
   const auto outbox = [&](int pp, int tp) {
     return plan_memory(preset("tiny"), 4, grid, {0, pp, 0, tp}, request).outbox_bytes;
   };
-  EXPECT_EQ(outbox(0, 1), 0);  // log-probs are its writer's
+  EXPECT_EQ(outbox(0, 1), 0);  // the rank that writes has the log-probs itself
   request.outputs.hidden = true;
   request.outputs.hidden_layers = {-1, 0, 1, 2, 3, 4};
 
-  EXPECT_EQ(outbox(1, 0), 0);                    // writes
-  EXPECT_EQ(outbox(0, 0), 3 * 3 * 64 * 64 * 2);  // three passes: embed, 0 and 1 of 64 rows home
-  EXPECT_EQ(outbox(1, 1), 2 * 3 * 64 * 64 * 2);  // two: 2, 3 and final
+  EXPECT_EQ(outbox(1, 0), 0);                    // the rank that writes
+  EXPECT_EQ(outbox(0, 0), 3 * 3 * 64 * 64 * 2);  // 3 passes of embed, layers 0 and 1 of 64 rows
+  EXPECT_EQ(outbox(1, 1), 2 * 3 * 64 * 64 * 2);  // 2 passes of layers 2, 3 and final
   request.outputs.last_logits = true;
   request.extents.max_part_sequences = 3;
   EXPECT_EQ(outbox(0, 0), 3 * 3 * 64 * 64 * 2);

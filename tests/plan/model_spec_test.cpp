@@ -1,4 +1,4 @@
-// config_json is read, written and refused as formats.md says.
+// config_json is read, written and refused as inputs/README.md says.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/model_spec.hpp"
 
@@ -16,7 +16,7 @@ using base::Json;
 using test::expect_says;
 using test::refusal;
 
-// formats.md, "tiny in full"
+// inputs/README.md, "The configuration of `tiny`, in full"
 constexpr const char* tiny_json = R"(
 {"family": "tetrarch", "dtype": "bf16", "vocab_size": 512, "num_layers": 4, "hidden_size": 64, "max_position": 8192, "tied_embeddings": false,
  "norm": {"kind": "rms", "eps": 1e-5},

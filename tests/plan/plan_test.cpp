@@ -1,4 +1,5 @@
-// The whole plan: decided at once, the same microbatches on every grid, refused by how many bytes.
+// The whole plan: it has the same microbatches on every grid, and is refused, with the number of
+// bytes, when it does not fit.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/plan.hpp"
 
@@ -110,7 +111,7 @@ TEST(Plan, LabelsOfAllSequencesCountAgainstTheLimit) {
   const std::string message = refusal(
       ExitCode::resources, [&] { plan_with(without.total_bytes() + (1 << 20) - 123, 1 << 20); });
 
-  EXPECT_EQ(without.label_bytes, 24);  // the list of one microbatch
+  EXPECT_EQ(without.label_bytes, 24);  // sizeof(Microbatch): there is one
   EXPECT_EQ(with.label_bytes, without.label_bytes + (1 << 20));
   EXPECT_EQ(with.tensor_bytes(), without.tensor_bytes());
   EXPECT_EQ(with.total_bytes(), without.total_bytes() + (1 << 20));
@@ -190,7 +191,7 @@ TEST(Plan, ALongSequenceFitsInChunks) {
 TEST(Plan, ASequenceThatIsTooLongForOneRankNeedsMoreOfThem) {
   const auto lengths = equal_lengths(1, 5000);
   RunConfig config = with_tokens(5000);
-  config.capacity_factor = 1;  // nothing is chunked
+  config.capacity_factor = 1;  // no sequence passes in chunks
   const std::int64_t needed =
       make_plan(config, preset("tiny"), 4, lengths, {1}).memory.total_bytes();
 
@@ -269,7 +270,7 @@ Outputs no_outputs() {
   return outputs;
 }
 
-/// Of the layers' every row, and of so many rows of logits.
+/// FLOPs of all rows of all layers, and of `head_rows` rows of logits.
 double sequence_flops(const ModelSpec& spec, std::int64_t length, std::int64_t head_rows) {
   Outputs outputs = no_outputs();
   const Depth depth{spec.num_layers, RowsWanted::all, false, false, false};
@@ -294,7 +295,7 @@ TEST(Plan, ALastTokenThatIsOnlyScoredCostsNothing) {
 TEST(Plan, FlopsOfASequenceAreItsProducts) {
   const ModelSpec spec = preset("tiny");
 
-  // of one token in one layer: q, k, v, o; router; 2 experts of 3 matrices
+  // FLOPs of one token in one layer: q, k, v, o; router; 2 experts of 3 matrices
   const double token = 2.0 * 64 * (64 + 32 + 32 + 64) + 2.0 * 64 * 16 + 2.0 * 2 * 3 * 64 * 32;
   const double pairs = 5 * 6 / 2;
   const double attention = 2.0 * 2 * 8 * 8 * pairs;
@@ -308,7 +309,7 @@ TEST(Plan, AWindowLeavesOutThePairsThatItHides) {
   const double full = sequence_flops(spec, 10, 0);
   spec.window = {3, 0, 0};
 
-  // 1 + 2 + 3 * 8 of 55 pairs are seen in the first layer
+  // the window of the first layer allows 1 + 2 + 3 * 8 of the 55 pairs
   EXPECT_DOUBLE_EQ(full - sequence_flops(spec, 10, 0), 4.0 * 64 * (55 - 27));
   spec.window = {10, 11, 0};
   EXPECT_DOUBLE_EQ(sequence_flops(spec, 10, 0), full);

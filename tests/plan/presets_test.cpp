@@ -1,4 +1,4 @@
-// The presets are those of formats.md, and a misspelt one is refused.
+// The presets are those of inputs/README.md, and a misspelt one is refused.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/model_spec.hpp"
 #include "support.hpp"

@@ -1,4 +1,4 @@
-// Problems are told together, and no file makes a flood of them.
+// One message names all problems, up to a limit.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/problems.hpp"
 

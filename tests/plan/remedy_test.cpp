@@ -1,4 +1,4 @@
-// What is advised where memory does not suffice fits, and what does not help is not advised.
+// When a plan does not fit, every change that is advised makes it fit.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/remedy.hpp"
 
@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::int64_t limit = 1000;
 
-/// 64 ranks of `tiny`, ep 16 x tp 4, that need more than the limit.
+/// 64 ranks with the preset tiny on ep 16 x tp 4, which need more than the limit.
 struct RemedyTest : ::testing::Test {
   Remedies found(const BytesOf& bytes_of) { return find_remedies(now, request, bytes_of); }
 
@@ -34,7 +34,7 @@ TEST_F(RemedyTest, ChunksHelpWhereOneSequenceIsTooLong) {
   request.longest = 5000;
   const Remedies remedies = found([](const Choice& choice) { return 4 * choice.chunk_tokens; });
 
-  EXPECT_EQ(remedies.tokens_per_microbatch, 0 * 4096 + 128);  // which makes chunks as short
+  EXPECT_EQ(remedies.tokens_per_microbatch, 0 * 4096 + 128);  // chunks then have 128 tokens too
   request.has_capacity = true;
   EXPECT_EQ(found([](const Choice& choice) { return 4 * choice.chunk_tokens; }).chunk_tokens, 0);
 }
@@ -45,7 +45,7 @@ TEST_F(RemedyTest, ChunksAloneAreAdvisedWhereFewerTokensDoNotHelp) {
   });
 
   EXPECT_EQ(remedies.tokens_per_microbatch, 0);
-  EXPECT_EQ(remedies.chunk_tokens, 150);  // a quarter of the longest
+  EXPECT_EQ(remedies.chunk_tokens, 150);  // a quarter of the longest sequence
 }
 
 TEST_F(RemedyTest, OnlyOutputsThatMustGoAreLeftOut) {
@@ -83,7 +83,7 @@ TEST_F(RemedyTest, WhatEachRankNeedsAnewAsksForFewerRanksOnANode) {
   const Remedies remedies =
       found([](const Choice& choice) { return 3000 + 512 / choice.grid.size(); });
 
-  EXPECT_EQ(remedies.fewer_ranks, 16);  // each may use 4000
+  EXPECT_EQ(remedies.fewer_ranks, 16);  // each may then use 4000 bytes
   EXPECT_EQ(remedies.more_ranks, 0);
   EXPECT_NE(to_string(remedies, request).find("16 ranks on the same nodes"), std::string::npos);
 }

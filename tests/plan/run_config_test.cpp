@@ -1,4 +1,4 @@
-// The lists of outputs are read as the command line writes them, and misspellings are refused.
+// The options that choose the outputs are read, and misspellings are refused.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/run_config.hpp"
 
@@ -111,7 +111,7 @@ TEST(RunConfig, TopKIsFromOneToTheVocabulary) {
   of_many.top_k_logprobs = 100'001;
   expect_says(refusal(ExitCode::usage, [&] { resolve_outputs(of_many, large); }),
               "Use 1 to 100000.");
-  EXPECT_EQ(resolve(with(513, "logprobs")), Outputs{});  // not asked for
+  EXPECT_EQ(resolve(with(513, "logprobs")), Outputs{});  // topk is not asked for
 }
 
 TEST(RunConfig, LayersThatTheModelLacksAreRefused) {

@@ -1,4 +1,4 @@
-// Microbatches are a pure function of the lengths; their sequences are spread by attention cost.
+// Microbatches depend on the lengths alone; their sequences are assigned to EP ranks by cost.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/schedule.hpp"
 
@@ -100,7 +100,8 @@ TEST(Schedule, EveryEpRankSetCoversEachSequenceOnceInInputOrder) {
 }
 
 TEST(Schedule, LongestFirstGoesToTheLeastLoadedRank) {
-  // linear cost alone: 8 | 7, then 6 to the 7, 5 to the 8, 4 to the first of two 13s
+  // By linear cost alone: 8 goes to rank 0, 7 to rank 1, 6 to rank 1 (load 7), 5 to rank 0 (load
+  // 8), and 4 to rank 0, because both loads are 13.
   const auto parts = assign_to_ep(microbatch_of(of_lengths({4, 5, 6, 7, 8})), 2, 1, 0);
 
   using Lengths = std::vector<std::vector<std::int64_t>>;
@@ -120,8 +121,8 @@ TEST(Schedule, CostsDecideWhoIsLoaded) {
   const auto linear = assign_to_ep(microbatch, 2, 1, 0);
   const auto quadratic = assign_to_ep(microbatch, 2, 0, 1);
 
-  EXPECT_EQ(linear[0].size(), 2u);     // 10 2 | 5 5: tokens balance
-  EXPECT_EQ(quadratic[0].size(), 1u);  // 10 | 5 5 2: 55 pairs against 33
+  EXPECT_EQ(linear[0].size(), 2u);     // lengths 10 and 2 | 5 and 5
+  EXPECT_EQ(quadratic[0].size(), 1u);  // length 10 (55 pairs) | 5, 5 and 2 (33 pairs)
 }
 
 TEST(Schedule, LoadsDifferByNoMoreThanTheLongestSequence) {
@@ -159,7 +160,7 @@ TEST(Schedule, ExtentsAreTheLargestParts) {
   EXPECT_EQ(one.max_cache_tokens, 0);
   EXPECT_EQ(one.max_sequence_length, 10);
   EXPECT_EQ(two.max_microbatch_tokens, 19);
-  EXPECT_EQ(two.max_part_tokens, 10);  // 10 | 3 3 3
+  EXPECT_EQ(two.max_part_tokens, 10);  // lengths 10 | 3, 3 and 3
   EXPECT_EQ(two.max_home_tokens, 3);
 }
 
@@ -210,7 +211,7 @@ TEST(Schedule, ExtentsWithChunksAreThoseOfThePasses) {
 
   EXPECT_EQ(extents.max_microbatch_tokens, 15);
   EXPECT_EQ(extents.max_part_tokens, 15);
-  EXPECT_EQ(extents.max_cache_tokens, 18);  // of the two that are longer than a chunk
+  EXPECT_EQ(extents.max_cache_tokens, 18);  // the two sequences that are longer than a chunk
   EXPECT_EQ(extents.num_chunked, 2);
   EXPECT_EQ(extents.max_sequence_length, 10);
 }
@@ -247,7 +248,7 @@ TEST(Schedule, ExtentsAreThoseOfThePassesForEveryChunk) {
 TEST(Schedule, CostsOfTheModelAreItsFlops) {
   const ModelSpec spec = preset("tiny");
 
-  // q, k, v, o, the router, and the head's share of one of 4 layers
+  // q, k, v, o; the router; a quarter of the head, as there are 4 layers
   EXPECT_EQ(linear_cost(spec), 2.0 * 64 * (64 + 32 + 32 + 64) + 2.0 * 64 * 16 + 2.0 * 64 * 512 / 4);
   EXPECT_EQ(quadratic_cost(spec), 2.0 * 2 * 64);
 }

@@ -1,4 +1,4 @@
-// The shards of all ranks tile every tensor exactly as often as it is replicated.
+// The shards of all ranks cover each unit of every tensor exactly as often as it is replicated.
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/shard.hpp"
 
@@ -12,12 +12,12 @@ namespace {
 
 using test::with_heads;
 
-/// How many of the ranks hold each unit of a tensor.
+/// How many ranks of an instance hold each unit of the tensor.
 std::int64_t copies_of(const TensorSpec& tensor, const Grid& grid) {
   switch (tensor.role) {
     case Role::gate:
     case Role::up:
-    case Role::down:  // experts over ep, slices over tp; a dense layer's on every ep rank
+    case Role::down:  // expert tensors: one rank; those of dense layers: every ep rank
       return tensor.shape.size() == 3 ? 1 : grid.ep;
     case Role::embed:
     case Role::head:

@@ -1,4 +1,4 @@
-/// What the tests of this room share.
+/// Helpers for the tests of lib/plan.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -12,7 +12,8 @@
 
 namespace tetrarch::plan::test {
 
-/// The message of the UsageError that `act` throws; a failure when it throws none, or another code.
+/// The message of the UsageError that `act` throws. The test fails when `act` throws none, or one
+/// with another code.
 inline std::string refusal(base::ExitCode code, const std::function<void()>& act) {
   try {
     act();
@@ -29,7 +30,7 @@ inline void expect_says(const std::string& message, const std::string& words) {
       << "expected \"" << words << "\" in: " << message;
 }
 
-/// The size of `tiny` with other heads; head_size 8.
+/// The preset tiny with other numbers of heads; head_size stays 8.
 inline ModelSpec with_heads(std::int64_t num_heads, std::int64_t num_kv_heads) {
   ModelSpec spec = preset("tiny");
   spec.num_heads = num_heads;

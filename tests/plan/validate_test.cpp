@@ -1,4 +1,4 @@
-// Sizes out of range or at odds with each other, and reduction shards, are refused by name.
+// Sizes that are out of range or contradict each other, and bad reduction shards, are refused.
 // SPDX-License-Identifier: Apache-2.0
 #include <functional>
 #include <limits>
@@ -161,7 +161,7 @@ TEST(Validate, TheDefaultNumberOfShardsIsTheLargestThatTheRulesAllow) {
   EXPECT_EQ(default_reduction_shards(preset("tiny")), 4);
   EXPECT_EQ(default_reduction_shards(with_heads(6, 6)), 2);
   EXPECT_EQ(default_reduction_shards(with_heads(7, 1)), 1);
-  EXPECT_EQ(default_reduction_shards(with_heads(12, 3)), 1);  // 3 and 2 divide neither way
+  EXPECT_EQ(default_reduction_shards(with_heads(12, 3)), 1);  // neither 4 nor 2 fits 3 kv heads
   EXPECT_EQ(default_reduction_shards(six_wide), 2);
 }
 

@@ -1,4 +1,5 @@
-// What a folder is that is no checkpoint, or not yet a whole one, is said by what lies in it.
+// A folder that is no checkpoint, or an incomplete one, is refused with a message that fits its
+// files.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/checkpoint_folder.hpp"
 

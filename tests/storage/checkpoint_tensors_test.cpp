@@ -1,5 +1,5 @@
-// Experts one by one or all in two tensors are the same model; what is neither is refused by name.
-// SPDX-License-Identifier: Apache-2.0
+// Experts stored one by one and experts stored in two tensors give the same model; other tensors
+// are refused by name. SPDX-License-Identifier: Apache-2.0
 #include "storage/checkpoint_tensors.hpp"
 
 #include "base/json.hpp"
@@ -15,7 +15,7 @@ using test::Tensors;
 
 constexpr std::int64_t num_experts = 2;
 
-/// One layer of hidden size `hidden`, experts of `width`.
+/// A model of one layer with that hidden size and experts of that width.
 struct Model {
   const char* family;
   std::int64_t hidden, width;

@@ -1,4 +1,4 @@
-// Each stored tensor of a checkpoint has one value and the place that the index gives it.
+// A checkpoint is refused if a tensor has two different values or is not where the index says.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/checkpoint.hpp"
 

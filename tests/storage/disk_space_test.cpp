@@ -1,4 +1,4 @@
-// Room on the file system, and what is said when it does not suffice.
+// Free space on the file system, and messages if there is too little.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/disk_space.hpp"
 

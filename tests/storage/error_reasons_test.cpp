@@ -1,4 +1,4 @@
-// Why sequences became error records, counted.
+// Counting the reasons for which sequences became error records.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/error_reasons.hpp"
 

@@ -1,4 +1,4 @@
-// What files are by their first bytes.
+// Kinds of files, told by their first bytes.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/file_kind.hpp"
 

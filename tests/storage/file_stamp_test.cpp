@@ -25,7 +25,7 @@ using test::write_file;
 constexpr const char* before = "{\"id\": 1, \"tokens\": [1, 2]}\n";
 constexpr const char* after = "{\"id\": 1, \"tokens\": [3, 4]}\n";
 
-/// As another program writes it some time later.
+/// Writes the file in place with a later time, as another program would.
 void write_later(const std::string& path, const std::string& text) {
   const auto time = std::filesystem::last_write_time(path);
   std::ofstream(path, std::ios::in | std::ios::out) << text;

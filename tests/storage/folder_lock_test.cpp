@@ -1,4 +1,4 @@
-// The lock of a folder: one holder at a time, also while its file comes and goes.
+// The lock of a folder: it has one holder at a time, also while its file is removed and made again.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/folder_lock.hpp"
 

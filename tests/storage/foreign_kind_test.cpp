@@ -43,7 +43,8 @@ TEST(ForeignKind, ASafetensorsFileOfThatKindIsRefusedByIt) {
   const test::Scratch scratch;
   const std::string path = scratch / "m.safetensors";
   for (const auto& [bytes, what, advice] : kinds) {
-    test::write_file(path, bytes + std::string(2'000'000, '\1'));  // the length itself may fit
+    // a file so large that the signature, read as the header's length, may fit it
+    test::write_file(path, bytes + std::string(2'000'000, '\1'));
 
     EXPECT_TRUE(test::is_refused(base::ExitCode::weights, {path, advice}, [&] {
       SafetensorsFile file(path);
@@ -54,7 +55,7 @@ TEST(ForeignKind, ASafetensorsFileOfThatKindIsRefusedByIt) {
 TEST(ForeignKind, TheLengthOfAHeaderMayLookLikeAnything) {
   const test::Scratch scratch;
   const std::string path = scratch / "m.safetensors";
-  const std::string length = "BZh\0\0\0\0\0"s;  // 0x685a42
+  const std::string length = "BZh\0\0\0\0\0"s;  // as a length: 0x685a42
   std::string header = "{}";
   header.resize(0x685a42, ' ');
   test::write_file(path, length + header);

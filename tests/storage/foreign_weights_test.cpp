@@ -38,7 +38,8 @@ TEST_F(ForeignWeights, OtherFoldersAreNamed) {
 
 TEST_F(ForeignWeights, OtherFilesAreNamed) {
   test::write_file(scratch_ / "a.txt", "Hello, w\xc3\xb6rld\nand more");
-  test::write_file(scratch_ / "b.txt", std::string(63, 'x') + "\xc3\xb6");  // cut inside a letter
+  // the first 64 bytes, which are examined, end inside a character
+  test::write_file(scratch_ / "b.txt", std::string(63, 'x') + "\xc3\xb6");
   test::write_file(scratch_ / "a.jsonl", "{\"id\": 1, \"tokens\": [1, 2]}\n");
   test::write_file(scratch_ / "a.gguf", "GGUF\3");
 

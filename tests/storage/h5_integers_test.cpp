@@ -1,4 +1,4 @@
-// Integers of any width, sign and byte order.
+// Reading integers of any width, sign and byte order.
 // SPDX-License-Identifier: Apache-2.0
 #include "scratch.hpp"
 #include "storage/h5.hpp"

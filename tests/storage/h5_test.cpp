@@ -330,7 +330,8 @@ TEST(H5, TextAttributesCanLieInTheHeader) {
   }
 
   EXPECT_EQ(open(scratch / "a.h5").text_attribute("status"), "complete");
-  EXPECT_EQ(test::bytes_of_file(scratch / "a.h5").find("GCOL"), std::string::npos);  // no heap
+  // GCOL is the signature of a global heap
+  EXPECT_EQ(test::bytes_of_file(scratch / "a.h5").find("GCOL"), std::string::npos);
   python(scratch, scratch / "a.h5",
          "f = h5py.File(path)\n"
          "assert f.attrs['status'] == b'complete'\n"
@@ -352,7 +353,7 @@ TEST(H5, RefusesDataBeyondTheEndOfTheFile) {
          "  open(path + '.' + name, 'wb').write(data)\n");
 
   EXPECT_EQ(open(path).dataset("/x").info().stored_bytes, 4000);
-  // some versions from 1.12 on find it themselves when they open the dataset
+  // some HDF5 versions from 1.12 on refuse the dataset themselves when it is opened
   const auto open_far = [&] { open(path + ".far").dataset("/x"); };
   EXPECT_TRUE(
       is_refused(ExitCode::weights, {"/x", "4000 bytes", "beyond the end"}, open_far) ||
@@ -429,7 +430,7 @@ TEST(H5, HoldsEmptyDatasets) {
 
 TEST(H5, WritesMoreTextsThanItPacksAtOnce) {
   const Scratch scratch;
-  constexpr std::int64_t text_bytes = 1000, count = 10'000;  // windows have 4 MiB
+  constexpr std::int64_t text_bytes = 1000, count = 10'000;  // 10 MB in windows of 4 MiB
   std::vector<std::string> texts;
   for (std::int64_t i = 0; i < count; ++i)
     texts.push_back(std::to_string(i) + std::string(static_cast<std::size_t>(i % 900), 'x'));

@@ -1,4 +1,4 @@
-// Data that are declared and were never written.
+// Refusal of data that a file declares but that was never written.
 // SPDX-License-Identifier: Apache-2.0
 #include "scratch.hpp"
 #include "storage/h5.hpp"
@@ -12,7 +12,7 @@ using test::is_refused;
 using test::python;
 using test::Scratch;
 
-/// A dataset that lacks some of its chunks, by h5py's low-level calls.
+/// Python: part() creates a dataset of which no chunk is written, by h5py's low-level calls.
 constexpr const char* helpers =
     "f = h5py.File(path, 'w', libver=globals().get('libver', 'earliest'))\n"
     "def part(name, shape, chunk, *, gzip=False, never=False):\n"
@@ -27,7 +27,7 @@ constexpr const char* helpers =
 
 TEST(H5Written, ChunksThatNobodyWroteAreCounted) {
   const Scratch scratch;
-  for (const std::string version : {"earliest", "latest"}) {  // their indices of chunks differ
+  for (const std::string version : {"earliest", "latest"}) {  // different chunk indices
     python(scratch, scratch / "a.h5",
            "libver = '" + version + "'\n" + helpers +
                "part(b'none', (4000,), (1000,))\n"

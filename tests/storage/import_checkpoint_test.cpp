@@ -17,8 +17,8 @@ using test::is_refused;
 using test::python;
 using test::Scratch;
 
-// Vocabulary 6, hidden 4, one layer, 2 heads of 2 with 2 kv heads, 2 experts of width 2. Element
-// (i, j) of tensor number n is 100 n + 10 i + j, all exact in bf16's 8 bits where n is 0.
+// Vocabulary 6, hidden size 4, one layer, 2 heads of size 2 with 2 kv heads, 2 experts of width 2.
+// Element (i, j) of tensor number n is 100 n + 10 i + j; for n = 0 all are exact in bf16 (8 bits).
 const char* const make_checkpoint = R"(
 import json, struct, sys
 config = dict(model_type='mixtral', vocab_size=6, hidden_size=4, num_hidden_layers=1,
@@ -106,7 +106,7 @@ TEST_F(ImportCheckpoint, PutsEveryElementInItsPlace) {
     EXPECT_EQ(values("/layers/00/o"), (Values{500, 510, 520, 530, 501, 511, 521, 531, 502, 512, 522,
                                               532, 503, 513, 523, 533}));
     EXPECT_EQ(values("/layers/00/router"), (Values{700, 701, 702, 703, 710, 711, 712, 713}));
-    // experts 0 and 1: w1 is number 8 and 11, w3 9 and 12, w2 10 and 13
+    // tensor numbers of experts 0 and 1: w1 8 and 11, w3 9 and 12, w2 10 and 13
     EXPECT_EQ(values("/layers/00/gate"), (Values{800, 801, 802, 803, 810, 811, 812, 813, 1100, 1101,
                                                  1102, 1103, 1110, 1111, 1112, 1113}));
     EXPECT_EQ(values("/layers/00/up")[8], 1200);
@@ -185,7 +185,7 @@ TEST_F(ImportCheckpoint, RefusesReductionShardsThatTheRulesForbid) {
   EXPECT_TRUE(is_refused(ExitCode::usage, {"4"}, [&] { import(std::nullopt, 4); }));
 }
 
-// Two layers, the second one dense with an inner width of 6; 2 heads of 4, one kv head.
+// Two layers, the second one dense with a width of 6; 2 heads of size 4, one kv head.
 const char* const make_qwen = R"(
 import json, struct
 config = dict(model_type='qwen3_moe', vocab_size=6, hidden_size=4, num_hidden_layers=2,
@@ -227,7 +227,8 @@ TEST_F(ImportCheckpoint, PutsEveryElementOfQwenInItsPlace) {
   for (const std::int64_t shards : {1, 2}) {
     import(std::nullopt, shards);
 
-    // the dense layer's tensors are numbers 25, 26 and 27, the norms of layer 1's heads 16 and 17
+    // tensor numbers: 25, 26, 27 for the dense layer's projections, 16 and 17 for layer 1's norms
+    // of heads
     EXPECT_EQ(values("/layers/01/gate"),
               (Values{2500, 2501, 2502, 2503, 2510, 2511, 2512, 2513, 2520, 2521, 2522, 2523,
                       2530, 2531, 2532, 2533, 2540, 2541, 2542, 2543, 2550, 2551, 2552, 2553}));
@@ -237,7 +238,7 @@ TEST_F(ImportCheckpoint, PutsEveryElementOfQwenInItsPlace) {
                       2703, 2713, 2723, 2733, 2704, 2714, 2724, 2734, 2705, 2715, 2725, 2735}));
     EXPECT_EQ(values("/layers/01/q_norm"), (Values{1600, 1601, 1602, 1603}));
     EXPECT_EQ(values("/layers/01/k_norm"), (Values{1700, 1701, 1702, 1703}));
-    // the experts of layer 0: gate is number 19 and 22, up 20 and 23, down 21 and 24
+    // tensor numbers of layer 0's experts: gate 19 and 22, up 20 and 23, down 21 and 24
     EXPECT_EQ(values("/layers/00/router")[7], 1813);
     EXPECT_EQ(values("/layers/00/gate"), (Values{1900, 1901, 1902, 1903, 1910, 1911, 1912, 1913,
                                                  2200, 2201, 2202, 2203, 2210, 2211, 2212, 2213}));

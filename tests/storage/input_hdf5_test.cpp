@@ -1,4 +1,4 @@
-// HDF5 inputs as other programs write them.
+// HDF5 inputs in the forms in which other programs write them.
 // SPDX-License-Identifier: Apache-2.0
 #include "run_fixture.hpp"
 #include "scratch.hpp"
@@ -12,7 +12,8 @@ using test::is_refused;
 using test::python;
 using test::Scratch;
 
-/// A file of three sequences; `edit` may replace parts of it.
+/// Writes a file of three sequences; the Python code `edit` may change them before. Returns its
+/// path.
 std::string made(const Scratch& scratch, const std::string& edit) {
   python(scratch, scratch / "a.h5",
          "parts = {'tokens': np.array([5, 6, 7, 8, 9], '<u4'), 'offsets': np.array([0, 2, 5, 5]),\n"

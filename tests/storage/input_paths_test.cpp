@@ -1,4 +1,4 @@
-// Files and folders become a list of input files.
+// The list of input files that paths of files and folders mean.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/input_paths.hpp"
 

@@ -1,4 +1,4 @@
-/// Inputs as a rank other than 0 gets them.
+/// Makes a copy of inputs in the way in which ranks other than 0 get them.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

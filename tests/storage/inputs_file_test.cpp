@@ -1,4 +1,4 @@
-// Inputs: what is read, what gets a status, and what is refused.
+// Inputs: what is read, which sequences get a status, and which files are refused.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/inputs_file.hpp"
 
@@ -111,7 +111,7 @@ TEST(InputSet, OneTokenMoreIsGoodWhereTheLastIsOnlyScored) {
   const auto lengths = inputs.lengths_ok();
   ASSERT_EQ(lengths.size(), 2u);
   EXPECT_EQ(lengths[0].length, 8);
-  EXPECT_EQ(lengths[1].length, 8);  // of the 9
+  EXPECT_EQ(lengths[1].length, 8);  // of its 9 tokens
   const InputSet copy = copy_of(inputs);
   EXPECT_EQ(copy.lengths_ok()[1].length, 8);
   EXPECT_EQ(copy.last_token(), LastToken::only_scored);
@@ -229,9 +229,9 @@ TEST(InputSet, SaysWhatItsLabelsTake) {
 
   const InputSet numbers = open({path}), texts = open({folder / "b.jsonl"});
 
-  EXPECT_EQ(numbers.column_bytes(), 1001 * 8 + 1000);  // offset and status
+  EXPECT_EQ(numbers.column_bytes(), 1001 * 8 + 1000);  // offsets and statuses
   EXPECT_EQ(numbers.id_bytes(), 1000 * 8);
-  EXPECT_EQ(texts.column_bytes(), 1001 * 8 + 1000 + 1000 * 16);  // and the line
+  EXPECT_EQ(texts.column_bytes(), 1001 * 8 + 1000 + 1000 * 16);  // and lines
   EXPECT_NEAR(texts.id_bytes(), 1000 * (sizeof(std::string) + 32), 100);
 }
 
@@ -355,7 +355,7 @@ TEST(InputSet, AFileThatPromisesMoreThanItHoldsIsRefusedBeforeAnyAllocation) {
       << refusal.message;
 }
 
-/// A file with one thing wrong, and what the message must say.
+/// A file with one fault, and a text that the message must contain.
 struct Broken {
   const char* expected;
   std::function<void(h5::File&)> write;
@@ -565,7 +565,7 @@ TEST(InputSetOfLines, SuccessiveSlicesDoNotReadTheLineAgain) {
                                                     << "\n"
                                                     << R"({"id": 9, "tokens": [5]})"
                                                     << "\n";
-  std::filesystem::last_write_time(path, time);  // a change that only a look at the line shows
+  std::filesystem::last_write_time(path, time);  // the stamp does not show the change
 
   inputs.read_tokens(0, 1, 2, tokens);
 

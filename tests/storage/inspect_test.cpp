@@ -1,4 +1,4 @@
-// Inspection says the things that a person looks for.
+// The output of inspect contains what its reader needs.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/inspect.hpp"
 
@@ -83,7 +83,7 @@ TEST(Inspect, ResultsShowAttributesDatasetsAndStatuses) {
              {"1 damaged part in parts/, set aside", "1 other file in parts/, not committed"});
   std::filesystem::remove_all(run.path + "/parts");
   const std::string without = said_about(run.path);
-  EXPECT_EQ(without.find(" parts"), std::string::npos) << without;  // results tell it all
+  EXPECT_EQ(without.find(" parts"), std::string::npos) << without;  // no line on parts
 }
 
 TEST(Inspect, AForeignFileIsRefused) {

@@ -1,4 +1,4 @@
-// Members of an object, found without looking into values.
+// Members of a JSON object, found without parsing their values.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/json_members.hpp"
 

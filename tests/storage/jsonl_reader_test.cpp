@@ -1,4 +1,5 @@
-// Lines of a JSONL file: found one after the other, read again by place, and files refused.
+// Lines of a JSONL file are read in order and again by their place; files of other kinds are
+// refused.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/jsonl_reader.hpp"
 

@@ -1,4 +1,4 @@
-// One line of JSONL: what is taken from it, and how each mistake is told.
+// One line of JSONL: the values that are taken from it, and the problem text for each mistake.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/jsonl_record.hpp"
 
@@ -168,7 +168,7 @@ TEST(JsonlRecord, NothingStaysOfTheRecordBefore) {
   EXPECT_FALSE(record.is_text);
 }
 
-/// A line with one thing wrong, whether its id can be read (7), and what is said.
+/// A line with one fault; whether its id (7) can be read; the problem text.
 struct Broken {
   std::string line;
   bool has_id;

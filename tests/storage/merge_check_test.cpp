@@ -1,4 +1,4 @@
-// Results that are not what was written do not count.
+// A results file that reads back differently from what was written is found.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/merge_check.hpp"
 

@@ -1,4 +1,4 @@
-// Results: in input order, whole, readable by h5py.
+// Merged results are in input order, complete, and readable by h5py.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/merge.hpp"
 
@@ -29,7 +29,7 @@ std::vector<std::byte> read_all(const h5::File& file, const DatasetPlan& plan, s
   return bytes;
 }
 
-/// Sums over all sequences but `failed`, as the bytes of a dataset per run.
+/// The sums over all sequences except `failed`, as the bytes of a dataset per run.
 std::vector<std::byte> expected_counts(const SmallRun& run, const DatasetPlan& plan,
                                        const std::vector<std::int64_t>& failed) {
   std::vector<std::uint64_t> sums(static_cast<std::size_t>(plan.rows * plan.columns));
@@ -45,7 +45,7 @@ std::vector<std::byte> expected_counts(const SmallRun& run, const DatasetPlan& p
   return {bytes.begin(), bytes.end()};
 }
 
-/// What a dataset must hold: made-up rows in input order, fill values for `failed`.
+/// The bytes that a dataset must hold: made-up rows in input order, fill values for `failed`.
 std::vector<std::byte> expected_bytes(const SmallRun& run, const DatasetPlan& plan,
                                       const std::vector<std::int64_t>& failed) {
   if (plan.per == DatasetPlan::Per::run) return expected_counts(run, plan, failed);
@@ -59,7 +59,8 @@ std::vector<std::byte> expected_bytes(const SmallRun& run, const DatasetPlan& pl
   return all;
 }
 
-/// `failed` sequences hold fill values; those `not_routed` (else the failed ones) add no counts.
+/// Expects the made-up values in all datasets, and fill values for `failed` sequences. Counts of
+/// /routing do not include the sequences `not_routed` (default: the failed ones).
 void expect_results(const SmallRun& run, const std::string& path,
                     const std::vector<std::int64_t>& failed,
                     std::optional<std::vector<std::int64_t>> not_routed = {}) {
@@ -124,7 +125,7 @@ TEST(Merge, FailedSequencesKeepTheirPlaceAndAreFilled) {
 
 TEST(Merge, ListsLongerThanAWindowStayInOrder) {
   const TemporaryFolder folder;
-  constexpr std::int64_t count = 25'000, failed = count - 7;  // 200 bytes each are beyond 4 MiB
+  constexpr std::int64_t count = 25'000, failed = count - 7;  // texts of 200 bytes: more than 4 MiB
   const std::string error = "not finite" + std::string(190, '.');
   std::vector<std::int64_t> all(count);
   std::iota(all.begin(), all.end(), 0);
@@ -191,14 +192,15 @@ TEST(Merge, MissingSequencesAreAllowedOnlyWhenAskedFor) {
   EXPECT_TRUE(verify_results(report.path, run.log).is_complete);
 }
 
-/// Sums of /routing cannot be taken apart, so a part counts with all its sequences or with none.
+/// The sums of /routing cannot be divided among sequences. So a part counts with all of its
+/// sequences or not at all.
 TEST(Merge, APartWhoseSequencesAreAllInOthersAddsNothingToSums) {
   const TemporaryFolder folder;
   SmallRun run(folder, {.lengths = {3, 5, 4}}, all_outputs(small_spec()));
   RunFolder opened = run.open();
   write_part(run, opened, 0, {{0}});
   write_part(run, opened, 1, {{1, 2}});
-  write_part(run, opened, 2, {{2, 0}});  // superseded
+  write_part(run, opened, 2, {{2, 0}});  // all in earlier parts
   write_part(run, opened, 3, {{}});
 
   const MergeReport report = run.merge(opened);
@@ -226,7 +228,8 @@ TEST(Merge, APartThatIsHalfInOthersDoesNotCountWhereThereAreSums) {
   expect_results(run, report.path, {});
 }
 
-/// What an attempt has done again, because it did not see the part that has it, counts.
+/// The second attempt did not see the first one's part and computed its sequences again. The parts
+/// of the second attempt count.
 TEST(Merge, AnEarlierPartThatIsListedLateIsSpareWhereThereAreSums) {
   const TemporaryFolder folder;
   SmallRun run(folder, {.lengths = {3, 5, 4}}, all_outputs(small_spec()));
@@ -249,7 +252,7 @@ TEST(Merge, AnEarlierPartThatIsListedLateIsSpareWhereThereAreSums) {
   EXPECT_NO_THROW(verify_results(report.path, run.log));
 }
 
-/// Unless the later attempt did not come as far.
+/// As above, but the later attempt has computed fewer sequences. The earlier part counts.
 TEST(Merge, ALaterPartIsSpareWhereTheEarlierOneHasMore) {
   const TemporaryFolder folder;
   SmallRun run(folder, {.lengths = {3, 5, 4}}, all_outputs(small_spec()));
@@ -333,7 +336,7 @@ TEST(Merge, ResultsOfAnotherRunAreNotReplaced) {
   EXPECT_EQ(refusal_of([&] { run.open(); }).code, ExitCode::usage);
 }
 
-/// A file of that name where merge is called is another one.
+/// A file of the same name in the folder where merge is called is not the run's input.
 TEST(Merge, LooksForInputsWhereTheRunWasFirst) {
   const TemporaryFolder then, now;
   const auto paths = [&] {
@@ -348,7 +351,7 @@ TEST(Merge, LooksForInputsWhereTheRunWasFirst) {
   std::filesystem::current_path(before);
 
   std::filesystem::current_path(then.path());
-  const std::vector<std::string> here = paths();  // by the name that it has in /inputs/files
+  const std::vector<std::string> here = paths();  // the name as in /inputs/files
   std::filesystem::current_path(before);
 
   EXPECT_EQ(absent, std::vector<std::string>{"inputs.h5"});
@@ -441,7 +444,8 @@ TEST(Merge, TimingRowsOfPartsAndOfTheEndFollowEachOther) {
   file.dataset("/timing/phases").read_records(0, 2, timing_fields(), sizeof(TimingRow), rows);
   EXPECT_STREQ(rows[0].phase, "attention");
   EXPECT_STREQ(rows[1].phase, "load");
-  EXPECT_EQ(file.number_attribute("wall_seconds", "/timing"), 4.5);  // a killed attempt's 2 s too
+  EXPECT_EQ(file.number_attribute("wall_seconds", "/timing"),
+            4.5);  // a killed attempt has 2 s of it
   EXPECT_EQ(file.number_attribute("tokens_per_second", "/timing"), 3 / 4.5);
   EXPECT_EQ(file.number_attribute("predicted_ttft_seconds", "/timing"), 0.25);
   EXPECT_EQ(file.integer_attribute("tokens", "/timing"), std::vector<std::int64_t>{3});

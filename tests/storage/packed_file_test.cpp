@@ -1,4 +1,4 @@
-// gzip and zstd files: what is inside, and what is wrong with them.
+// The content of gzip and zstd files, and refusals of damaged ones.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/packed_file.hpp"
 
@@ -34,7 +34,7 @@ std::string gzip_of(const std::string& bytes) {
   return packed;
 }
 
-/// With a checksum.
+/// A zstd frame of `bytes` with a checksum.
 std::string zstd_of(const std::string& bytes) {
   ZSTD_CCtx* const context = ::ZSTD_createCCtx();
   ::ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1);
@@ -193,8 +193,8 @@ TEST(ZstdFile, SkippableFramesHoldNothingAndOtherBytesAreRefused) {
 TEST(ZstdFile, AWindowOf128MiBIsReadAndALargerOneIsRefused) {
   const Scratch scratch;
   const std::string path = scratch / "a.zst";
-  // a frame's head: magic, descriptor 0 (no size, no checksum), window 2^(10 + n / 8), then a block
-  // that is the last one, raw, of 1 byte
+  // a frame: magic, descriptor 0 (no size, no checksum), byte n for a window of 2^(10 + n / 8),
+  // then one block, which is the last one, raw, of 1 byte
   const auto frame = [](int exponent) {
     return "\x28\xb5\x2f\xfd\0"s + static_cast<char>((exponent - 10) << 3) + "\x09\0\0a"s;
   };

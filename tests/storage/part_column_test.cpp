@@ -1,4 +1,4 @@
-// A column reads back what it wrote, in whatever order that came, and tells when a byte is another.
+// A column reads back what it wrote, in any order of rows, and finds every changed byte.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/part_column.hpp"
 
@@ -14,7 +14,7 @@ struct PartColumnTest : ::testing::Test {
     plan.inner = 4;
     plan.is_vector = false;
   }
-  /// Two microbatches of `num_rows` rows, the second half of each first.
+  /// Writes two microbatches of `num_rows` rows; in each the second half is written first.
   void write(PartColumn& column, std::int64_t num_rows) {
     std::vector<std::uint32_t> values(static_cast<std::size_t>(num_rows * plan.columns));
     std::iota(values.begin(), values.end(), 1u);
@@ -34,7 +34,7 @@ struct PartColumnTest : ::testing::Test {
     std::vector<std::byte> scratch(scratch_bytes);
     column.check(h5::File::open_to_read(path, base::ExitCode::resources), scratch);
   }
-  /// Where the first such value stands in the file.
+  /// Offset in the file of the first occurrence of the value.
   std::int64_t place_of(std::uint32_t value) const {
     std::ifstream file(path, std::ios::binary);
     const std::string all((std::istreambuf_iterator<char>(file)), {});
@@ -49,7 +49,8 @@ struct PartColumnTest : ::testing::Test {
 };
 
 TEST_F(PartColumnTest, EveryByteIsReadBackAndCompared) {
-  for (const std::int64_t num_rows : {100, 3000, 30'000}) {  // in memory, half of it, not at all
+  // the buffer holds 5461 rows: those of both microbatches, of the first one, of none
+  for (const std::int64_t num_rows : {100, 3000, 30'000}) {
     PartColumn column(plan, 256 << 10);
     write(column, num_rows);
 
@@ -66,7 +67,7 @@ TEST_F(PartColumnTest, EveryByteIsReadBackAndCompared) {
   }
 }
 
-/// Calls of this process that wrote to files.
+/// Number of system calls by which this process wrote to files.
 std::int64_t num_writes() {
   std::ifstream file("/proc/self/io");
   std::string key;
@@ -104,7 +105,7 @@ TEST_F(PartColumnTest, RowsThatComeLaterAreWrittenByWindows) {
       .read_all(plan.dtype, found.data());
   EXPECT_TRUE(found == values);
   ASSERT_GE(before, 0);
-  EXPECT_LT(after - before, 200);  // 20,000 runs of rows
+  EXPECT_LT(after - before, 200);  // for 40,000 calls of write()
 }
 
 TEST_F(PartColumnTest, AWindowOfTwoMicrobatchesHasTheRowsOfBoth) {

@@ -1,4 +1,4 @@
-// Parts: whole or not there, and never silently damaged.
+// Part files are complete or absent, and damage in them is always found.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/part_file.hpp"
 
@@ -14,7 +14,7 @@ using base::ExitCode;
 
 constexpr const char* uuid = "00000000-0000-4000-8000-000000000000";
 
-/// Sequences of 3, 5 and 4 tokens, and a folder for parts.
+/// Inputs of three sequences (3, 5 and 4 tokens), and a folder for parts.
 struct PartTest : ::testing::Test {
   PartTest() { std::filesystem::create_directories(attempt_folder(folder.path(), 2)); }
   PartOptions options(int ep = 0) const { return {folder.path(), uuid, 2, 1, ep}; }
@@ -148,7 +148,8 @@ TEST_F(PartTest, DatasetsThatOutgrowTheBufferKeepEveryRow) {
   EXPECT_EQ(read_part(only_part(), uuid).entries.size(), 3u);
 }
 
-/// As write_rows(), in pieces of `step` rows, the last one first, and the datasets last to first.
+/// Like write_rows(), but in pieces of `step` rows, from the last piece to the first and from the
+/// last dataset to the first.
 void write_backwards(PartWriter& writer, const InputSet& inputs,
                      const std::vector<std::int64_t>& sequences, std::int64_t step) {
   for (int dataset = static_cast<int>(writer.layout().size()) - 1; dataset >= 0; --dataset) {
@@ -232,12 +233,12 @@ TEST_F(PartTest, EveryRowOfAMicrobatchComesExactlyOnce) {
   for (const std::int64_t length : {std::int64_t{100}, std::int64_t{100'000}}) {
     const std::int64_t rest = length - 10;
     EXPECT_EQ(problem_of({{10, rest}, {0, 10}}, length), "");
-    EXPECT_NE(problem_of({{10, rest}}, length), "");                         // none of the first
-    EXPECT_NE(problem_of({{0, 10}, {11, rest - 1}}, length), "");            // none of row 10
-    EXPECT_NE(problem_of({{0, 10}, {9, rest + 1}}, length), "");             // row 9 twice
-    EXPECT_NE(problem_of({{0, 10}, {0, 10}, {20, rest - 10}}, length), "");  // twice, and none
-    EXPECT_NE(problem_of({{0, 10}, {10, rest + 1}}, length), "");            // beyond the end
-    EXPECT_NE(problem_of({{-1, 11}, {10, rest}}, length), "");               // before the begin
+    EXPECT_NE(problem_of({{10, rest}}, length), "");               // rows 0 to 9 are missing
+    EXPECT_NE(problem_of({{0, 10}, {11, rest - 1}}, length), "");  // row 10 is missing
+    EXPECT_NE(problem_of({{0, 10}, {9, rest + 1}}, length), "");   // row 9 twice
+    EXPECT_NE(problem_of({{0, 10}, {0, 10}, {20, rest - 10}}, length), "");  // 10 twice, 10 missing
+    EXPECT_NE(problem_of({{0, 10}, {10, rest + 1}}, length), "");            // a row too many
+    EXPECT_NE(problem_of({{-1, 11}, {10, rest}}, length), "");               // row -1
     EXPECT_NE(problem_of({}, length), "");
   }
 }
@@ -346,7 +347,7 @@ TEST_F(PartTest, EveryFlippedBitIsFound) {
   EXPECT_NO_THROW(read_part(path, uuid));
 }
 
-/// A part by its name and checksum, whatever it holds.
+/// Writes a part with a valid name and checksum and any content. Returns its path.
 std::string forged_part(const TemporaryFolder& folder, const std::vector<std::uint64_t>& sequences,
                         const std::vector<std::uint64_t>& lengths,
                         const std::vector<std::uint8_t>& states, std::int64_t text_bytes) {

@@ -1,4 +1,4 @@
-// Labels of foreign files, read without a process of their own.
+// Probing foreign files, here without a child process.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/probe.hpp"
 

@@ -1,4 +1,4 @@
-// Which datasets a run writes, and their fill values.
+// The datasets that a run writes, and their fill values.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/results_layout.hpp"
 

@@ -1,4 +1,4 @@
-/// A folder that vanishes, small inputs, and made-up outputs whose every value is known.
+/// A temporary folder, small inputs, and made-up outputs of which every value is known.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -33,13 +33,13 @@ class TemporaryFolder {
   std::string path_;
 };
 
-/// Lengths become tokens 0, 1, 2 ... modulo 50.
+/// The content of an input file. Unless `tokens` are given, they are 0, 1, 2 ... modulo 50.
 struct Inputs {
   std::vector<std::uint64_t> lengths = {};
   std::vector<std::uint64_t> ids = {};
-  std::vector<std::string> text_ids = {};  // instead of ids, where not empty
+  std::vector<std::string> text_ids = {};  // used instead of ids if not empty
   std::vector<std::uint32_t> score_from = {};
-  std::vector<std::uint32_t> tokens = {};  // instead of the made-up ones, where not empty
+  std::vector<std::uint32_t> tokens = {};  // used instead of the made-up ones if not empty
 
   std::vector<std::uint64_t> offsets() const {
     std::vector<std::uint64_t> result{0};
@@ -81,7 +81,7 @@ inline std::string write_inputs(const std::string& path, Inputs inputs) {
   return path;
 }
 
-/// The code with which `call` throws UsageError, and its message.
+/// Code and message of the UsageError that `call` throws; code `done` if it throws none.
 struct Refusal {
   base::ExitCode code = base::ExitCode::done;
   std::string message;
@@ -117,14 +117,15 @@ inline float token_logprob(std::int64_t sequence, std::int64_t position) {
   return -0.1f * static_cast<float>(sequence + 1) - 0.01f * static_cast<float>(position % 97);
 }
 
-/// Of column `i`; the 16 experts of a row are 3 apart, so that none is there twice.
+/// The value of column `i`. Values of neighbouring columns differ by 3, so that a row modulo 16
+/// (experts) has no value twice.
 inline std::uint32_t made_up_value(const std::string& path, std::int64_t sequence,
                                    std::int64_t position, std::int64_t i) {
   const std::int64_t own = std::accumulate(path.begin(), path.end(), std::int64_t{0});
   return static_cast<std::uint32_t>(own + 3 * i + 7 * position + sequence);
 }
 
-/// Bytes of row `position` of `sequence`; every dataset, sequence and position has its own.
+/// Makes row `position` of `sequence`. Rows differ between datasets, sequences and positions.
 inline void made_up_row(const DatasetPlan& plan, const InputSet& inputs, std::int64_t sequence,
                         std::int64_t position, std::byte* to) {
   const std::int64_t length = inputs.length(sequence);
@@ -162,20 +163,21 @@ inline void made_up_row(const DatasetPlan& plan, const InputSet& inputs, std::in
   }
 }
 
-/// What `sequence` adds to a row of /routing, which fits its made-up /experts; nothing is dropped.
+/// What `sequence` adds to a row of /routing: the counts of its made-up /experts; nothing is
+/// dropped.
 inline std::vector<std::uint64_t> made_up_counts(const DatasetPlan& plan, const InputSet& inputs,
                                                  std::int64_t sequence, std::int64_t layer) {
   std::vector<std::uint64_t> counts(static_cast<std::size_t>(plan.columns));
   if (plan.path == "/routing/dropped") return counts;
   const std::string experts = numbered_path("experts", layer);
-  constexpr std::int64_t top_k = 2;  // as small_spec() has it
+  constexpr std::int64_t top_k = 2;  // as in small_spec()
   for (std::int64_t position = 0; position < inputs.length(sequence); ++position)
     for (std::int64_t i = 0; i < top_k; ++i)
       ++counts[made_up_value(experts, sequence, position, i) % 16];
   return counts;
 }
 
-/// All rows of one sequence.
+/// The bytes of all rows of one sequence.
 inline std::vector<std::byte> made_up(const DatasetPlan& plan, const InputSet& inputs,
                                       std::int64_t sequence) {
   const std::int64_t rows =
@@ -186,7 +188,7 @@ inline std::vector<std::byte> made_up(const DatasetPlan& plan, const InputSet& i
   return bytes;
 }
 
-/// Everything of the microbatch at hand, in row order.
+/// Writes all made-up rows and counts of the current microbatch, in row order.
 inline void write_rows(PartWriter& writer, const InputSet& inputs,
                        const std::vector<std::int64_t>& sequences) {
   for (const DatasetPlan& plan : writer.layout()) {
@@ -228,7 +230,7 @@ inline ResultsHeader small_header(const plan::ModelSpec& spec, const InputSet& i
   return header;
 }
 
-/// A run folder with its inputs, ready for parts.
+/// Inputs, settings and layout of a small run, whose folder open() creates.
 struct SmallRun {
   explicit SmallRun(const TemporaryFolder& folder, const Inputs& given,
                     const plan::Outputs& outputs = {}, plan::ModelSpec model = small_spec())
@@ -258,7 +260,7 @@ struct SmallRun {
   RunSettings settings;
 };
 
-/// In a folder parts/, without the folders of what is not committed.
+/// The entries of a folder parts/, without the folders of attempts.
 inline std::vector<std::string> parts_in(const std::string& folder) {
   std::vector<std::string> names = names_in(folder);
   std::erase_if(names, [](const std::string& name) { return name.starts_with(".tmp-a"); });

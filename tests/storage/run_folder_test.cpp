@@ -1,4 +1,4 @@
-// The run folder: its lock, its settings on resume, and what counts as done.
+// The run folder: its lock, its settings on resume, and which sequences count as done.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/run_folder.hpp"
 
@@ -113,7 +113,8 @@ TEST_F(RunFolderTest, ASecondHolderIsRefusedAfterTheWaitNamingTheFirst) {
   EXPECT_LT(waited.count(), 3);
 }
 
-/// A process that holds the folder until it is killed; `ready` tells when it has it.
+/// Starts a process that holds the folder until it is killed. It writes a byte to `ready` when it
+/// holds the folder.
 pid_t hold(const std::string& path, const RunSettings& settings, int ready) {
   const pid_t child = ::fork();
   if (child != 0) return child;
@@ -166,7 +167,7 @@ TEST_F(RunFolderTest, AFolderOfSomethingElseIsRefusedAndLeftAsItIs) {
   for (const char* name : {"config.json", "model.safetensors", "tokenizer.json", "vocab.json"})
     std::ofstream(folder / "checkpoint/" + name) << "mine";
   std::filesystem::create_directory(folder / "empty");
-  std::filesystem::create_directories(folder / "killed/parts");  // before it had a run.json
+  std::filesystem::create_directories(folder / "killed/parts");  // killed before it had a run.json
   std::ofstream(folder / "killed/lock") << "";
 
   const Refusal refusal =
@@ -279,7 +280,7 @@ TEST_F(RunFolderTest, LeftoversOfAKilledAttemptAndItsStopRequestAreRemoved) {
   EXPECT_TRUE(again.stop_requested());
 }
 
-/// Two parts with sequences {0, 2} and {1}.
+/// A run folder with two parts, with sequences {0, 2} and {1}.
 struct PartsTest : ::testing::Test {
   PartsTest() {
     RunFolder opened = run.open();
@@ -392,7 +393,7 @@ TEST_F(PartsTest, AnErrorCountsWithItsSequence) {
     writer.close();
   };
   write(0, 0, 3, "counts");
-  write(2, 3, 2, "does not");  // both are in earlier parts
+  write(2, 3, 2, "does not");  // both sequences are in earlier parts
 
   const Committed committed = again.committed(run.log);
 
@@ -416,7 +417,7 @@ TEST_F(PartsTest, ALaterAttemptEndsTheEarlierOnesPowerToCommit) {
   PartWriter begun(run.options(*earlier, 0), run.layout),
       idle(run.options(*earlier, 1), run.layout);
   write_microbatch(begun, run.inputs, {3});
-  earlier.reset();  // its rank 0 is dead; these two writers do not know
+  earlier.reset();  // rank 0 has ended, but these two writers have not
 
   RunFolder later = run.open();
 
@@ -475,7 +476,8 @@ TEST_F(PartsTest, PartsThatAreListedLateAreWaitedFor) {
   EXPECT_TRUE(is_seen);
 }
 
-/// Microbatches of two ep ranks: {0} and {1}, then {2} and nothing, then {3} and nothing.
+/// Two ep ranks with three microbatches each: sequences {0}, {2}, {3} on ep rank 0, and {1}, {}, {}
+/// on ep rank 1. Each microbatch is a part.
 struct SetsTest : ::testing::Test {
   SetsTest() {
     run.settings.facts["ep_set"] = 2;
@@ -508,7 +510,7 @@ TEST_F(SetsTest, WholeSetsCount) {
 
 TEST_F(SetsTest, ASetThatLacksAPartIsRemovedAndItsSequencesAreDoneAgain) {
   std::filesystem::remove(part(1, 0));
-  std::filesystem::remove(part(1, 1));  // an empty part lacks as well
+  std::filesystem::remove(part(1, 1));  // an empty part is needed too
 
   const Committed committed = run.open().committed(run.log);
 
@@ -609,7 +611,8 @@ TEST_F(SetsTest, MergeOfAFolderCountsWholeSetsAlone) {
   EXPECT_EQ(report.num_missing, 2);
 }
 
-/// Commits part after part and tells each sequence once its part is committed, until it is killed.
+/// Starts a process that commits one part after another until it is killed. It writes each sequence
+/// to `told` after its part is committed.
 pid_t write_for_ever(SmallRun& run, std::int64_t begin, int told) {
   const pid_t child = ::fork();
   if (child != 0) return child;

@@ -16,7 +16,7 @@
 
 namespace tetrarch::test {
 
-/// A tensor of F32 whose elements count up from `first`.
+/// A tensor of F32 with the elements first, first + 1, first + 2 ...
 struct Counted {
   base::Shape shape;
   float first = 0;
@@ -41,7 +41,7 @@ inline void write_safetensors(const std::string& path, const Tensors& tensors) {
   write_file(path, bytes + header + data);
 }
 
-/// The index of a checkpoint: tensor -> file.
+/// Writes the index of a checkpoint; `map`: tensor -> file.
 inline void write_index(const std::string& folder, const std::map<std::string, std::string>& map) {
   std::vector<std::string> entries;
   for (const auto& [tensor, file] : map)

@@ -1,4 +1,4 @@
-// What the tests of files share: a folder of their own, h5py, and refusals by their words.
+// Shared by tests of files: a temporary folder, Python with h5py, and checks of refusals.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -16,7 +16,7 @@
 
 namespace tetrarch::test {
 
-/// A folder that goes with the object.
+/// A temporary folder; the destructor removes it.
 class Scratch {
  public:
   Scratch() {
@@ -42,7 +42,8 @@ inline void write_file(const std::string& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
 }
 
-/// Runs Python with h5py and numpy as np at hand, and `path` as given.
+/// Runs Python code, in which h5py and np (numpy) are imported and `path` is defined. The test
+/// fails if the code does.
 inline void python(const Scratch& scratch, const std::string& path, const std::string& code) {
   const std::string script = scratch / "script.py";
   write_file(script, "import sys, h5py, numpy as np\npath = sys.argv[1]\n" + code);
@@ -50,7 +51,7 @@ inline void python(const Scratch& scratch, const std::string& path, const std::s
   ASSERT_EQ(std::system(command.c_str()), 0) << code;
 }
 
-/// Whether `call` throws UsageError(code) whose message has all the words.
+/// Whether `call` throws UsageError(code) with a message that contains all the words.
 template <class Call>
 testing::AssertionResult is_refused(base::ExitCode code, const std::vector<std::string>& words,
                                     Call&& call) {

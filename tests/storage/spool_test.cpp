@@ -1,4 +1,4 @@
-// Compressed inputs are read where they lie unpacked.
+// Compressed inputs are read from their unpacked copies.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/spool.hpp"
 
@@ -102,7 +102,7 @@ TEST_F(SpoolTest, AFileThatChangedMeanwhileIsRefusedAndNothingStays) {
 }
 
 TEST_F(SpoolTest, WhatDoesNotFitOnTheDiskIsRefusedBeforeItIsWritten) {
-  // a set that says that 1 EiB is inside
+  // a set whose head says that the file unpacks to 1 EiB
   const InputSet small = InputSet::open({pack("a.jsonl.gz", lines)}, 50, 8);
   std::vector<std::byte> bytes = small.head();
   const auto size = static_cast<std::uint64_t>(lines.size());

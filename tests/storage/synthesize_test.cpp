@@ -20,7 +20,7 @@ base::Log quiet() {
   return base::Log(base::Log::Sink::none);
 }
 
-/// Every dataset's bytes by path, checksums verified.
+/// The bytes of every tensor by its path; checksums are verified.
 std::map<std::string, std::vector<std::byte>> contents(const std::string& path) {
   const WeightsFile file = WeightsFile::open(path);
   std::map<std::string, std::vector<std::byte>> result;
@@ -98,7 +98,7 @@ TEST(Synthesize, GivesBf16TheRoundedValuesOfF32) {
 }
 
 TEST(Synthesize, HasTheStatedMeansAndDeviations) {
-  const auto spec = plan::preset("tetrarch-64-mini");  // hidden 128, ffn 512
+  const auto spec = plan::preset("tetrarch-64-mini");  // hidden size 128, FFN size 512
   const std::map<plan::Role, std::pair<double, double>> expected{
       {plan::Role::embed, {0, 1}},
       {plan::Role::attn_norm, {1, 0.1}},

@@ -1,4 +1,4 @@
-// The head is never tied or untied against what config.json or the file says, unless it is asked.
+// The head is tied or untied as config.json and the file both say, or as the user asks.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/tied_head.hpp"
 

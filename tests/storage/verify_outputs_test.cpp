@@ -1,4 +1,4 @@
-// The order of /topk, and experts against their counts.
+// Checks of the order of /topk, and of /experts against the counts of /routing.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/verify_outputs.hpp"
 
@@ -34,14 +34,15 @@ TEST(TopkProblem, IdsAreThoseOfTheVocabularyEachOnce) {
   EXPECT_EQ(of_topk({7, 3, 7}, {-0.1f, -0.2f, -0.3f}), "has an id twice");
 }
 
-/// Layer 0 dense, layer 1 with 4 experts of which each token has 2; three tokens.
+/// Layer 0 is dense; layer 1 has 4 experts and top_k = 2. There are three tokens.
 struct RoutingCheckTest : ::testing::Test {
   RoutingCheckTest() {
     spec.is_moe = {false, true};
     spec.num_experts = 4;
     spec.top_k = 2;
   }
-  /// Tokens that chose {0, 1}, {1, 3}, {3, 1}: 1, 3, 0, 2 copies at the experts.
+  /// A check to which three tokens were added, with experts {0, 1}, {1, 3}, {3, 1}. So experts 0 to
+  /// 3 have 1, 3, 0, 2 copies.
   RoutingCheck checked(std::int64_t num_ok = 3, std::int64_t num_tokens = 3) const {
     RoutingCheck check(spec, num_ok, num_tokens);
     for (const auto& experts : {std::vector<std::uint16_t>{0, 1}, {1, 3}, {3, 1}})
@@ -79,7 +80,7 @@ TEST_F(RoutingCheckTest, CountsThatDifferFromTheChoicesAreNamed) {
             "layer 1 has 2 copies of tokens at expert 1, which 3 chose");
   EXPECT_EQ(problem(checked(), {2, 2, 0, 1}, 1),
             "layer 1 has 2 copies of tokens at expert 0, which 1 chose");
-  EXPECT_EQ(problem(checked(), {1, 2, 0, 3}, 0, false), "");  // nothing to compare with
+  EXPECT_EQ(problem(checked(), {1, 2, 0, 3}, 0, false), "");  // without /experts
 }
 
 TEST_F(RoutingCheckTest, SumsThatDoNotFitTheTokensAreNamed) {
@@ -89,7 +90,7 @@ TEST_F(RoutingCheckTest, SumsThatDoNotFitTheTokensAreNamed) {
   EXPECT_NE(problem(checked(), {1, 3, 0, 2}, 7, false), "");
   EXPECT_NE(checked().problem(std::vector<std::uint64_t>{1, 0, 0, 0, 1, 3, 0, 2},
                               std::vector<std::uint64_t>{0, 0}, true),
-            "");  // a dense layer
+            "");  // a count in the dense layer
 }
 
 TEST_F(RoutingCheckTest, SequencesThatTurnedOutNotFiniteMayHaveBeenCounted) {

@@ -1,4 +1,4 @@
-// Verification: passes what is sound, and finds every kind of harm.
+// Verification accepts undamaged files and finds every kind of damage.
 // SPDX-License-Identifier: Apache-2.0
 #include "storage/verify.hpp"
 
@@ -13,7 +13,7 @@ namespace {
 
 using base::ExitCode;
 
-/// A finished run of four sequences, one of them failed; parts are kept.
+/// A finished run of four sequences, of which one failed; its parts are kept.
 struct VerifyTest : ::testing::Test {
   void SetUp() override {
     RunFolder opened = run.open();
@@ -25,7 +25,8 @@ struct VerifyTest : ::testing::Test {
   Refusal verify(const std::string& path) {
     return refusal_of([&] { storage::verify(path, run.log); });
   }
-  /// Puts other bytes at the place of a dataset, with or without a checksum that fits.
+  /// Overwrites bytes of a dataset from its byte `at` on; `with_checksum`: also its checksum, so
+  /// that it fits.
   void overwrite(const std::string& path, std::int64_t at, const void* bytes, std::size_t count,
                  bool with_checksum) {
     const DatasetPlan& plan = run.layout[static_cast<std::size_t>(find_dataset(run.layout, path))];
@@ -45,7 +46,7 @@ struct VerifyTest : ::testing::Test {
     file.close();
     if (with_checksum) replace_checksum(path, hex_text(xxh3(all)));
   }
-  /// The attribute's object header has a checksum of its own, so h5py rewrites it.
+  /// Replaces the attribute xxh3 with h5py, because its object header has a checksum of its own.
   void replace_checksum(const std::string& path, const std::string& sum) {
     std::ofstream(folder / "edit.py") << "import sys, h5py, numpy as np\n"
                                          "f = h5py.File(sys.argv[1], 'r+')\n"
@@ -140,7 +141,7 @@ TEST_F(VerifyTest, ANumberInAFailedSequenceIsANumericalFailure) {
 }
 
 TEST_F(VerifyTest, TopKOutOfOrderIsANumericalFailure) {
-  const std::uint32_t id = 31;  // of position 1 of sequence 2, whose ids are 9, 20, 31
+  const std::uint32_t id = 31;  // at position 1 of sequence 2; its ids were 9, 20, 31
 
   overwrite("/topk/ids", 4 * 3 * 4, &id, sizeof id, true);
 
@@ -183,7 +184,7 @@ TEST_F(VerifyTest, CountsOfRoutingMustFitTheExpertsOfTheTokens) {
   const std::uint64_t count = 1000, dropped = 1;
 
   overwrite("/routing/dropped", 8, &dropped, sizeof dropped, true);
-  EXPECT_EQ(verify(results).message, "");  // it may be among the counted ones
+  EXPECT_EQ(verify(results).message, "");  // counts may include dropped copies
   overwrite("/routing/tokens_per_expert", 20 * 8, &count, sizeof count, true);
 
   const Refusal refusal = verify(results);

@@ -11,7 +11,7 @@
 #include "storage/checksum.hpp"
 #include "storage/weights_writer.hpp"
 
-// HDF5 1.10.8 itself loses some 400 bytes whenever it meets a damaged object header.
+// HDF5 1.10.8 leaks about 400 bytes each time it reads a damaged object header.
 extern "C" const char* __lsan_default_suppressions() {
   return "leak:libhdf5";
 }
@@ -24,7 +24,7 @@ using test::is_refused;
 using test::python;
 using test::Scratch;
 
-/// Small, but with every kind of tensor; `large`: one unit of several checksum blocks.
+/// A small model. With larger arguments, units have several checksum blocks.
 plan::ModelSpec small_spec(std::int64_t hidden_size = 16, std::int64_t vocab_size = 30) {
   plan::ModelSpec spec;
   spec.dtype = base::DType::bf16;
@@ -222,7 +222,8 @@ TEST(WeightsFile, FindsAndNamesEveryFlippedBit) {
 
 enum class Found { the_same, refused, another_model };
 
-/// What is left after damage that is not refused is padding, or a text that no computation reads.
+/// Opens a damaged file. If it is not refused, it must be the same model: then the damage is in
+/// padding or in a text that no computation reads.
 int found_of_damaged(const std::string& path, const std::string& identity) {
   try {
     const WeightsFile file = WeightsFile::open(path);
@@ -248,7 +249,7 @@ TEST(WeightsFile, NoFlippedBitOfTheWholeFileChangesTheModelUnnoticed) {
     std::string bad = good;
     bad[random() % bad.size()] ^= static_cast<char>(1 << random() % 8);
     test::write_file(path, bad);
-    // As the program does, by a process that HDF5 may crash over a damaged heap of texts.
+    // Opened in a child process, as the program does: HDF5 may crash on a damaged heap of texts.
     const pid_t child = fork();
     if (child == 0) _exit(found_of_damaged(path, identity));
     int status = 0;

@@ -1,4 +1,4 @@
-/// The CPU backend: own kernels and oneDNN to compute, MPI to communicate.
+/// The CPU backend: it computes with own kernels and oneDNN, and communicates by MPI.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,7 +10,9 @@
 
 namespace tetrarch::backend {
 
-/// `world` outlives the backend; num_threads >= 1 OpenMP threads compute. `gemm` is for tests.
+/// Creates a backend that computes on num_threads >= 1 OpenMP threads. `world` must outlive the
+/// backend. Tests may set `gemm`, the family of product kernels. Throws SystemError(resources) when
+/// a thread cannot be started.
 std::unique_ptr<Backend> make_cpu_backend(const mpi::Communicator& world, int num_threads,
                                           cpu::GemmChoice gemm = cpu::GemmChoice::automatic);
 

@@ -19,8 +19,9 @@ namespace {
 
 using namespace cpu;
 
-/// Makes the threads of parallel loops now: where OpenMP cannot start one later, it ends the
-/// process with exit code 1. Throws SystemError(resources) instead.
+/// Starts the threads of parallel loops now, and throws SystemError(resources) when a thread cannot
+/// be started. Without this check OpenMP would end the process with exit code 1 at the first
+/// parallel loop.
 void start_threads(int num_threads) {
   std::vector<std::thread> threads;
   std::latch all_started(num_threads);

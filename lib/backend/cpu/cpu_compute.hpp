@@ -11,7 +11,8 @@ namespace tetrarch::backend::cpu {
 class CpuCompute final : public Compute {
  public:
   explicit CpuCompute(std::unique_ptr<GemmFamily> gemm) : gemm_(std::move(gemm)) {}
-  /// Before any pack(): matrices belong to their family.
+  /// Replaces the family of product kernels. Call it before any pack() or build_matrix(): a matrix
+  /// can only be used by the family that packed it.
   void use(std::unique_ptr<GemmFamily> gemm);
   const GemmFamily& gemm_family() const { return *gemm_; }
 

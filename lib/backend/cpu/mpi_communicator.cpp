@@ -19,21 +19,22 @@ using base::expects;
 using base::OperationKind;
 
 constexpr int message_tag = 0, exchange_tag = 1;
-// The watchdog sees each piece that has moved: in its 300 s one needs 0.05 MB/s.
+// Each piece that has moved counts as a sign of life for the watchdog. A piece of 16 MiB needs only
+// 0.05 MB/s to pass within the watchdog's default of 300 s.
 std::atomic<std::int64_t> piece_bytes{std::int64_t{16} << 20};
 std::atomic<bool> is_reduction_plain{false};
 std::atomic<base::Phase> left_out_phase{base::Phase::other};
-std::atomic<int> left_out_in{0};  // so many collectives of that phase from now; 0: none
+std::atomic<int> left_out_in{0};  // leave out the N-th collective of that phase from now; 0: none
 std::atomic<base::Phase> slow_phase{base::Phase::other};
 std::atomic<double> slow_seconds{0};
 
-/// For tests: does this rank leave out the collective that is about to begin?
+/// For tests: true if this rank must leave out the collective that is about to begin.
 bool is_left_out() {
   return left_out_in != 0 && base::flight_recorder().phase() == left_out_phase &&
          --left_out_in == 0;
 }
 
-/// One collective of tensors, which a test may slow down.
+/// Lets a test slow down one collective: wait() sleeps before each piece.
 class Pace {
  public:
   Pace() : seconds_(base::flight_recorder().phase() == slow_phase ? slow_seconds.exchange(0) : 0) {}
@@ -128,7 +129,8 @@ void MpiCommunicator::all_gather_v(const Tensor& send, std::span<const std::int6
     }
     const auto at = std::min(begin, send.rows);
     const auto* rows = static_cast<const std::byte*>(send.data) + at * send.row_bytes();
-    // Rows that stand in their place already: MPI forbids buffers that overlap otherwise.
+    // The own rows may already be at their place in `receive`. MPI allows overlapping buffers only
+    // with MPI_IN_PLACE.
     const auto* place =
         static_cast<const std::byte*>(receive.data) + incoming_.offset[own] * send.row_bytes();
     const void* from = rows == place ? MPI_IN_PLACE : rows;
@@ -144,8 +146,8 @@ std::int64_t MpiCommunicator::rows_of_a_piece(const Tensor& tensor) const {
   return std::max<std::int64_t>(1, piece_bytes / std::max<std::int64_t>(1, tensor.row_bytes()));
 }
 
-/// start(first row, rows, peer) for each piece of the rows of each other rank, the next one first,
-/// so that not all speak to the same one.
+/// Calls start(rows, peer) for each piece of the rows of each other rank. Ranks begin with the next
+/// higher rank, so that not all of them send to the same rank first.
 template <class Start>
 void MpiCommunicator::start_pieces(const Tensor& tensor, const Places& places, const Start& start) {
   const std::int64_t step = rows_of_a_piece(tensor);
@@ -158,7 +160,7 @@ void MpiCommunicator::start_pieces(const Tensor& tensor, const Places& places, c
   }
 }
 
-/// As MPI_Alltoallv, which does not tell whether anything moves.
+/// Does what MPI_Alltoallv does, in pieces: MPI_Alltoallv cannot report progress to the watchdog.
 void MpiCommunicator::exchange(const Tensor& send, const Tensor& receive) {
   const MPI_Datatype row = row_type(send.row_bytes());
   const Pace pace;
@@ -219,7 +221,8 @@ void MpiCommunicator::all_to_all_v(const Tensor& send, std::span<const std::int6
   if (send_count[0] > 0) copy_rows(send, send_offset[0], receive, receive_offset[0], send_count[0]);
 }
 
-/// Slice v of rank p arrives as slice p * local + v of `received`.
+/// Sends each slice of a row to the rank that owns the row. Local slice v of rank p arrives as
+/// slice p * local + v of `received`.
 void MpiCommunicator::scatter_slices(const ReduceScatter& call, std::int64_t own_rows) {
   const auto ranks = static_cast<std::size_t>(size());
   const std::int64_t local = call.partial.slices;

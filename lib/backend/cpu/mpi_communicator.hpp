@@ -1,4 +1,4 @@
-/// Rows of tensors between ranks by MPI; sums are made here, never by MPI.
+/// Exchanges rows of tensors between ranks by MPI. Sums are computed here, never by MPI.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -34,7 +34,7 @@ class MpiCommunicator final : public Communicator {
   void broadcast(const Tensor& tensor, int root) override;
 
  private:
-  /// Counts and offsets of an MPI call, in rows, kept from call to call.
+  /// Row counts and row offsets of an MPI call, kept so that calls do not allocate.
   struct Places {
     std::vector<int> count, offset;
     explicit Places(int size)
@@ -52,7 +52,7 @@ class MpiCommunicator final : public Communicator {
   mpi::Communicator comm_;
   std::map<std::int64_t, base::Handle<MPI_Datatype, FreeDatatype>> row_types_;
   Places outgoing_, incoming_;
-  std::vector<MPI_Request> requests_;  // of an exchange, empty between two
+  std::vector<MPI_Request> requests_;  // of the running exchange; empty between exchanges
   std::vector<int> completed_;
 };
 

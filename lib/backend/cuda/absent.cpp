@@ -1,4 +1,4 @@
-// What stands here when CUDA was not asked for at configuration.
+// The build without CUDA compiles this file in place of device.cpp.
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cuda/backend.hpp"
 

@@ -1,4 +1,4 @@
-/// The CUDA backend: in this version it finds the devices and says why it does not compute.
+/// The CUDA backend. This version does not compute: it looks for devices and refuses.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -9,7 +9,8 @@
 
 namespace tetrarch::backend {
 
-/// Throws UsageError(usage), on each rank alike.
+/// Always throws UsageError(usage), on all ranks; the message names the reason and the devices
+/// found.
 std::unique_ptr<Backend> make_cuda_backend(const mpi::Communicator& world, int num_threads);
 
 }  // namespace tetrarch::backend

@@ -8,7 +8,8 @@
 namespace tetrarch::backend {
 namespace {
 
-/// "2 devices, the first NVIDIA H100 (compute capability 9.0); driver 12.4, runtime 12.4"
+/// The devices as text, for example "2 devices, the first NVIDIA H100 (compute capability 9.0);
+/// driver 12.4, runtime 12.4".
 std::string devices_text() {
   int driver = 0, runtime = 0, devices = 0;
   cudaDriverGetVersion(&driver);

@@ -1,4 +1,4 @@
-// The activations of expert networks, and the product with the up projection.
+// Applies the activations of expert networks, and multiplies by the result of the up projection.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
@@ -15,10 +15,10 @@ using simd::lanes;
 struct ActivationArgs {
   Tensor gate, up, out;
   ActivationKind kind;
-  std::int64_t first_row = 0, first_column = 0;  // of out: where gate begins
+  std::int64_t first_row = 0, first_column = 0;  // of out: the position of gate's first value
 };
 
-/// `count` values of a row; `up` may be null.
+/// Activates `count` values of a row; `up` may be null.
 template <ActivationKind Kind, int Width, class T>
 TETRARCH_INLINE void activate_columns(const T* gate, const T* up, std::int64_t count, T* out) {
   const auto some = [&](std::int64_t at, std::int64_t left) {
@@ -34,7 +34,8 @@ TETRARCH_INLINE void activate_columns(const T* gate, const T* up, std::int64_t c
   if (whole < count) some(whole, count - whole);
 }
 
-/// Columns of one slice of one row lie together in `out`.
+/// Activates rows [begin, end). A row is cut where a slice of `out` ends, because `out` stores each
+/// slice of a row contiguously.
 template <ActivationKind Kind, int Width, class T>
 TETRARCH_INLINE void activate_rows(const ActivationArgs& args, std::int64_t begin,
                                    std::int64_t end) {

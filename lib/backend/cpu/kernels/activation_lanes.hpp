@@ -1,5 +1,5 @@
-/// The activations of expert networks, in sixteen lanes. Files that use them are compiled with
-/// -ffp-contract=fast, so that a value has the same bits in each.
+/// The activations of expert networks, for sixteen values at once. Every file that includes this
+/// one is compiled with -ffp-contract=fast, so that a value has the same bits in all of them.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -31,8 +31,8 @@ TETRARCH_INLINE simd::F32<Width> polynomial(simd::F32<Width> x, const float (&co
   return sum;
 }
 
-/// 0.5 x erfc(-x / sqrt(2)), without the cancellation of 1 + erf below 0. Polynomials of Moshier's
-/// Cephes library (erff, erfcf).
+/// 0.5 x erfc(-x / sqrt(2)). Below 0, this form avoids the cancellation of 1 + erf. The polynomials
+/// are those of Moshier's Cephes library (erff, erfcf).
 template <int Width>
 TETRARCH_INLINE simd::F32<Width> gelu(simd::F32<Width> x) {
   constexpr float near[] = {7.853861353153693e-5f,  -8.010193625184903e-4f, 5.188327685732524e-3f,

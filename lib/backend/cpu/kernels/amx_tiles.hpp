@@ -1,16 +1,18 @@
-/// Tiles of the CPU (Intel AMX): a policy of the tile kernels, whose other one is soft_tiles.hpp.
+/// Matrix tiles of the CPU (Intel AMX). The tile kernels are templates over a tile policy; AmxTiles
+/// is one policy, SoftTiles (soft_tiles.hpp) the other.
 ///
-/// A policy has eight tiles of 16 rows of 64 bytes; T, C, A and B are tile numbers. There is one
-/// object of it at a time in a thread.
+/// A policy has eight tiles, each of 16 rows of 64 bytes. T, C, A and B are tile numbers. A thread
+/// has at most one object of a policy at a time.
 ///   zero<T>()                       tile T = 0
 ///   load<T>(from, stride)           row r of T = the 64 bytes at from + r * stride
-///   load_once<T>(from, stride)      the same, of what should not push the rest out of the cache
-///   store<T>(to, stride)            the converse
-///   multiply<C, A, B>()             C += A B: A 16 rows of 32 bf16, B 16 pairs of inputs x 16
-///                                   columns x 2, C 16 x 16 f32
-///   pair(even, odd, to)             to[i] = even[i] and odd[i] as bf16 side by side, of denormal
-///                                   ones the zero of their sign
-///   turn(from, stride, to, stride)  to[c][r] = from[r][c], of 16 x 16 u32
+///   load_once<T>(from, stride)      as load; for data that is used once and should not displace
+///                                   other data in the cache
+///   store<T>(to, stride)            the 64 bytes at to + r * stride = row r of T
+///   multiply<C, A, B>()             C += A B: A is 16 rows of 32 bf16; B is 16 pairs of inputs x
+///                                   16 columns x 2; C is 16 x 16 f32
+///   pair(even, odd, to)             to[i] = even[i] and odd[i] as bf16, side by side; a denormal
+///                                   becomes a zero of the same sign
+///   turn(from, stride, to, stride)  transpose: to[c][r] = from[r][c], 16 x 16 u32
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -21,11 +23,12 @@
 
 namespace tetrarch::backend::cpu {
 
-/// Own assembly, because tile numbers are template arguments, and because GCC 12's intrinsics let
-/// stores move past the loading of a configuration. The compiler itself uses no tile.
+/// Inline assembly, for two reasons: tile numbers are template arguments, and GCC 12 may move
+/// stores across the intrinsic that loads a tile configuration. The compiler itself never uses tile
+/// registers.
 class AmxTiles {
  public:
-  static constexpr int width = 16;  // lanes of a register beside the tiles
+  static constexpr int width = 16;  // f32 lanes of the vector registers used besides the tiles
 
   AmxTiles() {
     struct alignas(64) Configuration {
@@ -62,7 +65,8 @@ class AmxTiles {
     asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B));
   }
 
-  /// In memory: a compiler may refuse registers of AVX-512 to a function that is not for it alone.
+  /// Arguments pass through memory, because a compiler may refuse AVX-512 registers in a function
+  /// that is not compiled for AVX-512 alone.
   static TETRARCH_INLINE void pair(simd::F32<16> even, simd::F32<16> odd, std::uint32_t* to) {
     alignas(64) static constexpr std::uint16_t order[32] = {
         0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
@@ -80,7 +84,8 @@ class AmxTiles {
         : "memory", "xmm16", "xmm17");
   }
 
-  /// Rows pair up by elements, by two elements, by quarters and by halves of registers.
+  /// Four steps exchange parts of pairs of rows: single elements, two elements, quarters and halves
+  /// of a register.
   static TETRARCH_INLINE void turn(const std::uint32_t* from, std::int64_t from_stride,
                                    std::uint32_t* to, std::int64_t to_stride) {
     U32x16 r[16], t[16];

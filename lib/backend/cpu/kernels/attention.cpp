@@ -1,8 +1,8 @@
-// Causal attention over blocks of 128 keys with a running maximum per query.
+// Causal attention over blocks of 128 keys, with a running maximum per query.
 //
-// Sixteen queries stand side by side in the lanes of a panel, so that every step (scores, maximum,
-// exponentials, sums) is a chain over keys or dimensions within one lane: a query's bits cannot
-// depend on its neighbours. A work item is a tile of queries of all heads that share a kv head.
+// A panel holds sixteen queries, one in each lane. Every step (scores, maximum, exponentials, sums)
+// is a chain over keys or over dimensions within one lane. Therefore the bits of a query do not
+// depend on its neighbours. A work item is a tile of queries, of all heads that share a kv head.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <atomic>
@@ -23,12 +23,13 @@ using base::bf16;
 using base::DType;
 using simd::lanes;
 
-constexpr std::int64_t tile_queries = 128;  // (query, head) pairs of a work item, about
+// approximate number of (query, head) pairs of a work item
+constexpr std::int64_t tile_queries = 128;
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
 std::atomic<std::int64_t> block_shift{0};
 
-/// What one work item scribbles on; sizes in floats.
+/// The working memory of one work item; sizes in floats.
 struct Workspace {
   float* key;     // [128][d]
   float* value;   // [128][d]
@@ -52,7 +53,7 @@ struct Workspace {
         place(weight + panels * lanes) {}
 };
 
-/// `num_keys` rows of keys or values as f32; those before the first are 0.
+/// Copies `num_keys` rows of keys or values as f32. Rows before position 0 become 0.
 template <int Width, class T>
 TETRARCH_INLINE void fill_block(const Tensor& from, const Segment& segment, std::int64_t column,
                                 std::int64_t d, std::int64_t first_key, std::int64_t num_keys,
@@ -72,8 +73,8 @@ TETRARCH_INLINE void fill_block(const Tensor& from, const Segment& segment, std:
   }
 }
 
-/// Rows that are not finite become zeros, since 0 times them would reach the queries that do not
-/// see them; `bad` gets their keys.
+/// Replaces rows that are not finite by zeros, and adds their positions to `bad`. Without this, 0
+/// times such a value would be NaN in queries that do not attend to the row.
 template <int Width>
 TETRARCH_INLINE void take_out_bad(float* rows, std::int64_t d, std::int64_t first_key,
                                   std::int64_t num_keys, std::vector<std::int64_t>& bad) {
@@ -89,7 +90,8 @@ TETRARCH_INLINE void take_out_bad(float* rows, std::int64_t d, std::int64_t firs
   }
 }
 
-/// Column c of the item is query begin + c / group of head kv_head * group + c % group.
+/// Loads the queries. Column c of the item is query begin + c / group of head kv_head * group + c %
+/// group.
 template <class T>
 TETRARCH_INLINE void fill_queries(const AttentionArgs& args, const Item& item, std::int64_t group,
                                   std::int64_t panels, const Workspace& w) {
@@ -128,7 +130,8 @@ TETRARCH_INLINE void multiply_rows(A a, std::int64_t rows, TileOperands t) {
   }
 }
 
-/// Scales the scores, hides the keys that a lane may not see, and returns each lane's maximum.
+/// Scales the scores, sets the scores of keys that a lane may not attend to to -infinity, and
+/// returns the maximum of each lane.
 template <int Width>
 TETRARCH_INLINE simd::F32<Width> mask_scores(float* score, std::int64_t num_keys, float scale,
                                              std::int64_t window, std::int64_t first_key,
@@ -156,9 +159,9 @@ TETRARCH_INLINE simd::F32<Width> mask_scores(float* score, std::int64_t num_keys
   return most;
 }
 
-/// One panel of queries against one block of keys. Keys behind all its queries are left out: their
-/// weights would be 0, and adding 0 times a finite value changes nothing but the sign of a zero,
-/// which write_out() takes away.
+/// Attention of one panel of queries to one block of keys. Keys after the last query of the panel
+/// are skipped. Their weights would be 0, and adding 0 times a finite value can change only the
+/// sign of a zero; write_out() removes that sign.
 template <int Width>
 TETRARCH_INLINE void attend_block(const AttentionArgs& args, const Workspace& w, std::int64_t panel,
                                   std::int64_t first_key) {
@@ -181,7 +184,7 @@ TETRARCH_INLINE void attend_block(const AttentionArgs& args, const Workspace& w,
 
   const auto old_max = simd::load<Width>(w.max + panel * lanes);
   const auto new_max = simd::max(old_max, most);
-  // a lane that has seen no key yet stays as it is: exp(-inf - 0) = 0
+  // a lane without any key so far does not change: exp(-inf - 0) = 0
   const auto base =
       select(new_max == simd::splat<Width>(-infinity), simd::splat<Width>(0), new_max);
   const auto shrink = simd::exp(old_max - base);
@@ -200,7 +203,8 @@ TETRARCH_INLINE void attend_block(const AttentionArgs& args, const Workspace& w,
   multiply_rows<Width>(StridedColumns{w.value, d}, d, {num_keys, w.score, 0, sum, 0, false});
 }
 
-/// Adding 0 turns -0 into 0: which of both a sum of nothing is depends on masked keys.
+/// Divides the sums by the weights and writes them to `out`. Adding 0 turns -0 into 0; the sign of
+/// a zero sum would otherwise depend on masked keys.
 template <int Width, class T>
 TETRARCH_INLINE void write_out(const AttentionArgs& args, const Item& item, std::int64_t group,
                                std::int64_t panels, const Workspace& w) {
@@ -234,7 +238,8 @@ TETRARCH_INLINE void attend_item(const AttentionArgs& args, const Item& item) {
   const std::int64_t group = args.group();
   const std::int64_t panels = base::ceil_div((item.end - item.begin) * group, lanes);
   static thread_local Scratch scratch;
-  static thread_local std::vector<std::int64_t> bad;  // keys of the block at hand
+  // positions of the keys of this block that are not finite
+  static thread_local std::vector<std::int64_t> bad;
   const Workspace w(scratch.floats(Workspace::floats(d, panels)), d, panels);
   fill_queries<T>(args, item, group, panels, w);
   std::fill_n(w.sum, panels * d * lanes, 0.0f);
@@ -289,7 +294,8 @@ void attention(const AttentionShape& shape, const Tensor& query, const Tensor& k
   for (const Segment& segment : segments) {
     cost += segment.count * (segment.first_position + segment.count) * query.columns / lanes;
     for (std::int64_t head = 0; head < shape.num_kv_heads; ++head)
-      for (std::int64_t end = segment.count; end > 0; end -= tile)  // the longest first
+      // the items with most keys first
+      for (std::int64_t end = segment.count; end > 0; end -= tile)
         items.push_back({&segment, head, std::max<std::int64_t>(0, end - tile), end});
   }
   const AttentionArgs args{shape, query, key, value, out, block_shift.load(), items};

@@ -1,4 +1,5 @@
-// Attention of bf16 by tiles: the clones for the CPU's tiles and for software ones.
+// Attention of bf16 by tiles, compiled once for AMX tiles and once per instruction set for software
+// tiles.
 // SPDX-License-Identifier: Apache-2.0
 #include <vector>
 

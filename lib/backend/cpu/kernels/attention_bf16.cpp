@@ -1,8 +1,10 @@
-// Attention of bf16 by AVX512-BF16: as attention.cpp, with products of pairs.
+// Attention of bf16 by AVX512-BF16: the algorithm of attention.cpp, with instructions that add two
+// products at a time.
 //
-// Sixteen queries stand in the lanes of a panel. Scores are chains over pairs of dimensions, sums
-// chains over pairs of keys, within one lane. Keys behind all queries of a panel are left out by
-// eights: their probability is 0, and adding 0 times a finite value changes nothing.
+// A panel holds sixteen queries, one in each lane. Scores are chains over pairs of dimensions, and
+// sums are chains over pairs of keys, within one lane. Keys after the last query of a panel are
+// skipped in groups of eight: their probability is 0, and adding 0 times a finite value changes
+// nothing.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstring>
@@ -22,14 +24,14 @@ namespace {
 using base::bf16;
 using simd::lanes;
 
-constexpr int tile_rows = 16;  // accumulators: keys or dimensions
+constexpr int tile_rows = 16;  // rows of accumulators: keys or dimensions
 constexpr int half_tile_rows = 8;
 constexpr std::int64_t key_pairs = block_keys / 2;
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float log2_e = 1.44269504088896341f;
 
-/// Orders of 32 bf16: that of the two halves of one register side by side, and that of the lower
-/// and the upper halves of two registers.
+/// Permutations of 32 bf16 values. `halves` interleaves the two halves of one register. `lower`
+/// interleaves the lower halves of two registers, `upper` the upper halves.
 struct Orders {
   alignas(64) std::uint16_t halves[32], lower[32], upper[32];
 };
@@ -43,7 +45,7 @@ constexpr Orders orders = [] {
   return to;
 }();
 
-/// What one work item scribbles on; pairs of bf16 as u32.
+/// The working memory of one work item; a pair of bf16 is one u32.
 struct Workspace {
   std::int64_t depth;          // pairs of dimensions
   std::uint32_t* key;          // [128][depth]
@@ -52,7 +54,7 @@ struct Workspace {
   std::uint32_t* probability;  // [64][16]
   float* score;                // [128][16]
   float* sum;                  // [panels][2 * depth][16]
-  float* max;                  // [panels][16], of scores as powers of 2
+  float* max;                  // [panels][16], largest score * log2(e)
   float* weight;               // [panels][16]
   std::int32_t* position;      // [panels][16]; -1: no query
 
@@ -85,13 +87,13 @@ __mmask16 first_lanes(std::int64_t count) {
   return static_cast<__mmask16>(count >= lanes ? 0xffff : count <= 0 ? 0 : (1u << count) - 1);
 }
 
-/// The first `count` values of a row, or 32.
+/// Loads the first min(count, 32) values of a row; the other lanes are 0.
 TETRARCH_BF16_INLINE __m512i load_row(const bf16* row, std::int64_t count) {
   const auto mask = static_cast<__mmask32>(count >= 32 ? ~0u : (1u << count) - 1);
   return _mm512_maskz_loadu_epi16(mask, row);
 }
 
-/// Whether all of a row of d values is finite.
+/// True if all d values of a row are finite.
 TETRARCH_BF16_INLINE bool is_finite(const bf16* row, std::int64_t d) {
   const __m512i exponent = _mm512_set1_epi16(0x7f80);
   __mmask32 bad = 0;
@@ -100,7 +102,8 @@ TETRARCH_BF16_INLINE bool is_finite(const bf16* row, std::int64_t d) {
   return bad == 0;
 }
 
-/// The first `num_keys` keys of a block; rows that are missing or `bad` are 0.
+/// Copies the first `num_keys` keys of a block. Missing rows and rows that are not finite become 0;
+/// positions of the latter are added to `bad`.
 TETRARCH_BF16 void fill_keys(const AttentionArgs& args, const Item& item, std::int64_t first_key,
                              std::int64_t num_keys, const Workspace& w,
                              std::vector<std::int64_t>& bad) {
@@ -118,7 +121,8 @@ TETRARCH_BF16 void fill_keys(const AttentionArgs& args, const Item& item, std::i
   }
 }
 
-/// Their values, those of keys 2 p and 2 p + 1 side by side.
+/// Copies the values of the same keys; the values of keys 2 p and 2 p + 1 are interleaved. Rows as
+/// in fill_keys().
 TETRARCH_BF16 void fill_values(const AttentionArgs& args, const Item& item, std::int64_t first_key,
                                std::int64_t num_keys, const Workspace& w,
                                std::vector<std::int64_t>& bad) {
@@ -149,7 +153,8 @@ TETRARCH_BF16 void fill_values(const AttentionArgs& args, const Item& item, std:
   }
 }
 
-/// c[r][16] (+)= a[r][pair] b[pair][16]; rows of a `row_stride`, pairs `pair_stride` u32 apart.
+/// The arguments of c[r][16] (+)= sum over pairs of a[r][pair] b[pair][16]. In `a`, rows are
+/// row_stride u32 apart and pairs pair_stride u32.
 struct TileArgs {
   const std::uint32_t* a;
   std::int64_t row_stride, pair_stride;
@@ -193,12 +198,13 @@ TETRARCH_BF16_INLINE void multiply_rows(TileArgs t, std::int64_t rows) {
     multiply_tile<1, is_first>(t);
 }
 
-/// Keys of the block at first_key up to the one at a position, in whole half tiles.
+/// The number of keys of the block at first_key up to `position`, rounded up to half tiles.
 std::int64_t keys_up_to(std::int64_t position, std::int64_t first_key) {
   return base::round_up(AttentionArgs::keys_up_to(position, first_key), half_tile_rows);
 }
 
-/// 2^x for x <= 0, error < 2 ulp; 0 below -150. Minimax polynomial on [-1/2, 1/2].
+/// 2^x for x <= 0, with an error below 2 ulp. The result is 0 for x below -150. The polynomial is a
+/// minimax approximation on [-1/2, 1/2].
 TETRARCH_BF16_INLINE __m512 exp2_of(__m512 x) {
   x = _mm512_max_ps(_mm512_set1_ps(-300.0f), x);  // keeps NaN
   const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -212,7 +218,7 @@ TETRARCH_BF16_INLINE __m512 exp2_of(__m512 x) {
   return _mm512_scalef_ps(p, n);
 }
 
-/// Hides the keys that a lane may not see.
+/// Sets the scores of keys that a lane may not attend to to -infinity.
 TETRARCH_BF16_INLINE void mask_scores(const Workspace& w, std::int64_t num_keys,
                                       std::int64_t first_key, std::int64_t window,
                                       __m512i position) {
@@ -229,7 +235,7 @@ TETRARCH_BF16_INLINE void mask_scores(const Workspace& w, std::int64_t num_keys,
   }
 }
 
-/// Scores to probabilities, and the panel's maximum, weight and sums brought up to date.
+/// Turns scores into probabilities, and updates the maximum, the weight and the sums of the panel.
 TETRARCH_BF16_INLINE void soften(const Workspace& w, std::int64_t panel, std::int64_t num_keys,
                                  float scale) {
   __m512 most = _mm512_set1_ps(-infinity);
@@ -238,7 +244,7 @@ TETRARCH_BF16_INLINE void soften(const Workspace& w, std::int64_t panel, std::in
   const __m512 factor = _mm512_set1_ps(scale * log2_e);
   const __m512 old_max = _mm512_loadu_ps(w.max + panel * lanes);
   const __m512 new_max = _mm512_max_ps(_mm512_mul_ps(most, factor), old_max);
-  // a lane that has seen no key yet stays as it is: 2^(-inf - 0) = 0
+  // a lane without any key so far does not change: 2^(-inf - 0) = 0
   const __mmask16 is_blind = _mm512_cmp_ps_mask(new_max, _mm512_set1_ps(-infinity), _CMP_EQ_OQ);
   const __m512 base = _mm512_mask_mov_ps(new_max, is_blind, _mm512_setzero_ps());
   const __m512 shrink = exp2_of(_mm512_sub_ps(old_max, base));
@@ -259,7 +265,7 @@ TETRARCH_BF16_INLINE void soften(const Workspace& w, std::int64_t panel, std::in
     _mm512_storeu_ps(sum + j * lanes, _mm512_mul_ps(_mm512_loadu_ps(sum + j * lanes), shrink));
 }
 
-/// One panel of queries against one block of keys.
+/// Attention of one panel of queries to one block of keys.
 TETRARCH_BF16 void attend_block(const AttentionArgs& args, const Workspace& w, std::int64_t panel,
                                 std::int64_t first_key) {
   const std::int64_t window = args.shape.window;
@@ -280,8 +286,9 @@ TETRARCH_BF16 void attend_block(const AttentionArgs& args, const Workspace& w, s
       args.shape.head_size);
 }
 
-/// Sums over weights, as pairs of bf16 in place of the queries. Adding 0 turns -0 into 0: which of
-/// both a sum of nothing is depends on masked keys.
+/// Divides the sums by the weights and writes them as pairs of bf16 over the queries, which are no
+/// longer needed. Adding 0 turns -0 into 0; the sign of a zero sum would otherwise depend on masked
+/// keys.
 TETRARCH_BF16 void divide(const Workspace& w, std::int64_t panel) {
   const __m512i order = _mm512_load_si512(orders.halves);
   const __m512 weight = _mm512_loadu_ps(w.weight + panel * lanes), zero = _mm512_setzero_ps();
@@ -300,7 +307,8 @@ void attend_item_bf16(const AttentionArgs& args, const Item& item) {
   const std::int64_t depth = base::ceil_div(args.shape.head_size, 2);
   const std::int64_t panels = base::ceil_div((item.end - item.begin) * args.group(), lanes);
   static thread_local Scratch scratch;
-  static thread_local std::vector<std::int64_t> bad;  // keys of the block at hand
+  // positions of the keys of this block that are not finite
+  static thread_local std::vector<std::int64_t> bad;
   const Workspace w(scratch.floats(Workspace::floats(depth, panels)), depth, panels);
   fill_query_pairs(args, item, panels, depth, w.query, w.position);
   std::fill_n(w.sum, panels * 2 * depth * lanes, 0.0f);

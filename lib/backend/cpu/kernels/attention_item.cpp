@@ -1,4 +1,4 @@
-// What all kernels of attention do with a work item's queries and results.
+// Reads the queries and writes the results of a work item; used by all attention kernels.
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cpu/kernels/attention_item.hpp"
 

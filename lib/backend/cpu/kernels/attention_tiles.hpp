@@ -1,11 +1,11 @@
-/// Attention of bf16 by tiles, written once over a policy of tiles (amx_tiles.hpp, soft_tiles.hpp):
-/// as attention_bf16.cpp, but for the sums.
+/// Attention of bf16 by tiles: the algorithm of attention_bf16.cpp, with other orders of summation.
+/// A template over the tile policy (amx_tiles.hpp, soft_tiles.hpp).
 ///
-/// Sixteen queries are the columns of a panel. Scores are products of keys and queries over steps
-/// of 32 dimensions, sums those of turned values and probabilities over steps of 32 keys, each
-/// element by itself: a query's bits cannot depend on its neighbours. Steps of keys that no query
-/// of a panel sees are left out: their probability is 0, and adding 0 times a finite value changes
-/// nothing.
+/// Sixteen queries are the columns of a panel. Scores are products of keys and queries, in steps of
+/// 32 dimensions. Sums are products of transposed values and probabilities, in steps of 32 keys.
+/// Each element is computed independently, so the bits of a query do not depend on its neighbours.
+/// Steps whose keys no query of the panel attends to are skipped: their probability is 0, and
+/// adding 0 times a finite value changes nothing.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -21,19 +21,19 @@
 
 namespace tetrarch::backend::cpu {
 
-/// What one work item scribbles on.
+/// The working memory of one work item.
 struct TileAttentionSpace {
   std::int64_t steps;          // of 32 dimensions
-  std::int64_t dimensions;     // 32 a step; those beyond the head's are 0
+  std::int64_t dimensions;     // 32 per step; 0 beyond the head's dimensions
   base::bf16* key;             // [128][dimensions]
   base::bf16* two_rows;        // [2][dimensions]
-  std::uint32_t* value;        // [16 pairs of keys][dimensions]: a step of them
-  std::uint32_t* turned;       // [dimensions][64 pairs of keys]
+  std::uint32_t* value;        // [16 pairs of keys][dimensions]: the values of one step
+  std::uint32_t* turned;       // [dimensions][64 pairs of keys]: the values, transposed
   std::uint32_t* query;        // [panels][dimensions / 2 pairs][16]
   std::uint32_t* probability;  // [64 pairs of keys][16]
   float* score;                // [128][16]
   float* sum;                  // [panels][dimensions][16]
-  float* max;                  // [panels][16], of scores as powers of 2
+  float* max;                  // [panels][16], largest score * log2(e)
   float* weight;               // [panels][16]
   std::int32_t* position;      // [panels][16]; -1: no query
 
@@ -65,8 +65,8 @@ struct TileAttentionSpace {
   }
 };
 
-/// 2^x for x up to about 0, error < 2 ulp; 0 below -125.5, so that no result is denormal; NaN stays
-/// NaN. Minimax polynomial on [-1/2, 1/2].
+/// 2^x for x up to about 0, with an error below 2 ulp. The result is 0 for x below -125.5, so that
+/// no result is denormal. NaN stays NaN. The polynomial is a minimax approximation on [-1/2, 1/2].
 template <int Width>
 TETRARCH_INLINE simd::F32<Width> exp2_below(simd::F32<Width> x) {
   using simd::splat;
@@ -87,7 +87,7 @@ TETRARCH_INLINE simd::F32<Width> exp2_below(simd::F32<Width> x) {
   return select(x < splat<Width>(-125.5f), splat<Width>(0), p);
 }
 
-/// Whether all of a row of d values is finite.
+/// True if all d values of a row are finite.
 TETRARCH_INLINE bool is_finite(const base::bf16* row, std::int64_t d) {
   unsigned bad = 0;
   for (std::int64_t c = 0; c < d; ++c)
@@ -95,8 +95,8 @@ TETRARCH_INLINE bool is_finite(const base::bf16* row, std::int64_t d) {
   return bad == 0;
 }
 
-/// One item of work. Keys, values and queries have the head's dimensions; rows of keys and values
-/// that are missing or not finite become 0, and `bad` gets the latter.
+/// Computes one work item. Rows of keys and values that are missing or not finite become 0;
+/// positions of rows that are not finite are added to `bad`.
 template <class Tiles>
 class TileAttention {
  public:
@@ -136,12 +136,12 @@ class TileAttention {
   static constexpr std::int64_t tile_rows = 16, key_pairs = TileAttentionSpace::key_pairs;
   static constexpr float infinity = std::numeric_limits<float>::infinity();
 
-  /// Steps of keys up to the one at `last` of a block.
+  /// The number of steps of keys up to key number `last` of a block.
   static std::int64_t steps_of(std::int64_t last) {
     return std::min(block_keys, last + step_inputs) / step_inputs;
   }
 
-  /// The row of a key or value, or null where it is missing or not finite.
+  /// The row of a key or value; null if it is missing or not finite.
   TETRARCH_INLINE const base::bf16* usable_row(const Tensor& from, std::int64_t key) {
     if (key < 0 || key > item_.last_position()) return nullptr;
     const std::int64_t d = args_.shape.head_size;
@@ -163,7 +163,7 @@ class TileAttention {
     std::fill_n(to + d, w_.dimensions - d, base::bf16{});
   }
 
-  /// 32 keys: those of keys 2 p and 2 p + 1 side by side, then turned.
+  /// Loads the values of 32 keys: interleaves those of keys 2 p and 2 p + 1, then transposes.
   TETRARCH_INLINE void fill_values(std::int64_t first_key, std::int64_t step) {
     base::bf16 *even = w_.two_rows, *odd = w_.two_rows + w_.dimensions;
     for (std::int64_t pair = 0; pair < tile_rows; ++pair) {
@@ -179,8 +179,9 @@ class TileAttention {
                   key_pairs);
   }
 
-  /// c [row_tiles * 16][16] (+)= a [..][steps of 32] b [steps of 32][16]; rows of a `a_stride`
-  /// bytes apart. An even number of row tiles, four at a time as far as there are.
+  /// c [row_tiles * 16][16] (+)= a [row_tiles * 16][steps of 32] b [steps of 32][16]. Rows of `a`
+  /// are a_stride bytes apart. row_tiles must be even; four tiles are computed at a time where
+  /// possible.
   template <bool is_first>
   TETRARCH_INLINE void multiply(const void* a, std::int64_t a_stride, const std::uint32_t* b,
                                 std::int64_t steps, float* c, std::int64_t row_tiles) {
@@ -228,7 +229,7 @@ class TileAttention {
     }
   }
 
-  /// One panel of queries against one block of keys.
+  /// Attention of one panel of queries to one block of keys.
   TETRARCH_INLINE void attend_block(std::int64_t panel, std::int64_t first_key) {
     const std::int64_t window = args_.shape.window;
     const std::int32_t* position = w_.position + panel * lanes;
@@ -247,7 +248,7 @@ class TileAttention {
                     w_.sum + panel * w_.dimensions * lanes, 2 * w_.steps);
   }
 
-  /// Hides the keys that a lane may not see.
+  /// Sets the scores of keys that a lane may not attend to to -infinity.
   TETRARCH_INLINE void mask_scores(std::int64_t num_keys, std::int64_t first_key,
                                    simd::I32<width> position) {
     const Floats hidden = simd::splat<width>(-infinity);
@@ -265,7 +266,8 @@ class TileAttention {
     }
   }
 
-  /// Scores to probabilities, and the panel's maximum, weight and sums brought up to date.
+  /// Turns scores into probabilities, and updates the maximum, the weight and the sums of the
+  /// panel.
   TETRARCH_INLINE void soften(std::int64_t panel, std::int64_t num_keys) {
     constexpr float log2_e = 1.44269504088896341f;
     Floats most = simd::splat<width>(-infinity);
@@ -274,7 +276,7 @@ class TileAttention {
     const Floats factor = simd::splat<width>(args_.shape.scale * log2_e);
     const Floats old_max = simd::load<width>(w_.max + panel * lanes);
     const Floats new_max = simd::max(old_max, most * factor);
-    // a lane that has seen no key yet stays as it is: 2^(-inf - 0) = 0
+    // a lane without any key so far does not change: 2^(-inf - 0) = 0
     const Floats base =
         select(new_max == simd::splat<width>(-infinity), simd::splat<width>(0), new_max);
     const Floats below = simd::splat<width>(0) - base;
@@ -295,8 +297,9 @@ class TileAttention {
       simd::store(simd::load<width>(sum + j * lanes) * shrink, sum + j * lanes);
   }
 
-  /// Sums over weights, as pairs of bf16 in place of the queries. Adding 0 turns -0 into 0: which
-  /// of both a sum of nothing is depends on masked keys.
+  /// Divides the sums by the weights and writes them as pairs of bf16 over the queries, which are
+  /// no longer needed. Adding 0 turns -0 into 0; the sign of a zero sum would otherwise depend on
+  /// masked keys.
   TETRARCH_INLINE void divide(std::int64_t panel) {
     const Floats weight = simd::load<width>(w_.weight + panel * lanes),
                  zero = simd::splat<width>(0);

@@ -18,9 +18,10 @@ struct CpuModel {
   int family, model;
 };
 
-/// Their AVX512-BF16 makes one multiplication a cycle where f32 makes two. Measured on Granite
-/// Rapids, shape A of tests/bench/prefill.py at 512: 1,020 tokens/s by AVX512-BF16, 1,100 as f32.
-/// (AMD's Zen 4 gains a factor of 2 by it. CPUs that are not listed were not measured.)
+/// CPUs on which AVX512-BF16 is not faster than f32: they do one bf16 multiplication per cycle and
+/// two f32 multiplications. Measured on Granite Rapids, shape A of tests/bench/prefill.py at 512:
+/// 1,020 tokens/s by AVX512-BF16, 1,100 tokens/s as f32. On AMD Zen 4, AVX512-BF16 is twice as
+/// fast. CPUs that are not listed were not measured.
 constexpr CpuModel no_faster_by_avx512_bf16[] = {
     {"GenuineIntel", 6, 0x8f},  // Sapphire Rapids
     {"GenuineIntel", 6, 0xcf},  // Emerald Rapids

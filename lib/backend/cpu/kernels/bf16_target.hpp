@@ -1,4 +1,5 @@
-/// Marks functions that use AVX512-BF16; to be called where active_bf16_kernels() says so.
+/// Attributes of functions that use AVX512-BF16. Call such a function only if active_bf16_kernels()
+/// returns avx512_bf16.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

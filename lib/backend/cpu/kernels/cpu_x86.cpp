@@ -1,7 +1,8 @@
-// What an x86-64 CPU and its Linux say of themselves. AMX's tiles need the CPU, a system that saves
-// them, and the permission of Linux to this process: without it the first tile instruction ends the
-// process. All its threads have the permission, its forks inherit it, exec loses it. Linux refuses
-// it to a process with a signal stack that is too small for tiles.
+// Reads the properties of an x86-64 CPU and of Linux. The use of AMX tiles needs three things: a
+// CPU with AMX, an operating system that saves tiles, and a permission that Linux gives to the
+// process. Without the permission, the first tile instruction ends the process. The permission
+// holds for all threads; forked processes inherit it; exec drops it. Linux refuses it if a signal
+// stack of the process is too small to save the tiles.
 // SPDX-License-Identifier: Apache-2.0
 #include <cerrno>
 #include <cstdint>
@@ -21,7 +22,7 @@ struct CpuId {
   unsigned a = 0, b = 0, c = 0, d = 0;
 };
 
-/// Zeros where the CPU has no such leaf.
+/// Returns zeros if the CPU has no such leaf.
 CpuId cpu_id(unsigned leaf, unsigned subleaf = 0) {
   CpuId id;
   if (!__get_cpuid_count(leaf, subleaf, &id.a, &id.b, &id.c, &id.d)) return {};
@@ -41,23 +42,23 @@ std::string vendor() {
   return name;
 }
 
-/// The parts of the CPU's state that the system saves (XCR0).
+/// The parts of the CPU state that the operating system saves (register XCR0).
 std::uint64_t saved_state() {
-  constexpr int system_says = 27;  // OSXSAVE
+  constexpr int system_says = 27;  // bit OSXSAVE: the system uses XCR0
   if (!has_bit(cpu_id(1).c, system_says)) return 0;
   std::uint32_t low = 0, high = 0;
   asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return static_cast<std::uint64_t>(high) << 32 | low;
 }
 
-/// Eight tiles of 16 rows of 64 bytes, 8 KiB in all.
+/// True if the CPU has eight tiles of 16 rows of 64 bytes, 8 KiB in total.
 bool has_known_tiles() {
   const CpuId palette = cpu_id(0x1d, 1);
   return palette.a == (1024u << 16 | 8192u) && palette.b == (8u << 16 | 64u) &&
          (palette.c & 0xffffu) == 16;
 }
 
-/// Asks Linux for the tiles; "" or why it refuses.
+/// Requests the permission for tiles from Linux. Returns "" or the reason of the refusal.
 std::string ask_for_tiles() {
   constexpr long which = 0x1022, ask = 0x1023, tile_data = 18;  // ARCH_GET_, ARCH_REQ_XCOMP_PERM
   if (syscall(SYS_arch_prctl, ask, tile_data) != 0) {

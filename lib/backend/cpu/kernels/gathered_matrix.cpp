@@ -1,4 +1,4 @@
-// Gathers the rows of a weight for a family that packs them all at once.
+// A builder for families that can pack a weight only as a whole: it gathers all rows first.
 // SPDX-License-Identifier: Apache-2.0
 
 #include "backend/cpu/kernels/gemm.hpp"

@@ -1,5 +1,5 @@
-// Products of bf16 by tiles: the family of kernels, how its calls are cut into units of work, and
-// the clones for the CPU's tiles and for software ones.
+// Products of bf16 by tiles: the family of kernels, and how a call is cut into units of work. The
+// kernels are compiled once for AMX tiles and once per instruction set for software tiles.
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cpu/kernels/amx_tiles.hpp"
 #include "backend/cpu/kernels/gemm.hpp"
@@ -13,13 +13,15 @@ namespace {
 using base::bf16;
 using base::DType;
 
-constexpr std::int64_t most_rows = 512;       // of a unit
-constexpr std::int64_t most_bytes = 1 << 20;  // of a unit's rows at a time: half of the cache
-constexpr std::int64_t fewest_rows = 128;     // rather than fewer, inputs go in chunks
-constexpr std::int64_t chunked_rows = 256;    // of a unit whose inputs do
-constexpr std::int64_t most_blocks = 16;      // of such a unit: 512 KiB of sums
-constexpr std::int64_t cycles_per_step = 64;  // of two tiles of rows by two panels
-constexpr std::int64_t cold_block_pairs = 3;  // bringing in a block takes as long as these
+constexpr std::int64_t most_rows = 512;       // most rows of a unit
+constexpr std::int64_t most_bytes = 1 << 20;  // of a unit's rows at a time: half of the 2 MiB cache
+// with fewer rows per unit, inputs are cut into chunks instead
+constexpr std::int64_t fewest_rows = 128;
+constexpr std::int64_t chunked_rows = 256;    // rows of a unit whose inputs are cut into chunks
+constexpr std::int64_t most_blocks = 16;      // most blocks of such a unit: 512 KiB of sums
+constexpr std::int64_t cycles_per_step = 64;  // time to multiply two tiles of rows by two panels
+// loading a block from memory takes as long as multiplying 3 pairs of row tiles
+constexpr std::int64_t cold_block_pairs = 3;
 
 using NextUnit = std::function<const TileUnit*()>;
 
@@ -34,7 +36,7 @@ TETRARCH_INLINE void do_units(ActivationKind kind, const NextUnit& next_unit,
   worker.finish();
 }
 
-/// A clone for each instruction set, of which `Tiles` needs one.
+/// Compiles do_units() for one instruction set.
 #define TETRARCH_CLONE(name, Tiles, instructions)                                                 \
   template <TileOutput Output>                                                                    \
   __attribute__((target(instructions))) void name(ActivationKind kind, const NextUnit& next_unit, \
@@ -47,7 +49,7 @@ TETRARCH_CLONE(do_units_v3, SoftTiles<8>, "avx2,fma")
 TETRARCH_CLONE(do_units_any, SoftTiles<4>, "sse2")
 #undef TETRARCH_CLONE
 
-/// All units of a call, and the work that lies before each.
+/// All units of a call, and for each unit the sum of the work of all units before it.
 class TileUnits {
  public:
   void clear() {
@@ -60,13 +62,14 @@ class TileUnits {
     if (group.rows > 0) groups_.push_back(group);
   }
 
-  /// Cuts what was added.
+  /// Cuts the added groups into units.
   void cut() {
     for (const TileGroup& group : groups_) {
       const std::int64_t steps = group.w->steps(), row_bytes = steps * step_inputs * 2;
       const std::int64_t most =
           std::clamp<std::int64_t>(most_bytes / row_bytes / 32 * 32, 32, most_rows);
-      // Inputs so many that few rows fit most_bytes: more rows at once, their inputs in chunks.
+      // With very many inputs, only few rows fit into most_bytes. Then units take more rows, and
+      // their inputs are cut into chunks.
       if (most < fewest_rows && group.rows > most)
         cut_group(group, chunked_rows, blocks_of_a_chunk(group),
                   most_bytes / (chunked_rows * step_inputs * 2));
@@ -96,13 +99,13 @@ class TileUnits {
   }
 
  private:
-  /// As many as leave each thread some units.
+  /// The number of blocks of a unit: so many that each thread still gets about four units or more.
   static std::int64_t blocks_of_a_chunk(const TileGroup& group) {
     const std::int64_t all = group.blocks() * base::ceil_div(group.rows, chunked_rows);
     return std::clamp<std::int64_t>(all / (4 * omp_get_max_threads()), 1, most_blocks);
   }
 
-  /// Rows in even units of whole pairs of tiles.
+  /// Cuts rows into units of equal size, a multiple of 32 (two row tiles).
   void cut_group(const TileGroup& group, std::int64_t most, std::int64_t blocks,
                  std::int64_t chunk_steps) {
     const std::int64_t count = base::ceil_div(group.rows, most);
@@ -124,7 +127,8 @@ class TileUnits {
 
   std::vector<TileGroup> groups_;
   std::vector<TileUnit> units_;
-  std::vector<std::int64_t> work_before_;  // each unit, in cycles, about; and of all
+  // sum before each unit, in approximate cycles; last: the total
+  std::vector<std::int64_t> work_before_;
 };
 
 class AmxGemm final : public GemmFamily {

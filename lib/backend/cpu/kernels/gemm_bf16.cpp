@@ -1,9 +1,11 @@
-// Products of bf16 by own kernels for AVX512-BF16. What oneDNN's leave unused on expert weights,
-// which are met cold and for few rows, is the memory: here each block of weights comes into the
-// second cache level while the one before it is multiplied, and all products of a call are one
-// parallel region, cut by work.
+// Products of bf16 by own kernels for AVX512-BF16. An expert weight is multiplied with few rows and
+// is not in the cache, so its products are bound by memory. oneDNN's kernels do not use the full
+// memory bandwidth there. These kernels load the next block of weights into the second-level cache
+// while they multiply the present one. All products of a call run in one parallel region, cut into
+// units of equal work.
 //
-// An output is one chain over pairs of inputs in order, two products to a step (vdpbf16ps).
+// An output is one chain over pairs of inputs in order; one instruction (vdpbf16ps) adds two
+// products.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstring>
@@ -26,48 +28,51 @@ using base::DType;
 using simd::lanes;
 
 constexpr int block_panels = PairMatrix::block_panels;
-constexpr int tile_rows = 6;                // with block_panels 24 accumulators of 32 registers
-constexpr std::int64_t unit_rows = 192;     // of a work item
-constexpr std::int64_t most_pairs = 1024;   // of inputs at a time: a block of weights is 256 KiB
-constexpr std::int64_t pairs_per_ask = 16;  // a line of x
-constexpr std::int64_t line = 64;           // bytes
+constexpr int tile_rows = 6;             // with block_panels: 24 accumulators, of 32 registers
+constexpr std::int64_t unit_rows = 192;  // most rows of a work item
+// pairs of inputs at a time: a block of weights is 256 KiB
+constexpr std::int64_t most_pairs = 1024;
+// pairs between two calls of Ahead::ask(): one cache line of x
+constexpr std::int64_t pairs_per_ask = 16;
+constexpr std::int64_t line = 64;  // bytes of a cache line
 
-/// Weights that will be multiplied next, asked for a few lines at a time.
+/// Prefetches the weights that are multiplied next, a few cache lines at a time.
 class Ahead {
  public:
   Ahead() = default;
-  /// Pairs [begin, end) of a block.
+  /// Will prefetch the pairs [begin, end) of a block.
   Ahead(const PairMatrix& w, std::int64_t block, std::int64_t begin, std::int64_t end)
       : next_(reinterpret_cast<const char*>(w.at(block, begin))),
         lines_((end - begin) * w.panels_of(block)) {}
-  /// Over `pairs` pairs of work.
+  /// Spreads the prefetches evenly over the multiplication of `pairs` pairs.
   void spread(std::int64_t pairs) {
     per_ask_ = base::ceil_div(lines_ * pairs_per_ask, std::max<std::int64_t>(pairs, 1));
   }
   void ask() {
     const std::int64_t count = std::min(lines_, per_ask_);
     for (std::int64_t i = 0; i < count; ++i)
-      __builtin_prefetch(next_ + i * line, 0, 3);  // other hints gained little here
+      __builtin_prefetch(next_ + i * line, 0, 3);  // other locality hints gained little
     next_ += count * line;
     lines_ -= count;
   }
 
  private:
   const char* next_ = nullptr;
-  std::int64_t lines_ = 0;  // left
+  std::int64_t lines_ = 0;  // not yet prefetched
   std::int64_t per_ask_ = 0;
 };
 
-/// What one call of the tile works on: `pairs` pairs of `a` (rows `a_stride` apart) and `b`.
+/// The arguments of one call of multiply_tile(): `pairs` pairs of `a` (rows a_stride elements
+/// apart) and of `b`.
 struct TileArgs {
   const bf16* a;
   std::int64_t a_stride;
   const std::uint32_t* b;
   std::int64_t pairs;
-  bool has_half_pair;  // the last pair has one input
+  bool has_half_pair;  // the last pair has only one input
   float* c;            // [rows][64] sums so far
   bool is_first, is_last;
-  void* y;  // where the last sums go, rows `y_stride` elements apart
+  void* y;  // with is_last: where the sums are written, rows y_stride elements apart
   std::int64_t y_stride, y_columns;
   DType y_dtype;
 };
@@ -78,8 +83,8 @@ TETRARCH_BF16_INLINE __m512i broadcast_pair(const bf16* a) {
   return _mm512_set1_epi32(pair);
 }
 
-/// Rounds as base::to_bf16 does: the products leave no denormals, which alone are treated
-/// otherwise.
+/// Rounds as base::to_bf16() does. The CPU's conversion treats only denormals differently, and the
+/// products leave no denormals.
 template <int Panels>
 TETRARCH_BF16_INLINE void write_row(const __m512 (&sum)[Panels], const TileArgs& t, int row) {
   const std::int64_t first = row * t.y_stride;
@@ -186,7 +191,7 @@ constexpr Tile tiles[tile_rows][block_panels] = {TETRARCH_ROWS(1), TETRARCH_ROWS
 
 /// One block of a weight.
 struct Block {
-  const PairMatrix* weight = nullptr;  // null: no more
+  const PairMatrix* weight = nullptr;  // null: there is no further block
   std::int64_t index = 0;
 };
 
@@ -194,8 +199,8 @@ Block block_of(const Matrix* weight, std::int64_t index) {
   return {static_cast<const PairMatrix*>(weight), index};
 }
 
-/// Up to unit_rows rows of x times a block; the sums go to y [rows, y_columns] from y_column on,
-/// as far as y has columns.
+/// Up to unit_rows rows of x times one block of a weight. The sums are written to y [rows,
+/// y_columns] from y_column on, as far as y has columns.
 struct BlockProduct {
   const bf16* x;
   std::int64_t x_stride, rows;
@@ -204,7 +209,9 @@ struct BlockProduct {
   std::int64_t y_column;
 };
 
-/// Inputs in parts of at most most_pairs, evenly; the sums wait in `sums` [unit_rows][64] between.
+/// Multiplies one block. The inputs are cut evenly into parts of at most most_pairs pairs; between
+/// parts, the sums are kept in `sums` [unit_rows][64]. Meanwhile, the weights of the next part or
+/// of the block `next` are prefetched.
 void multiply_block(const BlockProduct& product, const Block& next, float* sums) {
   const PairMatrix& w = *product.block.weight;
   const Tensor& y = product.y;
@@ -241,13 +248,14 @@ void multiply_block(const BlockProduct& product, const Block& next, float* sums)
   }
 }
 
-/// Up to unit_rows rows of one product or group, times one block of its weight or weights.
+/// A unit of work: up to unit_rows rows of one product or group, times one block of its weight or
+/// weights.
 struct Unit {
   std::size_t group;
   std::int64_t row, rows, block;
 };
 
-/// All units of a call, and the work that lies before each.
+/// All units of a call, and for each unit the sum of the work of all units before it.
 class Units {
  public:
   void clear() {
@@ -255,7 +263,8 @@ class Units {
     work_before_.assign(1, 0);
   }
 
-  /// Rows in even units that stay in the second cache level while the blocks of the weight pass.
+  /// Cuts rows into units of equal size. The rows of a unit stay in the second-level cache while
+  /// the blocks of the weight are multiplied.
   void add(std::size_t group, const Matrix* weight, std::int64_t num_rows, int num_weights = 1) {
     const auto& w = *static_cast<const PairMatrix*>(weight);
     if (num_rows == 0) return;
@@ -264,14 +273,15 @@ class Units {
     for (std::int64_t row = 0; row < num_rows; row += rows)
       for (std::int64_t block = 0; block < w.blocks(); ++block) {
         units_.push_back({group, row, std::min(rows, num_rows - row), block});
-        // an unfilled tile or block takes about as long as a whole one, a cold block as a tile
+        // a partly filled tile or block takes about as long as a whole one; loading a block from
+        // memory takes as long as one tile
         const std::int64_t num_tiles = 1 + base::ceil_div(units_.back().rows, tile_rows);
         work_before_.push_back(work_before_.back() +
                                num_tiles * tile_rows * block_panels * num_weights * w.pairs());
       }
   }
 
-  /// Calls work(unit, next or null, sums) for each, on all threads.
+  /// Calls work(unit, next unit of the thread or null, sums) for each unit, on all threads.
   template <class Work>
   void for_each(const Work& work) const {
     for_work(work_before_, [&](const auto& next_item) {
@@ -285,7 +295,8 @@ class Units {
 
  private:
   std::vector<Unit> units_;
-  std::vector<std::int64_t> work_before_;  // each unit, in vector operations; and of all
+  // sum before each unit, in vector operations; last: the total
+  std::vector<std::int64_t> work_before_;
 };
 
 class Bf16Gemm final : public GemmFamily {

@@ -1,4 +1,5 @@
-// Tries oneDNN's kernels on random data before a model relies on them.
+// Chooses the product kernels of a model. oneDNN's kernels are chosen only after a trial on random
+// data.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstring>
@@ -21,7 +22,7 @@ constexpr std::int64_t most_rows = 200;
 constexpr std::int64_t trial_rows[] = {most_rows, 1, 2, 7, 33, 64};
 constexpr std::int64_t most_trial_elements = 1 << 23;
 
-/// Values of both signs between 2^-7 and 1, the same in each process.
+/// Pseudo-random values of both signs, of magnitude up to 1; the same in every process.
 std::vector<std::byte> random_values(std::int64_t count, DType dtype, std::uint64_t seed) {
   std::vector<std::byte> bytes(static_cast<std::size_t>(count * base::size_of(dtype)));
   std::uint64_t state = seed;
@@ -37,8 +38,9 @@ std::vector<std::byte> random_values(std::int64_t count, DType dtype, std::uint6
   return bytes;
 }
 
-/// The weight, or the first outputs of one so large that a trial would cost seconds. That asks no
-/// less: fewer outputs only make it more tempting to split the sum over the inputs.
+/// Limits the outputs of a weight, so that its trial does not take seconds. The trial stays as
+/// strict as with the whole weight: the fewer outputs a product has, the more likely oneDNN is to
+/// split the sum over the inputs between threads, which would change the bits.
 WholeWeight bounded(WholeWeight weight) {
   const std::int64_t slice = weight.outputs / weight.output_slices;
   const std::int64_t most =
@@ -55,8 +57,9 @@ class Trial {
         x_(random_values(most_rows * weight_.inputs, dtype, 1)),
         w_(random_values(weight_.outputs * weight_.inputs, dtype, 2)) {}
 
-  /// "" or what differs from the largest product by `num_threads`: for 1 and num_threads threads,
-  /// each width of slices and each number of rows.
+  /// Compares products with 1 and with num_threads threads, for each width of column slices and
+  /// each number of rows, with the largest product computed by num_threads threads. Returns "" if
+  /// all bits are equal, else a text that names the first difference.
   std::string find_difference(int num_threads) {
     for (const int threads : {num_threads, 1}) {
       omp_set_num_threads(threads);
@@ -73,7 +76,8 @@ class Trial {
 
  private:
   std::string find_in_slice(std::int64_t outputs) {
-    // made anew, because primitives keep the number of threads that they were made with
+    // a new family for each number of threads: oneDNN's primitives keep the number of threads that
+    // they were created with
     const auto family = make_onednn_gemm(true);
     const auto packed = family->pack(w_.data(), dtype_, outputs, weight_.inputs, WeightOrder::nk);
     for (const std::int64_t rows : trial_rows) {
@@ -108,9 +112,9 @@ class Trial {
 };
 
 struct Verdict {
-  std::string name;     // of the family, when all is alike
-  std::string problem;  // else why not
-  bool has_brg = true;  // false: this CPU has no such kernel, which is no fault
+  std::string name;     // the name of the family, if all bits are equal
+  std::string problem;  // else why oneDNN is not used
+  bool has_brg = true;  // false: oneDNN has no "brg" kernel on this CPU; not worth a note
 };
 
 Verdict try_onednn(DType dtype, std::span<const WholeWeight> weights, int num_threads) {
@@ -130,7 +134,7 @@ Verdict try_onednn_safely(DType dtype, std::span<const WholeWeight> weights, int
   Verdict verdict;
   try {
     verdict = try_onednn(dtype, weights, num_threads);
-  } catch (const std::bad_alloc&) {  // other kernels would give other bits
+  } catch (const std::bad_alloc&) {  // not a reason for other kernels: they have other bits
     throw;
   } catch (const NoSuchKernel&) {
     verdict = {"", "it has no kernel here whose rows are alike", false};
@@ -141,7 +145,8 @@ Verdict try_onednn_safely(DType dtype, std::span<const WholeWeight> weights, int
   return verdict;
 }
 
-/// The trial's name with its kernels, before the family has multiplied anything itself.
+/// oneDNN after a successful trial. Its name contains the kernels that the trial used, because the
+/// family itself knows them only after its first product.
 class ProvenGemm final : public GemmFamily {
  public:
   explicit ProvenGemm(std::string name) : name_(std::move(name)), family_(make_onednn_gemm(true)) {}

@@ -1,4 +1,4 @@
-// Products by oneDNN on weights in the layout that it likes best; versions 2.6 and 3.x.
+// Products by oneDNN, versions 2.6 and 3.x. Weights are stored in the layout that oneDNN chooses.
 // SPDX-License-Identifier: Apache-2.0
 #include <map>
 #include <tuple>
@@ -15,8 +15,9 @@ namespace {
 using base::DType;
 using dnnl::memory;
 
-constexpr std::int64_t layout_rows = 512;      // rows that the weights' layout is chosen for
-constexpr std::size_t most_primitives = 4096;  // kept; each some kilobytes
+// number of rows for which oneDNN chooses the layout of weights
+constexpr std::int64_t layout_rows = 512;
+constexpr std::size_t most_primitives = 4096;  // most primitives kept; each takes some kilobytes
 
 memory::data_type type_of(DType dtype) {
   return dtype == DType::f32 ? memory::data_type::f32 : memory::data_type::bf16;
@@ -35,7 +36,8 @@ dnnl::matmul::primitive_desc describe(const memory::desc& x, const memory::desc&
 #endif
 }
 
-/// Runs `call` and says whose error it was.
+/// Runs `call`. Turns oneDNN's errors into NoSuchKernel or SystemError(internal), with oneDNN's
+/// text.
 template <class Call>
 auto guarded(const Call& call) {
   try {
@@ -48,7 +50,7 @@ auto guarded(const Call& call) {
   }
 }
 
-/// The weight as [inputs, outputs], in oneDNN's own layout.
+/// A weight [inputs, outputs] in the layout that oneDNN chose.
 class PackedMatrix final : public Matrix {
  public:
   PackedMatrix(std::int64_t outputs, std::int64_t inputs, DType dtype, const memory::desc& layout,
@@ -132,7 +134,8 @@ class OneDnnGemm final : public GemmFamily {
         {{DNNL_ARG_SRC, kernel.x}, {DNNL_ARG_WEIGHTS, w.packed()}, {DNNL_ARG_DST, kernel.y}});
   }
 
-  /// One weight shape and dtype has one layout, since pack() asks for it in one way.
+  /// Returns the kernel for such a product; creates it the first time. The key needs no layout:
+  /// pack() gives all weights of one shape and dtype the same layout.
   Kernel& kernel_for(const Tensor& x, const PackedMatrix& w, const Tensor& y) {
     base::expects(x.dtype == w.dtype(), "rows of the weight's dtype");
     const Key key{x.rows, w.inputs(), w.outputs(), x.dtype, y.dtype};

@@ -1,4 +1,5 @@
-// Products by own kernels: x is packed per call into tiles, weights once into panels of 16 outputs.
+// Products by own kernels for all CPUs. x is packed into tiles in each call; weights are packed
+// once, into panels of 16 outputs.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
@@ -18,14 +19,14 @@ using base::bf16;
 using base::DType;
 using simd::lanes;
 
-// Sizes in floats and rows: a packed row block of k_block columns (144 KiB) stays in the second
-// cache level, a panel of k_block rows (16 KiB) in the first.
+// Numbers of inputs and of rows. A packed row block of k_block columns (144 KiB) stays in the
+// second-level cache, a panel of k_block rows (16 KiB) in the first-level cache.
 constexpr std::int64_t k_block = 256;
 constexpr std::int64_t row_block = 144;
-constexpr std::int64_t most_panels = 16;         // of one work item
-constexpr std::int64_t most_packed = 4'000'000;  // packed floats of x at a time
+constexpr std::int64_t most_panels = 16;         // most panels of one work item
+constexpr std::int64_t most_packed = 4'000'000;  // most floats of x that are packed at a time
 
-/// [outputs / 16][inputs][16] in the model's dtype; outputs beyond the last are 0.
+/// A weight [outputs / 16][inputs][16] in the model dtype; outputs beyond the last are 0.
 class PanelMatrix final : public Matrix {
  public:
   PanelMatrix(DType dtype, std::int64_t outputs, std::int64_t inputs)
@@ -43,8 +44,8 @@ class PanelMatrix final : public Matrix {
   HostMemory memory_;
 };
 
-/// One panel from [outputs][inputs]: 64 inputs of each output at a time, so that whole cache lines
-/// are read and the written block stays in the first level.
+/// Packs one panel from rows [outputs][inputs]. It takes 64 inputs of each output at a time, so
+/// that whole cache lines are read and the written block stays in the first-level cache.
 template <class T>
 void pack_panel_nk(const T* from, std::int64_t width, std::int64_t K, T* to) {
   constexpr std::int64_t block = 64;
@@ -59,14 +60,14 @@ void pack_panel_nk(const T* from, std::int64_t width, std::int64_t K, T* to) {
   }
 }
 
-/// One panel from [inputs][outputs].
+/// Packs one panel from rows [inputs][outputs].
 template <class T>
 void pack_panel_kn(const T* from, std::int64_t width, std::int64_t N, std::int64_t K, T* to) {
   for (std::int64_t k = 0; k < K; ++k)
     std::copy_n(from + k * N, width, to + k * lanes);
 }
 
-/// Outputs [first, last) from their rows.
+/// Packs the outputs [first, last) from their rows.
 template <class T>
 void pack_outputs_of(const T* rows, std::int64_t first, std::int64_t last, const PanelMatrix& to) {
   const std::int64_t K = to.inputs(), first_panel = first / lanes;
@@ -81,7 +82,7 @@ void pack_outputs_of(const T* rows, std::int64_t first, std::int64_t last, const
   });
 }
 
-/// Inputs [first, last) from their rows.
+/// Packs the inputs [first, last) from their rows.
 template <class T>
 void pack_inputs_of(const T* rows, std::int64_t first, std::int64_t last, const PanelMatrix& to) {
   const std::int64_t N = to.outputs(), K = to.inputs(), count = last - first;
@@ -116,11 +117,11 @@ class PanelBuilder final : public RowBuilder<PanelMatrix> {
   }
 };
 
-/// Rows of one product whose packed tiles lie together.
+/// Rows of one product whose packed tiles are stored one after another.
 struct RowBlock {
   const Product* product;
   std::int64_t row, rows;
-  std::int64_t first_tile;     // of this pass
+  std::int64_t first_tile;     // its index in this pass
   std::int64_t packed_offset;  // floats
 };
 
@@ -173,7 +174,7 @@ TETRARCH_INLINE void pack_tiles_body(const PackArgs& args, std::int64_t begin, s
 }
 TETRARCH_KERNEL(pack_tiles, PackArgs)
 
-/// One row block times some panels.
+/// The arguments of multiply_panels(): one row block times some panels.
 struct BlockArgs {
   const float* a;  // [tiles][inputs / 8][tile_rows][8]
   std::int64_t rows, row;
@@ -317,8 +318,9 @@ class PortableGemm final : public GemmFamily {
     blocks_.clear();
   }
 
-  /// Blocks of one product stand together under each group of panels: they share it in the cache.
-  /// Returns the most panels of a block.
+  /// Lists the work items of a pass. The blocks of one product follow each other for each group of
+  /// panels, so that they share the panels in the cache. Returns the largest number of panels of a
+  /// block.
   std::int64_t list_items() {
     std::int64_t work = 0, most = 0;
     for (const RowBlock& block : blocks_) {

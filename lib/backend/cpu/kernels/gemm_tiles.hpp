@@ -1,15 +1,16 @@
-/// Products of bf16 by tiles, written once over a policy of tiles (amx_tiles.hpp, soft_tiles.hpp).
+/// Products of bf16 by tiles: a template over the tile policy (amx_tiles.hpp, soft_tiles.hpp).
 ///
-/// Each output is: sum = +0; then for each 32 inputs in order, padded with zeros at the end, one
-/// multiply() of the tiles; and nothing else decides its bits. Blocking decides alone where a sum
-/// waits, in a tile or in memory. What it is good for, of 48 KiB and 2 MiB of cache:
-///   - A block of weights, two panels times at most 16 steps (32 KiB), stays in the first level
-///     while up to 512 rows (1 MiB) pass; these come from the second level.
-///   - The next block of weights comes into the second level meanwhile.
-///   - Finished sums are rounded and written, a row or two at a time, between the multiplications
-///     of the next block.
-///   - Where the rows of so many inputs do not stay in the second level, they pass in chunks of
-///     inputs, each against several blocks, whose sums wait in memory.
+/// The definition of an output: sum = +0; then, for each 32 inputs in order, one multiply() of the
+/// tiles. Inputs are padded with zeros to a multiple of 32. Nothing else decides its bits. Blocking
+/// decides only whether a sum is kept in a tile or in memory between steps. The blocking is made
+/// for 48 KiB of first-level cache and 2 MiB of second-level cache:
+///  - A block of weights is two panels times at most 16 steps (32 KiB). It stays in the first
+///    level while up to 512 rows (1 MiB) are multiplied with it; the rows are in the second level.
+///  - Meanwhile, the next block of weights is loaded into the second level.
+///  - Finished sums are rounded and written, one or two rows at a time, between the
+///    multiplications of the next block.
+///  - If the rows have too many inputs for the second level, the inputs are cut into chunks. Each
+///    chunk is multiplied with several blocks, whose sums are kept in memory between chunks.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -22,7 +23,8 @@
 
 namespace tetrarch::backend::cpu {
 
-/// One product or expert of a call: y's rows from y_row on are x w^T, or the activation.
+/// One product or one expert of a call. Rows y_row, y_row + 1, ... of y become x w^T, or the
+/// activation of it (TileOutput).
 struct TileGroup {
   const base::bf16* x;  // [rows][inputs]
   std::int64_t rows;
@@ -32,11 +34,12 @@ struct TileGroup {
   std::int64_t y_row;
 
   std::int64_t num_weights() const { return gate == nullptr ? 1 : 2; }
-  /// Blocks are two panels of w, or one of the gate and one of w.
+  /// The number of blocks. A block is two panels of w, or, with a gate, one panel of the gate and
+  /// one of w.
   std::int64_t blocks() const { return base::ceil_div(w->panels(), gate == nullptr ? 2 : 1); }
   PanelPair panels(std::int64_t block, std::int64_t step) const {
     if (gate != nullptr) return {gate->at(block, step), w->at(block, step)};
-    // without a second panel the first is taken again, and its sums are not written
+    // if there is no second panel, the first is taken twice, and the second sums are not written
     return {w->at(2 * block, step), w->at(std::min(2 * block + 1, w->panels() - 1), step)};
   }
 };
@@ -46,20 +49,20 @@ struct TileUnit {
   const TileGroup* group;
   std::int64_t row, rows;
   std::int64_t block, blocks;
-  std::int64_t chunk_steps;  // of inputs, at most
+  std::int64_t chunk_steps;  // most steps of a chunk of inputs
 };
 
-/// Part of the inputs of one block.
+/// A stretch: consecutive inputs of one block, at most most_stretch_steps steps.
 struct Stretch {
   std::int64_t block;
   std::int64_t begin, end;              // steps
-  std::int64_t chunk_begin, chunk_end;  // of the chunk that it lies in
-  bool is_last;                         // of its block
+  std::int64_t chunk_begin, chunk_end;  // steps of the chunk that contains it
+  bool is_last;                         // true: the last stretch of its block
 };
 
 constexpr std::int64_t most_stretch_steps = 16;
 
-/// The first part of the even cut of [begin, end) into parts of at most `most`.
+/// The end of the first part when [begin, end) is cut evenly into parts of at most `most`.
 inline std::int64_t first_end(std::int64_t begin, std::int64_t end, std::int64_t most) {
   return begin + (end - begin) / base::ceil_div(end - begin, most);
 }
@@ -78,13 +81,13 @@ inline void list_stretches(const TileUnit& unit, std::vector<Stretch>& to) {
   }
 }
 
-/// What a thread scribbles on.
+/// The working memory of a thread.
 struct TileScratch {
   Scratch rows, sums, done;
   std::vector<Stretch> stretches;
 };
 
-/// The units of one thread.
+/// Computes the units of one thread.
 template <class Tiles, TileOutput Output>
 class TileWorker {
  public:
@@ -94,7 +97,8 @@ class TileWorker {
         rows_(scratch.rows),
         done_(scratch.done.floats(2 * block_sums)) {}
 
-  /// `next`: what the thread will do then, or null.
+  /// Computes `unit`. `next` is the following unit of the thread, or null; its weights are
+  /// prefetched.
   TETRARCH_INLINE void work(const TileUnit& unit, const TileUnit* next) {
     std::vector<Stretch>& stretches = scratch_.stretches;
     list_stretches(unit, stretches);
@@ -114,7 +118,7 @@ class TileWorker {
       was_left_in_tiles = is_left_in_tiles;
     }
   }
-  /// After the last unit.
+  /// Writes the rows that are left. Call it after the last unit.
   TETRARCH_INLINE void finish() { finish_.advance(32); }
 
  private:
@@ -123,7 +127,7 @@ class TileWorker {
     const std::int64_t inputs = group.w->inputs(), first = stretch.chunk_begin * step_inputs;
     const std::int64_t last = std::min(inputs, stretch.chunk_end * step_inputs);
     const bool is_whole = stretch.chunk_end - stretch.chunk_begin == group.w->steps();
-    // the units that follow are most often of the same rows
+    // the following units most often have the same rows
     const std::int64_t uses = is_whole ? group.blocks() - unit.block : unit.blocks;
     rows_.set({group.x + unit.row * inputs + first, inputs, unit.rows, last - first}, uses);
   }
@@ -144,7 +148,7 @@ class TileWorker {
                                      std::int64_t pair, PanelsAhead& ahead, bool was_left_in_tiles,
                                      bool is_left_in_tiles) {
     const std::int64_t count = std::min<std::int64_t>(32, unit.rows - pair * 32);
-    const std::int64_t at = (stretch.begin - stretch.chunk_begin) * 64;  // bytes of a tile's row
+    const std::int64_t at = (stretch.begin - stretch.chunk_begin) * 64;  // in bytes of a tile's row
     const std::int64_t pairs = base::ceil_div(unit.rows, 32);
     float* const sums = sums_ + ((stretch.block - unit.block) * pairs + pair) * block_sums;
     float* const done = done_ + turn_ * block_sums;
@@ -179,7 +183,7 @@ class TileWorker {
   TileRows rows_;
   TileFinish<Output, Tiles::width> finish_;
   float* sums_ = nullptr;
-  float* done_;  // two blocks in turn: one is filled, one written out
+  float* done_;  // two blocks that alternate: one is filled while the other is written out
   std::int64_t turn_ = 0;
 };
 

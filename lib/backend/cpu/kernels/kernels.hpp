@@ -1,5 +1,5 @@
-/// The kernels behind Compute and the tree of reductions; arguments as in compute.hpp, checked by
-/// the caller.
+/// The kernels of Compute and of the sums in tree_reduce_scatter_v(). Arguments are those of
+/// compute.hpp; the caller has checked them.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -17,10 +17,11 @@ void rope(const Tensor& x, std::int64_t head_size, const Tensor& position, const
 void attention(const AttentionShape& shape, const Tensor& query, const Tensor& key,
                const Tensor& value, std::span<const Segment> segments, const Tensor& out);
 
-/// `up` may be absent: then out = round(act(gate)).
+/// out = round(round(act(gate)) * up). `up` may be absent; then out = round(act(gate)).
 void activation(const Tensor& gate, const Tensor& up, ActivationKind kind, const Tensor& out);
-/// The same of some columns of some rows, by the calling thread alone: gate and up [rows, columns]
-/// are those from out's row and column on. `first_column` counts over all slices of out.
+/// The same for some columns of some rows, on the calling thread only. gate and up [rows, columns]
+/// are the values for row first_row and column first_column of `out` on. first_column counts over
+/// all slices of `out`.
 void activate_part(const Tensor& gate, const Tensor& up, ActivationKind kind, const Tensor& out,
                    std::int64_t first_row, std::int64_t first_column);
 
@@ -30,7 +31,7 @@ void softmax_top_k(const Tensor& logits, bool renormalise, float scale, const Te
 void group_by_expert(const Tensor& expert_id, const Tensor& order, const Tensor& position,
                      const Tensor& count);
 void permute_rows(const Tensor& from, const Tensor& index, const Tensor& to);
-/// A position below 0 contributes nothing; the residual may be absent.
+/// As Compute::combine(). A position below 0 adds nothing; `residual` may be absent.
 void combine(const Tensor& rows, const Tensor& position, const Tensor& gate_weight,
              const Tensor& residual, const Tensor& out);
 
@@ -39,10 +40,11 @@ void vocabulary_stats(const Tensor& logits, std::span<const std::int64_t> slice_
 void largest_logits(const Tensor& logits, std::int64_t first_id, const Tensor& top);
 void row_is_finite(const Tensor& x, const Tensor& flag);
 
-/// out[i] = round(residual[i] + tree(slices[s] of row index[i] or i)); 1, 2, 4 or 8 slices.
-/// `index` and `residual` may be absent.
+/// out[i] = round(residual[i] + tree sum of row index[i] of all slices), or of row i if `index` is
+/// absent. 1, 2, 4 or 8 slices. `residual` may be absent.
 void tree_sum(const Tensor& slices, const Tensor& index, const Tensor& residual, const Tensor& out);
-/// The negative control of testing.hpp: runs of `local` slices, the last run first.
+/// The sum that testing::set_plain_reduction() selects: groups of `local` slices, the last group
+/// first.
 void plain_sum(const Tensor& slices, std::int64_t local, const Tensor& index,
                const Tensor& residual, const Tensor& out);
 

@@ -16,12 +16,13 @@ namespace {
 
 constexpr std::int64_t alignment = 64;
 constexpr std::int64_t huge_page = 2 << 20;
-constexpr std::int64_t address_space = std::int64_t{1} << 47;  // of a process on x86-64
+// address space of a process on x86-64
+constexpr std::int64_t address_space = std::int64_t{1} << 47;
 
 std::atomic<std::int64_t> alive = 0;
 
-/// Weights are walked from end to end; in small pages that costs up to a tenth of the time. The
-/// system may decline.
+/// Asks the system for huge pages; it may decline. Weights are read from end to end, and with small
+/// pages this takes up to a tenth longer.
 void prefer_huge_pages(std::byte* data, std::int64_t bytes) {
   const auto address = reinterpret_cast<std::uintptr_t>(data);
   const auto skipped = static_cast<std::int64_t>(huge_page - address % huge_page) % huge_page;

@@ -8,14 +8,15 @@ namespace tetrarch::backend::cpu {
 
 class HostMemory final : public Memory {
  public:
-  /// Every page is touched, by the threads that will use it. Throws SystemError(resources).
+  /// Allocates and zeroes `bytes` bytes. The threads that compute write the zeros, so that each
+  /// page lies near its thread. Throws SystemError(resources) when there is not enough memory.
   explicit HostMemory(std::int64_t bytes);
   ~HostMemory() override;
   HostMemory(const HostMemory&) = delete;
   HostMemory& operator=(const HostMemory&) = delete;
   void* data() const override { return data_; }
   std::int64_t bytes() const override { return bytes_; }
-  /// Of all that are alive in this process.
+  /// Bytes of all live objects of this process.
   static std::int64_t bytes_alive();
 
  private:

@@ -1,4 +1,4 @@
-// In place of the kernels for instructions of x86-64, on other CPUs.
+// Other CPUs than x86-64 compile this file in place of the kernels for x86-64.
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cpu/kernels/attention_item.hpp"
 #include "backend/cpu/kernels/bf16_kernels.hpp"

@@ -1,4 +1,4 @@
-// Root-mean-square norm: two roundings, as the models have it, and a sum in one fixed order.
+// Root-mean-square norm. It rounds twice, as the models do, and sums in a fixed order.
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 
@@ -23,7 +23,7 @@ TETRARCH_INLINE void norm_rows(const NormArgs& args, std::int64_t begin, std::in
   for (std::int64_t row = begin; row < end; ++row) {
     const T* x = static_cast<const T*>(args.x.data) + row * columns;
     T* y = static_cast<T*>(args.y.data) + row * columns;
-    // four accumulators, because one would wait for itself
+    // four accumulators, because additions to a single one would each wait for the one before
     simd::F32<Width> sum[4];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i)

@@ -16,8 +16,8 @@ std::uint32_t pair_of(bf16 low, bf16 high) {
   return low.bits | static_cast<std::uint32_t>(high.bits) << 16;
 }
 
-/// Of a block the outputs among [first, last): 64 inputs of each at a time, so that whole cache
-/// lines are read.
+/// Packs those outputs of a block that are in [first, last). It takes 64 inputs of each output at a
+/// time, so that whole cache lines are read.
 void pack_block_outputs(const bf16* rows, std::int64_t first, std::int64_t last,
                         const PairMatrix& to, std::int64_t block) {
   constexpr std::int64_t step = 32;
@@ -34,7 +34,7 @@ void pack_block_outputs(const bf16* rows, std::int64_t first, std::int64_t last,
     }
 }
 
-/// Of a block the inputs [first, last). The two of a pair may come apart.
+/// Packs the inputs [first, last) of a block. The two inputs of a pair may come in different calls.
 void pack_block_inputs(const bf16* rows, std::int64_t first, std::int64_t last,
                        const PairMatrix& to, std::int64_t block) {
   const std::int64_t N = to.outputs(), width = to.panels_of(block) * lanes;

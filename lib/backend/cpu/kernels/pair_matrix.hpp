@@ -1,4 +1,4 @@
-/// A weight of bf16, packed for instructions that add two products to a step.
+/// A weight of bf16, packed for instructions that add two products at a time.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -13,7 +13,8 @@
 
 namespace tetrarch::backend::cpu {
 
-/// [outputs / 64][inputs / 2][up to 4 panels][16][2]; what lies beyond the last is 0.
+/// The weight as [outputs / 64][inputs / 2][up to 4 panels][16][2]. Values beyond the last output
+/// or input are 0.
 class PairMatrix final : public Matrix {
  public:
   static constexpr int block_panels = 4;  // of 16 outputs
@@ -33,7 +34,7 @@ class PairMatrix final : public Matrix {
   int panels_of(std::int64_t block) const {
     return static_cast<int>(std::min<std::int64_t>(block_panels, panels() - block * block_panels));
   }
-  /// Pairs of inputs from `pair` on, of a block.
+  /// The pairs of inputs of a block, from `pair` on.
   std::uint32_t* at(std::int64_t block, std::int64_t pair) const {
     return static_cast<std::uint32_t*>(memory_.data()) +
            (block * block_panels * pairs() + pair * panels_of(block)) * simd::lanes;

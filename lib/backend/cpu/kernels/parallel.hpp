@@ -1,4 +1,4 @@
-/// Loops over rows by all threads, and memory that a thread scribbles on.
+/// Parallel loops over rows or items, and working memory of a thread.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -15,11 +15,12 @@
 
 namespace tetrarch::backend::cpu {
 
-/// Bytes or vector operations below which a loop stays on one thread: waking the others takes
-/// microseconds.
+/// A loop with less work than this (bytes or vector operations) runs on one thread, because waking
+/// the others takes microseconds.
 constexpr std::int64_t worth_waking = 1 << 16;
 
-/// Calls work(begin, end) on even parts of [0, count). `cost` is that of one row.
+/// Calls work(begin, end) on even parts of [0, count), in parallel. `cost` is the work of one row,
+/// in bytes or vector operations.
 template <class Work>
 void for_ranges(std::int64_t count, std::int64_t cost, const Work& work) {
   const std::int64_t parts = std::clamp<std::int64_t>(
@@ -33,8 +34,8 @@ void for_ranges(std::int64_t count, std::int64_t cost, const Work& work) {
     work(part * count / parts, (part + 1) * count / parts);
 }
 
-/// Calls work(i) for each i of [0, count), in no order; for items of unequal length. `cost` is that
-/// of all together.
+/// Calls work(i) for each i of [0, count), in parallel and in any order. For items of unequal work.
+/// `cost` is the work of all items together, in bytes or vector operations.
 template <class Work>
 void for_items(std::int64_t count, std::int64_t cost, const Work& work) {
   if (count == 1 || cost < worth_waking || omp_get_max_threads() == 1) {
@@ -47,13 +48,13 @@ void for_items(std::int64_t count, std::int64_t cost, const Work& work) {
     work(i);
 }
 
-/// The items of one thread that nobody has begun: it takes them from the front; threads that are
-/// through with theirs, from the back.
+/// The items of one thread that are not yet begun. Their own thread takes them from the front.
+/// Threads that have finished their own items take them from the back.
 class alignas(64) Share {
  public:
-  /// Items [begin, end), below 2^32.
+  /// Sets the items to [begin, end); numbers are below 2^32.
   void set(std::int64_t begin, std::int64_t end) { left_ = pack(begin, end); }
-  /// Each an item, or -1 when none is left.
+  /// Removes and returns the first (or last) item; -1 if none is left.
   std::int64_t take_first() {
     return take([](std::int64_t& begin, std::int64_t&) { return begin++; });
   }
@@ -81,9 +82,10 @@ class alignas(64) Share {
   std::atomic<std::uint64_t> left_ = 0;  // begin, end
 };
 
-/// Calls work(next) on threads that share the items [0, n): next() is an item to do, or -1. Each
-/// thread has a part of equal work first, in order. work_before has n + 1 sums of work, the last
-/// that of all.
+/// Calls work(next) on several threads, which share the items [0, n). Each call of next() returns
+/// an item to do, or -1 if none is left. A thread first gets a contiguous part of the items, with
+/// an equal share of the work, in order; then items of other threads. work_before has n + 1
+/// entries: the sum of the work of all items before each item, and the total.
 template <class Work>
 void for_work(std::span<const std::int64_t> work_before, const Work& work) {
   const auto count = static_cast<std::int64_t>(work_before.size()) - 1;
@@ -112,7 +114,8 @@ void for_work(std::span<const std::int64_t> work_before, const Work& work) {
     });
 }
 
-/// Memory that grows and is used again; 64-byte aligned, contents undefined.
+/// Memory that is reused and grows on demand; 64-byte aligned, contents undefined. floats() throws
+/// std::bad_alloc.
 class Scratch {
  public:
   float* floats(std::int64_t count) {

@@ -1,4 +1,4 @@
-// Copies of tokens: ordered by expert, moved, and brought together again.
+// Copies of tokens: sorting by expert, permuting rows, and combining the experts' results.
 // SPDX-License-Identifier: Apache-2.0
 #include <utility>
 #include <vector>
@@ -55,7 +55,8 @@ void group_by_expert(const Tensor& expert_id, const Tensor& order, const Tensor&
                      const Tensor& count) {
   const std::int64_t rows = expert_id.rows, k = expert_id.columns;
   const std::int32_t* expert = expert_id.as<std::int32_t>();
-  static thread_local std::vector<std::int32_t> next;  // of each (expert, slot): first its copies
+  // of each (expert, slot): first its number of copies, then the next free index
+  static thread_local std::vector<std::int32_t> next;
   next.assign(static_cast<std::size_t>(count.columns * k), 0);
   for (std::int64_t row = 0; row < rows; ++row)
     for (std::int64_t slot = 0; slot < k; ++slot) {

@@ -1,4 +1,4 @@
-// Rotary position embedding in half style: dimension j turns with j + half.
+// Rotary position embedding, half style: dimension j is rotated with dimension j + half.
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cpu/kernels/kernels.hpp"
 #include "backend/cpu/kernels/parallel.hpp"

@@ -1,4 +1,4 @@
-// The router's softmax over experts and its choice of the most likely ones.
+// The router's softmax over experts, and the choice of the top_k experts.
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cpu/kernels/kernels.hpp"
 #include "backend/cpu/kernels/parallel.hpp"
@@ -18,7 +18,7 @@ struct RouterArgs {
   float scale;
 };
 
-/// Turns a row of logits, padded with -inf to whole vectors, into probabilities.
+/// Turns a row of logits into probabilities. The row is padded with -infinity to whole vectors.
 template <int Width>
 TETRARCH_INLINE void softmax_row(const float* logits, std::int64_t padded, float* probability) {
   auto most = simd::splat<Width>(-infinity);
@@ -36,7 +36,9 @@ TETRARCH_INLINE void softmax_row(const float* logits, std::int64_t padded, float
     simd::store(simd::load<Width>(probability + e) / total, probability + e);
 }
 
-/// By logit, since exp may turn near neighbours round. Ties: the lower id; NaN counts as -inf.
+/// Chooses the k experts of the largest logits. It compares logits and not probabilities, because
+/// rounding in exp() may reverse the order of logits that are nearly equal. Of equal logits the
+/// lower id wins; NaN counts as -infinity.
 TETRARCH_INLINE void choose_experts(const float* logits, std::int64_t experts, std::int64_t k,
                                     std::int32_t* chosen) {
   bool is_taken[most_experts] = {};

@@ -1,4 +1,4 @@
-/// A weight whose rows go straight to where they belong.
+/// A builder that packs each row as it comes, without gathering the rows first.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,8 +10,7 @@
 
 namespace tetrarch::backend::cpu {
 
-/// Counts the host rows of a `Packed` (a Matrix) as they come; where they go is the derived
-/// class's.
+/// Counts the host rows of a `Packed` (a Matrix) as they come. The derived class packs them.
 template <class Packed>
 class RowBuilder : public MatrixBuilder {
  public:
@@ -30,7 +29,7 @@ class RowBuilder : public MatrixBuilder {
     return std::move(matrix_);
   }
 
-  /// All rows at once.
+  /// Packs all rows at once and returns the weight.
   std::unique_ptr<Matrix> take_from(const void* rows) {
     add(rows, num_rows());
     return take();
@@ -41,10 +40,10 @@ class RowBuilder : public MatrixBuilder {
       : matrix_(std::move(matrix)), order_(order) {}
 
  private:
-  /// The outputs [first, last): rows [last - first][inputs].
+  /// Packs the outputs [first, last) from rows [last - first][inputs].
   virtual void pack_outputs(const void* rows, std::int64_t first, std::int64_t last,
                             const Packed& to) = 0;
-  /// The inputs [first, last): rows [last - first][outputs].
+  /// Packs the inputs [first, last) from rows [last - first][outputs].
   virtual void pack_inputs(const void* rows, std::int64_t first, std::int64_t last,
                            const Packed& to) = 0;
 

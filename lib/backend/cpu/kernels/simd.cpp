@@ -1,4 +1,4 @@
-// Which instruction set the kernels use in this process.
+// Chooses the instruction set that the kernels use in this process.
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cpu/kernels/simd.hpp"
 

@@ -1,7 +1,7 @@
-/// Sixteen f32 lanes: on x86-64 one zmm, two ymm or four xmm registers, chosen at run time; on
-/// other CPUs (aarch64) four registers of 16 bytes of the instruction set that the compiler
-/// assumes. A kernel is written once as a template over the register width; its lanes' bits do not
-/// depend on that width, and sums over lanes go by one fixed tree.
+/// Vectors of sixteen f32 lanes. On x86-64 they are one zmm, two ymm or four xmm registers, chosen
+/// at run time. On other CPUs (aarch64) they are four 16-byte registers of the instruction set that
+/// the compiler targets. A kernel is a template over the register width. The bits of a lane do not
+/// depend on that width, and sums over lanes use one fixed tree.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -13,8 +13,10 @@
 
 #define TETRARCH_INLINE inline __attribute__((always_inline))
 
-/// Defines `void name(const Args&, int64 begin, int64 end)`: the best clone of name##_body<Width>.
-/// A clone is serial (OpenMP would outline its loop body without the clone's instruction set).
+/// Defines `void name(const Args&, int64 begin, int64 end)`. It compiles name##_body<Width> once
+/// for each instruction set and calls the best one for this CPU. The compiled functions are serial:
+/// a parallel OpenMP loop inside them would lose the instruction set, because OpenMP moves loop
+/// bodies into functions of their own.
 #ifdef __x86_64__
 #define TETRARCH_KERNEL(name, Args)                                                               \
   __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))) static void name##_v4(   \
@@ -47,11 +49,11 @@
 
 namespace tetrarch::backend::cpu::simd {
 
-/// any: what the compiler assumes of every CPU; v3 and v4: levels of x86-64.
+/// any: the instruction set that the compiler targets; v3, v4: x86-64-v3 and x86-64-v4.
 enum class Isa { any, v3, v4 };
-/// The best that this CPU has, unless a test has chosen less.
+/// The best instruction set of this CPU, unless a test has chosen a lesser one.
 Isa active_isa();
-/// "x86-64-v3", "aarch64" and the like.
+/// A name such as "x86-64-v3" or "aarch64".
 const char* name_of(Isa isa);
 
 constexpr int lanes = 16;
@@ -85,7 +87,7 @@ struct F32 {
   static constexpr int parts = lanes / Width;
   Part part[parts];
 };
-/// Lane numbers, or a mask of 0 and -1.
+/// Sixteen i32 lanes; a mask has 0 or -1 in each lane.
 template <int Width>
 struct I32 {
   using Part = typename Native<Width>::i32;
@@ -159,14 +161,14 @@ TETRARCH_INLINE I32<Width> select(I32<Width> mask, I32<Width> yes, I32<Width> no
   TETRARCH_EACH_PART(i) to.part[i] = mask.part[i] ? yes.part[i] : no.part[i];
   return to;
 }
-/// a * b + c, fused where the instruction set can (kernels are compiled to contract).
+/// a * b + c, fused if the instruction set can (kernels are compiled with -ffp-contract=fast).
 template <int Width>
 TETRARCH_INLINE F32<Width> fma(F32<Width> a, F32<Width> b, F32<Width> c) {
   F32<Width> to;
   TETRARCH_EACH_PART(i) to.part[i] = a.part[i] * b.part[i] + c.part[i];
   return to;
 }
-/// A NaN in `a` is kept, one in `b` is not.
+/// The maximum. A NaN in `a` is kept; a NaN in `b` is ignored.
 template <int Width>
 TETRARCH_INLINE F32<Width> max(F32<Width> a, F32<Width> b) {
   return select(b > a, b, a);
@@ -174,7 +176,7 @@ TETRARCH_INLINE F32<Width> max(F32<Width> a, F32<Width> b) {
 
 template <int Width>
 TETRARCH_INLINE F32<Width> load(const float* from) {
-  F32<Width> to;  // by parts: a copy of the whole would go through smaller registers
+  F32<Width> to;  // part by part: GCC copies the whole struct through smaller registers
   TETRARCH_EACH_PART(i) std::memcpy(&to.part[i], from + i * Width, sizeof to.part[i]);
   return to;
 }
@@ -203,7 +205,7 @@ template <int Width>
 TETRARCH_INLINE void store(I32<Width> from, std::int32_t* to) {
   TETRARCH_EACH_PART(i) std::memcpy(to + i * Width, &from.part[i], sizeof from.part[i]);
 }
-/// The upper halves of f32 rounded to nearest, ties to even; as base::to_bf16.
+/// Rounds f32 to bf16, to nearest, ties to even, as base::to_bf16() does. Returns the bf16 bits.
 template <int Width>
 TETRARCH_INLINE typename Native<Width>::u32 bf16_bits(typename F32<Width>::Part value) {
   using U32 = typename Native<Width>::u32;
@@ -220,7 +222,7 @@ TETRARCH_INLINE void store(F32<Width> from, base::bf16* to) {
     std::memcpy(static_cast<void*>(to + i * Width), &half, sizeof half);
   }
 }
-/// The first `count` lanes from memory, the others `fill`.
+/// Loads the first `count` lanes from memory; the other lanes are `fill`.
 template <int Width, class T>
 TETRARCH_INLINE F32<Width> load_some(const T* from, std::int64_t count, float fill = 0) {
   if (count >= lanes) return load<Width>(from);
@@ -243,7 +245,7 @@ TETRARCH_INLINE void store_some(F32<Width> from, T* to, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i)
     to[i] = all[i];
 }
-/// What a store to T and a load give back.
+/// Rounds to T: the value that a store to T and a load give.
 template <int Width, class T>
 TETRARCH_INLINE F32<Width> rounded_to(F32<Width> value) {
   if constexpr (sizeof(T) == 2) TETRARCH_EACH_PART(i)
@@ -252,7 +254,7 @@ TETRARCH_INLINE F32<Width> rounded_to(F32<Width> value) {
   return value;
 }
 
-/// Sum of the lanes: i with i + 8, then + 4, + 2, + 1.
+/// Sums the lanes by a fixed tree: lane i with i + 8, then with i + 4, i + 2, i + 1.
 template <int Width>
 TETRARCH_INLINE float sum_of_lanes(F32<Width> value) {
   float all[lanes];
@@ -273,8 +275,8 @@ TETRARCH_INLINE float max_of_lanes(F32<Width> value) {
   return best;
 }
 
-/// e^x, error < 2 ulp; exp(-inf) = 0, exp(0) = 1, NaN stays NaN.
-/// Reduction by ln 2 in two parts and the polynomial of Moshier's Cephes library (expf).
+/// e^x, with an error below 2 ulp; exp(-inf) = 0, exp(0) = 1, NaN stays NaN. The argument is
+/// reduced by ln 2 in two parts; the polynomial is that of Moshier's Cephes library (expf).
 template <int Width>
 TETRARCH_INLINE F32<Width> exp(F32<Width> x) {
   const auto low = splat<Width>(-104.0f), high = splat<Width>(89.0f);
@@ -297,7 +299,8 @@ TETRARCH_INLINE F32<Width> exp(F32<Width> x) {
     using Int = typename I32<Width>::Part;
     using Float = typename F32<Width>::Part;
     const Int exponent = reinterpret_cast<Int>(shifted.part[i]) - 0x4b400000;
-    const Int half = exponent >> 1;  // two steps, so that results below 2^-126 round once
+    // scales by two factors, so that denormal results round only once
+    const Int half = exponent >> 1;
     const Float first = reinterpret_cast<Float>((half + 127) << 23);
     const Float second = reinterpret_cast<Float>((exponent - half + 127) << 23);
     to.part[i] = p.part[i] * first * second;

@@ -16,7 +16,7 @@ struct TileArgs {
   const std::uint32_t *a, *b;
 };
 
-/// The bf16 of a pair, widened.
+/// The lower and the upper bf16 of a pair, as f32.
 TETRARCH_INLINE float lower(std::uint32_t pair) {
   return std::bit_cast<float>(pair << 16);
 }
@@ -24,7 +24,7 @@ TETRARCH_INLINE float upper(std::uint32_t pair) {
   return std::bit_cast<float>(pair & 0xffff0000u);
 }
 
-/// Rows [begin, end) of c.
+/// Multiplies for rows [begin, end) of c.
 template <int Width>
 TETRARCH_INLINE void multiply_rows_body(const TileArgs& args, std::int64_t begin,
                                         std::int64_t end) {
@@ -49,10 +49,11 @@ TETRARCH_KERNEL(multiply_rows, TileArgs)
 
 void multiply_in_software(std::uint32_t* c, const std::uint32_t* a, const std::uint32_t* b) {
   const unsigned int mode = _mm_getcsr();
-  // FTZ and DAZ; all exceptions masked; rounding bits 0: to nearest even
+  // flush-to-zero and denormals-are-zero on; all exceptions masked; rounding bits 0: to nearest
+  // even
   constexpr unsigned int no_denormals = 0x8040, no_exceptions = 0x1f80;
   _mm_setcsr(no_denormals | no_exceptions);
-  asm volatile("" ::: "memory");  // what follows is computed in this mode
+  asm volatile("" ::: "memory");  // the compiler must not move computation across this line
   multiply_rows({c, a, b}, 0, 16);
   asm volatile("" ::: "memory");
   _mm_setcsr(mode);

@@ -1,13 +1,14 @@
-/// Software in place of the CPU's tiles (amx_tiles.hpp), with the same bits: so that the tile
-/// kernels are tested where there is no AMX. Too slow for real use.
+/// Tiles in software with the bits of AMX tiles (amx_tiles.hpp). With them the tile kernels are
+/// tested on CPUs without AMX. They are too slow for real use.
 ///
-/// What one multiply() does to a sum of C, the same in hardware:
+/// What one multiply() does to each sum in C, as the hardware does:
 ///   even = odd = +0
 ///   for each of 16 pairs p:  even = fma(x[2 p], w[2 p], even)
 ///                            odd  = fma(x[2 p + 1], w[2 p + 1], odd)
 ///   sum = sum + (even + odd)
-/// Each step rounds to nearest even; denormal operands and results count as zeros of their sign.
-/// Which NaN comes out of a NaN is left open: the kernels write but one.
+/// Each step rounds to nearest even. Denormal operands and results count as zeros of the same sign.
+/// The bits of a NaN may differ from the hardware's; the kernels replace every NaN by one fixed
+/// NaN.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -18,10 +19,10 @@
 
 namespace tetrarch::backend::cpu {
 
-/// c += a b: [16][16] f32, [16][16] pairs of bf16, [16] pairs x [16].
+/// c += a b: c [16][16] f32; a [16][16 pairs] of bf16; b [16 pairs][16] of bf16.
 void multiply_in_software(std::uint32_t* c, const std::uint32_t* a, const std::uint32_t* b);
 
-/// `Width`: as in simd.hpp.
+/// A tile policy; see amx_tiles.hpp. `Width` is the register width of simd.hpp.
 template <int Width>
 class SoftTiles {
  public:

@@ -1,4 +1,5 @@
-/// Switches for tests alone: lesser instruction sets, and faults that a same-bits test must find.
+/// Switches for tests only: lesser instruction sets, and faults that the same-bits tests must
+/// detect.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -11,31 +12,35 @@
 
 namespace tetrarch::backend::cpu::testing {
 
-/// Uses the kernels of `isa`, which this CPU must have.
+/// Makes this process use the kernels of `isa`. This CPU must have `isa`.
 void set_isa(simd::Isa isa);
 
-/// Whether this CPU has them and may use them; amx_software: on any x86-64 CPU.
+/// True if this CPU has these kernels and may use them; amx_software: on any x86-64 CPU.
 bool has_bf16_kernels(Bf16Kernels kernels);
-/// Multiplies bf16 by these, which there must be, whatever oneDNN could do; none: by the choice for
-/// this CPU. Those of AVX-512 are used only while set_isa() leaves it.
+/// Makes this process multiply bf16 by these kernels, even if oneDNN could; std::nullopt restores
+/// the choice for this CPU. This CPU must have them. Kernels that need AVX-512 are used only while
+/// the instruction set of set_isa() is v4.
 void set_bf16_kernels(std::optional<Bf16Kernels> kernels);
 
-/// Negative control: attention's key blocks begin at 128 b - shift instead of 128 b. 0 <= shift.
+/// A fault that the same-bits tests must detect: attention's key blocks begin at 128 b - shift
+/// instead of 128 b. shift >= 0.
 void set_attention_block_shift(std::int64_t shift);
 
-/// Negative control: tree_reduce_scatter_v adds each rank's slices one after another, then
-/// the ranks' sums from the last to the first, and rounds each sum, as a plain collective would:
-/// bits depend on the number of ranks.
+/// A fault that the same-bits tests must detect: tree_reduce_scatter_v() adds the slices of each
+/// rank one after another, then the sums of the ranks from the last to the first, and rounds each
+/// sum. An ordinary reducing collective may do this; the bits then depend on the number of ranks.
 void set_plain_reduction(bool is_on);
 
-/// This process leaves out its `number`-th collective (from 1) in `phase`, of those of tensors that
-/// more than one rank takes part in. 0: none.
+/// Makes this process skip its `number`-th (from 1) collective of tensors in `phase`. Collectives
+/// of one rank do not count. 0: skip none.
 void set_left_out(base::Phase phase, int number);
 
-/// Tensors go from rank to rank in pieces of about so many bytes; the same on every rank.
+/// Sets the approximate size in bytes of the pieces in which tensors are sent. It must be the same
+/// on all ranks.
 void set_piece_bytes(std::int64_t bytes);
 
-/// This process waits for so long before each piece of its next collective of tensors in `phase`.
+/// Makes this process wait `seconds` before each piece of its next collective of tensors in
+/// `phase`.
 void set_slow_exchange(base::Phase phase, double seconds);
 
 }  // namespace tetrarch::backend::cpu::testing

@@ -1,5 +1,6 @@
-/// The register tile of every product: c[r][16 lanes] += a(r, k) * b[k][16 lanes], each element one
-/// chain of multiply-adds in the order of k, whatever the tile's height.
+/// The innermost loop of all portable products: c[r][16 lanes] += a(r, k) * b[k][16 lanes], with
+/// accumulators in registers. Each element is one chain of multiply-adds in the order of k,
+/// whatever the height of the tile.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -9,16 +10,17 @@
 
 namespace tetrarch::backend::cpu {
 
-/// Rows of a tile, and panels of 16 columns: 12 or 24 accumulator registers of 16 or 32.
+/// Number of rows of a tile, and of panels of 16 columns: 12 accumulators of 16 registers, or 24 of
+/// 32.
 template <int Width>
 constexpr int tile_rows = Width == 16 ? 12 : 6;
 template <int Width>
 constexpr int tile_panels = Width == 16 ? 2 : 1;
 
-/// k is walked in steps of 8 that are unrolled.
+/// The loop over k is unrolled by this number.
 constexpr std::int64_t k_step = 8;
 
-/// Where a(r, k) stands. Packed: [k / 8][Rows][8], written by pack_rows().
+/// Three layouts of `a`. This one is packed: [k / 8][Rows][8], written by pack_rows().
 template <int Rows>
 struct PackedRows {
   const float* data;
@@ -26,7 +28,7 @@ struct PackedRows {
   TETRARCH_INLINE std::ptrdiff_t offset(int r, int k) const { return r * k_step + k; }
   TETRARCH_INLINE PackedRows below(std::int64_t r) const { return {data + r * k_step}; }
 };
-/// Row-major: [r][k], `stride` apart.
+/// Row-major: [r][k], rows `stride` elements apart.
 struct StridedRows {
   const float* data;
   std::ptrdiff_t stride;
@@ -34,7 +36,7 @@ struct StridedRows {
   TETRARCH_INLINE std::ptrdiff_t offset(int r, int k) const { return r * stride + k; }
   TETRARCH_INLINE StridedRows below(std::int64_t r) const { return {data + r * stride, stride}; }
 };
-/// Column-major: [k][r], `stride` apart.
+/// Column-major: [k][r], columns `stride` elements apart.
 struct StridedColumns {
   const float* data;
   std::ptrdiff_t stride;
@@ -43,7 +45,8 @@ struct StridedColumns {
   TETRARCH_INLINE StridedColumns below(std::int64_t r) const { return {data + r, stride}; }
 };
 
-/// b and c: `Panels` panels, b_panel and c_panel floats apart; b [depth][16], c [rows][16].
+/// The operands of multiply_tile(). b and c have `Panels` panels, b_panel and c_panel floats apart;
+/// in a panel, b is [depth][16] and c [rows][16].
 struct TileOperands {
   std::int64_t depth;
   const float* b;
@@ -110,7 +113,7 @@ TETRARCH_INLINE void multiply_tile(const A& a, const TileOperands& t) {
                   sizeof(Part));
 }
 
-/// Any number of rows up to a whole tile, in tiles of 8, 4, 2 and 1.
+/// Multiplies any number of rows below a whole tile, in tiles of 8, 4, 2 and 1 rows.
 template <int Width, int Panels, class A>
 TETRARCH_INLINE void multiply_rest(std::int64_t rows, A a, TileOperands t) {
   float* const c = t.c;

@@ -1,5 +1,5 @@
-/// The inner part of the tile kernels: two tiles of rows by two panels of a weight, and meanwhile
-/// the weights that come next on their way into the cache.
+/// The innermost loop of the tile kernels: two tiles of rows times two panels of a weight.
+/// Meanwhile it prefetches the weights that are multiplied next.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,12 +10,13 @@
 
 namespace tetrarch::backend::cpu {
 
-/// Two panels, at a step of inputs.
+/// Pointers to two panels, at one step of inputs.
 struct PanelPair {
   const base::bf16* panel[2] = {};
 };
 
-/// Lines of the two panels that will be multiplied next, asked for evenly over some work.
+/// Prefetches the two panels that are multiplied next: some cache lines at each step of the present
+/// multiplication, spread evenly.
 class PanelsAhead {
  public:
   PanelsAhead() = default;
@@ -28,7 +29,7 @@ class PanelsAhead {
   TETRARCH_INLINE void ask() {
     const std::int64_t count = std::min(lines_, lines_per_step_);
     for (std::int64_t i = 0; i < count; ++i) {
-      // into the second level: the first is full of the present weights
+      // into the second-level cache, because the present weights fill the first
       __builtin_prefetch(at_[0] + i * line, 0, 2);
       __builtin_prefetch(at_[1] + i * line, 0, 2);
     }
@@ -41,25 +42,25 @@ class PanelsAhead {
   static constexpr std::int64_t line = 64;  // bytes
 
   const char* at_[2] = {};
-  std::int64_t lines_ = 0;  // left, of each panel
+  std::int64_t lines_ = 0;  // of each panel, not yet prefetched
   std::int64_t lines_per_step_ = 0;
 };
 
-/// One or two tiles of rows times two panels, over some steps. The sums of row tile i and panel j
-/// are f32 [16][16] at 512 i + 256 j.
+/// The arguments of multiply_block(): one or two tiles of rows times two panels, over some steps.
+/// The sums of row tile i and panel j are f32 [16][16], at float 512 i + 256 j.
 struct TileBlock {
   const char* x[2];       // row tiles, at the first step
   std::int64_t x_stride;  // bytes
   PanelPair w;
   std::int64_t steps;
-  bool is_first;      // sums start from 0; else from `from`,
-  const float* from;  // or where that is null, from what the call before left in the tiles
-  float* to;          // where sums go; null: they stay in the tiles
+  bool is_first;      // true: sums start from 0
+  const float* from;  // else the sums so far; null: the tiles hold them from the call before
+  float* to;          // where the sums are written; null: they stay in the tiles
 };
 
 constexpr std::int64_t block_sums = 1024;  // f32 of a TileBlock
 
-/// Calls beside() at every step. Sums are in tiles 0 to 3.
+/// Multiplies one block; calls beside() at every step. The sums are in tiles 0 to 3.
 template <int RowTiles, class Tiles, class Beside>
 TETRARCH_INLINE void multiply_block(Tiles& tiles, const TileBlock& block, const Beside& beside) {
   if (block.is_first) {

@@ -1,4 +1,4 @@
-/// What becomes of the finished sums of the tile kernels: values of a tensor.
+/// Turns the finished sums of the tile kernels into values of a tensor.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -11,11 +11,12 @@
 
 namespace tetrarch::backend::cpu {
 
-/// The sums themselves (f32, or bf16 where y is); act(sum); act(sum of gate) * sum of up.
+/// The output: sums = the sums themselves, f32 or rounded to bf16; activated = act(sum); gated =
+/// act(sum of gate) * sum of up.
 enum class TileOutput { sums, activated, gated };
 
-/// All NaN become one: which of several comes out of an operation differs from CPU to CPU, and
-/// from one compiled copy of a line to another.
+/// Replaces every NaN by one fixed NaN. The bits of a NaN that an operation gives differ between
+/// CPUs, and even between compiled copies of one line.
 template <int Width>
 TETRARCH_INLINE simd::F32<Width> with_one_nan(simd::F32<Width> value) {
   return select(value == value, value, simd::splat<Width>(std::numeric_limits<float>::quiet_NaN()));
@@ -34,18 +35,19 @@ TETRARCH_INLINE simd::F32<Width> act(ActivationKind kind, simd::F32<Width> x) {
   return x;
 }
 
-/// Where the columns of a block lie in y: those of one panel of 16.
+/// The place in y of one panel of 16 columns.
 struct PanelPlace {
-  std::int64_t column;  // of all slices of y together
+  std::int64_t column;  // counted over all slices of y
   std::int64_t count;   // columns that y has, up to 16
 };
 
-/// Sums of a TileBlock, on their way to y a few rows at a time, beside other work.
+/// Writes the sums of a TileBlock to y, a few rows at a time, between other work.
 template <TileOutput Output, int Width>
 class TileFinish {
  public:
-  /// sums: as TileBlock's; of `rows` rows, which are y's from `y_row` on. Columns from `column` on.
-  /// Only when rows_left() is 0: sums of the block before that are not yet written would be lost.
+  /// Takes the sums of a block. `sums` has the layout of TileBlock. Its `rows` rows are rows y_row,
+  /// y_row + 1, ... of y, and its first column is column `column` of y. Call it only when
+  /// rows_left() is 0: rows of the previous block that are not yet written would be lost.
   void begin(const float* sums, std::int64_t rows, const Tensor& y, std::int64_t y_row,
              std::int64_t column, ActivationKind kind) {
     sums_ = sums;

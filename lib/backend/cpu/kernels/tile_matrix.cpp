@@ -12,7 +12,8 @@ namespace {
 using base::bf16;
 using simd::lanes;
 
-/// Of a panel the outputs among [first, last). Tile by tile: 64 bytes of each row of the weight.
+/// Packs those outputs of a panel that are in [first, last), tile by tile: 64 bytes of each row of
+/// the weight at a time.
 void pack_panel_outputs(const bf16* rows, std::int64_t first, std::int64_t last,
                         const TileMatrix& to, std::int64_t panel) {
   const std::int64_t K = to.inputs(), n0 = panel * lanes;
@@ -29,7 +30,7 @@ void pack_panel_outputs(const bf16* rows, std::int64_t first, std::int64_t last,
   }
 }
 
-/// Of a panel the inputs [first, last).
+/// Packs the inputs [first, last) of a panel.
 void pack_panel_inputs(const bf16* rows, std::int64_t first, std::int64_t last,
                        const TileMatrix& to, std::int64_t panel) {
   const std::int64_t N = to.outputs(), n0 = panel * lanes;

@@ -12,12 +12,12 @@
 
 namespace tetrarch::backend::cpu {
 
-/// Inputs that one multiplication of tiles adds up.
+/// Number of inputs that one multiplication of tiles sums up.
 constexpr std::int64_t step_inputs = 32;
 constexpr std::int64_t tile_bytes = 1024;
 
-/// [panels of 16 outputs][steps of 32 inputs][16 pairs of inputs][16 outputs][2]; what lies beyond
-/// the last output or input is 0.
+/// The weight as [panels of 16 outputs][steps of 32 inputs][16 pairs of inputs][16 outputs][2].
+/// Values beyond the last output or input are 0.
 class TileMatrix final : public Matrix {
  public:
   TileMatrix(std::int64_t outputs, std::int64_t inputs)
@@ -30,7 +30,7 @@ class TileMatrix final : public Matrix {
   std::int64_t bytes() const override { return memory_.bytes(); }
   std::int64_t panels() const { return base::ceil_div(outputs(), simd::lanes); }
   std::int64_t steps() const { return base::ceil_div(inputs(), step_inputs); }
-  /// One tile of 1 KiB; the next step's follows it.
+  /// One tile, 1 KiB. The tile of the next step follows it.
   base::bf16* at(std::int64_t panel, std::int64_t step) const {
     return static_cast<base::bf16*>(memory_.data()) +
            (panel * steps() + step) * tile_bytes / static_cast<std::int64_t>(sizeof(base::bf16));

@@ -1,4 +1,4 @@
-/// Rows of bf16 as whole tiles, in place or copied.
+/// Gives the tile kernels rows of bf16 as whole tiles, read in place or from a copy.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,9 +10,9 @@
 
 namespace tetrarch::backend::cpu {
 
-/// Inputs [first, first + count) of some rows, `stride` elements apart.
+/// Some inputs of some rows. Rows are `stride` elements apart.
 struct RowBlock {
-  const base::bf16* data;  // at the first input
+  const base::bf16* data;  // of the first row, at the first of the inputs
   std::int64_t stride;
   std::int64_t rows;
   std::int64_t inputs;
@@ -20,15 +20,19 @@ struct RowBlock {
   bool operator==(const RowBlock&) const = default;
 };
 
-/// Rows are copied where many blocks of weights will meet them: rows that are a power of two apart
-/// fill all sets of the caches (a tenth to a quarter slower). Else they are read in place, but for
-/// an unfilled last tile, and for rows that are no whole aligned lines: a tile's row that straddles
-/// two lines costs two to three times as much.
+/// Decides whether rows are copied or read in place.
+/// Rows are copied if many blocks of weights are multiplied with them. Reading them in place would
+/// be a tenth to a quarter slower: rows whose distance is a power of two compete for the same few
+/// cache sets.
+/// Rows are copied if they are not made of whole aligned cache lines: a tile row across two cache
+/// lines costs two to three times as much.
+/// A last tile with fewer than 16 rows is copied. All other rows are read in place.
 class TileRows {
  public:
   explicit TileRows(Scratch& scratch) : scratch_(scratch) {}
 
-  /// `uses`: blocks of weights that will meet these rows.
+  /// Takes the rows `block`. `uses` is the number of blocks of weights that will be multiplied with
+  /// them.
   void set(const RowBlock& block, std::int64_t uses) {
     if (block == block_) return;
     block_ = block;
@@ -37,7 +41,8 @@ class TileRows {
     const std::int64_t steps = base::ceil_div(block.inputs, step_inputs);
     const std::int64_t in_place = is_whole && uses < worth_copying ? block.rows / 16 * 16 : 0;
     tiles_in_place_ = in_place / 16;
-    stride_ = in_place > 0 ? block.stride * 2 : (steps + 1) * line;  // a line more than needed
+    // one line more: else 2^n steps would give a power-of-two stride
+    stride_ = in_place > 0 ? block.stride * 2 : (steps + 1) * line;
     const std::int64_t copied = base::round_up(block.rows - in_place, 16);
     char* to = reinterpret_cast<char*>(scratch_.floats(copied * stride_ / 4));
     copy_ = to;
@@ -48,7 +53,7 @@ class TileRows {
       std::memset(to + bytes, 0, static_cast<std::size_t>(steps * line - bytes));
     }
   }
-  /// Row tile `tile`, at the first input.
+  /// The row tile number `tile`, at the first input.
   const char* tile(std::int64_t tile) const {
     if (tile >= tiles_in_place_) return copy_ + (tile - tiles_in_place_) * 16 * stride_;
     return reinterpret_cast<const char*>(block_.data) + tile * 16 * stride_;

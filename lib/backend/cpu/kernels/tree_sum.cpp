@@ -1,4 +1,4 @@
-// Sums the reduction shards of each row by one binary tree, in f32, and rounds once.
+// Sums the reduction shards of each row in f32, by one fixed binary tree, and rounds once.
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/cpu/kernels/kernels.hpp"
 #include "backend/cpu/kernels/parallel.hpp"
@@ -12,10 +12,10 @@ using simd::lanes;
 
 struct SumArgs {
   Tensor slices, index, residual, out;
-  std::int64_t local;  // plain sums alone: slices of one rank
+  std::int64_t local;  // plain sums only: slices of one rank
 };
 
-/// Columns c .. c + 15 of one row in all slices.
+/// Columns c .. c + 15 of one row, in all slices.
 template <int Width, class T>
 struct Columns {
   const T* first;

@@ -1,5 +1,5 @@
-// Statistics of logits, one vocabulary slice at a time: each in an order that depends on the
-// slice's size alone.
+// Statistics of logits over vocabulary slices. The order of each sum depends only on the size of
+// the slice.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <bit>
@@ -27,7 +27,7 @@ struct FiniteArgs {
 
 struct Largest {
   float value;
-  std::int32_t index;  // the first of equal ones; 0 when there is none above -inf
+  std::int32_t index;  // of equal values the first; 0 if no value is above -infinity
 };
 
 template <int Width>
@@ -88,7 +88,7 @@ TETRARCH_INLINE void stats_range_body(const StatsArgs& args, std::int64_t begin,
 }
 TETRARCH_KERNEL(stats_range, StatsArgs)
 
-/// x - x is 0 for a finite x, else NaN.
+/// Sets the flag of each row. x - x is 0 for a finite x, else NaN.
 template <int Width, class T>
 TETRARCH_INLINE void check_rows(const FiniteArgs& args, std::int64_t begin, std::int64_t end) {
   const std::int64_t columns = args.x.columns;
@@ -117,7 +117,7 @@ struct Candidate {
   float value;
   std::int32_t index;
 };
-/// By falling value, then rising index; a NaN is the least.
+/// True if `a` comes first: the larger value; of equal ones the lower index. NaN comes last.
 bool comes_before(const Candidate& a, const Candidate& b) {
   const bool is_a = a.value == a.value, is_b = b.value == b.value;
   if (is_a != is_b) return is_a;
@@ -125,7 +125,8 @@ bool comes_before(const Candidate& a, const Candidate& b) {
   return a.index < b.index;
 }
 
-/// The first k of a row in that order. While it is scanned the last of them is on top of the heap.
+/// Sorts the first k entries of a row, in that order, into `heap`. During the scan, the top of the
+/// heap is the entry that comes last.
 void take_largest(const float* values, std::int64_t count, std::int64_t k,
                   std::vector<Candidate>& heap) {
   heap.clear();
