@@ -7,7 +7,7 @@
 #include "base/json.hpp"
 #include "engine/backends.hpp"
 #include "mpi/session.hpp"
-#include "storage/h5.hpp"
+#include "storage/h5/h5.hpp"
 #include "subcommands.hpp"
 
 namespace tetrarch::app {

@@ -17,6 +17,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/host_name.hpp"
 #include "base/text.hpp"
 #include "mpi/launcher.hpp"
 #include "mpi/session.hpp"
@@ -33,7 +34,7 @@ int launched_rank() {
 }
 
 std::string rank_label() {
-  return fmt::format("[rank {} {}] ", std::max(0, launched_rank()), mpi::host_name());
+  return fmt::format("[rank {} {}] ", std::max(0, launched_rank()), base::host_name());
 }
 
 void say(const std::string& message) {
@@ -72,7 +73,7 @@ Failure current_failure() {
     if (!std::current_exception())
       return {base::ExitCode::internal, "internal defect: the program was told to terminate."};
     throw;
-  } catch (const base::UsageError& error) {
+  } catch (const base::Refusal& error) {
     return {error.code(), error.what()};
   } catch (const base::SystemError& error) {
     return {error.code(), error.what()};
@@ -103,7 +104,7 @@ Failure current_failure() {
 
 }  // namespace
 
-int report(const base::UsageError& error, Launch launch) {
+int report(const base::Refusal& error, Launch launch) {
   const int rank = launch == Launch::ranks ? launched_rank() : 0;
   if (rank > 0 && error.code() == base::ExitCode::stopped_early) return 0;  // all ranks stop
   if (rank <= 0) {
@@ -121,7 +122,7 @@ void check_address_space() {
   constexpr std::size_t needed = std::size_t{512} << 20;  // for the heaps of Open MPI 4's threads
   void* found = ::mmap(nullptr, needed, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (found == MAP_FAILED)
-    throw base::UsageError(
+    throw base::Refusal(
         base::ExitCode::resources,
         fmt::format("MPI cannot begin with less than {} of addresses ({} are in use{}). Raise the "
                     "limit.",

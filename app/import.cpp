@@ -1,18 +1,18 @@
 // `tetrarch import`: makes weights.h5 from a Hugging Face checkpoint.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/import_checkpoint.hpp"
+#include "import/import_checkpoint.hpp"
 #include "subcommands.hpp"
 
 namespace tetrarch::app {
 namespace {
 
 int import_model(const Settings& settings) {
-  storage::ImportOptions options;
+  hf::ImportOptions options;
   if (settings.has("dtype")) options.dtype = base::model_dtype_from(settings.text("dtype"));
   if (settings.has("tied")) options.tied = settings.text("tied") == "yes";
   options.reduction_shards = settings.optional_integer("reduction-shards");
   base::Log log(base::Log::Sink::terminal);
-  storage::import_checkpoint(settings.text("from"), settings.text("out"), options, log);
+  hf::import_checkpoint(settings.text("from"), settings.text("out"), options, log);
   return 0;
 }
 

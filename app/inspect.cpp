@@ -1,6 +1,6 @@
 // `tetrarch inspect FILE`: shows what is in a file or run folder.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/inspect.hpp"
+#include "storage/run/inspect.hpp"
 
 #include "probe.hpp"
 #include "subcommands.hpp"

@@ -1,5 +1,6 @@
 // tetrarch SUBCOMMAND [options]: the list of subcommands, and the place where all errors are
-// caught. SPDX-License-Identifier: Apache-2.0
+// caught.
+// SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -16,7 +17,7 @@
 #include "failure.hpp"
 #include "options.hpp"
 #include "probe.hpp"
-#include "storage/h5.hpp"
+#include "storage/h5/h5.hpp"
 #include "subcommands.hpp"
 
 namespace tetrarch::app {
@@ -34,7 +35,7 @@ int print(const std::string& text) {
 }
 
 [[noreturn]] void refuse(const std::string& message) {
-  throw base::UsageError(base::ExitCode::usage, message);
+  throw base::Refusal(base::ExitCode::usage, message);
 }
 
 [[noreturn]] void refuse_subcommand(const std::string& name) {
@@ -80,7 +81,7 @@ int start(int argc, char** argv) {
   refuse_subcommand(name);
 }
 
-/// Only UsageError is caught here, because all ranks throw the same one and unwind the stack
+/// Only Refusal is caught here, because all ranks throw the same one and unwind the stack
 /// together. Any other exception reaches end_with_failure(), the terminate handler, which ends all
 /// ranks: if one rank unwound the stack alone, its destructors would wait for the other ranks.
 int start_ranks(int argc, char** argv) {
@@ -88,7 +89,7 @@ int start_ranks(int argc, char** argv) {
     check_address_space();
     watch_for_exits();
     return start(argc, argv);
-  } catch (const base::UsageError& error) {
+  } catch (const base::Refusal& error) {
     return report(error, Launch::ranks);
   }
 }
@@ -97,7 +98,7 @@ int start_alone(int argc, char** argv) {
   base::end_on_stop_signals();
   try {
     return start(argc, argv);
-  } catch (const base::UsageError& error) {
+  } catch (const base::Refusal& error) {
     return report(error, Launch::alone);
   } catch (...) {
     end_with_failure();

@@ -1,6 +1,6 @@
 // `tetrarch merge RUN_DIR`: makes one results.h5 from the parts of a run.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/merge.hpp"
+#include "storage/run/merge.hpp"
 
 #include "base/text.hpp"
 #include "probe.hpp"

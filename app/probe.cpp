@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #include "base/text.hpp"
-#include "storage/file_kind.hpp"
+#include "storage/files/file_kind.hpp"
 
 namespace tetrarch::app {
 namespace {
@@ -221,7 +221,7 @@ int probe_one(const std::string& path, storage::Purpose purpose, std::int64_t cp
     sign(file_begun);
     storage::probe_file(path, purpose, [&] { sign(still_alive); });
     return 0;
-  } catch (const base::UsageError& error) {
+  } catch (const base::Refusal& error) {
     say(error.what());
     return static_cast<int>(error.code());
   } catch (const base::SystemError& error) {
@@ -290,7 +290,7 @@ std::optional<Problem> probe(const std::vector<ForeignFile>& files, const ProbeL
 }
 
 void refuse_bad(const std::vector<ForeignFile>& files) {
-  if (const auto problem = probe(files)) throw base::UsageError(problem->code, problem->message);
+  if (const auto problem = probe(files)) throw base::Refusal(problem->code, problem->message);
 }
 
 void refuse_bad_run_folder(const std::string& run_dir, storage::Purpose purpose) {

@@ -12,8 +12,8 @@
 #include <sys/types.h>
 
 #include "engine/agree.hpp"
-#include "storage/durable.hpp"
-#include "storage/probe.hpp"
+#include "storage/files/durable.hpp"
+#include "storage/run/probe.hpp"
 
 namespace tetrarch::app {
 
@@ -58,7 +58,7 @@ class Probe {
 /// Makes a Probe and waits for it.
 std::optional<engine::Problem> probe(const std::vector<ForeignFile>& files,
                                      const ProbeLimits& limits = {});
-/// The same, for subcommands that run as one process: throws the problem as a UsageError.
+/// The same, for subcommands that run as one process: throws the problem as a Refusal.
 void refuse_bad(const std::vector<ForeignFile>& files);
 /// The same, for the files that are opened when a run folder is read: its results.h5, for
 /// `purpose`, and, when the results are not complete, its inputs.

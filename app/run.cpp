@@ -17,16 +17,16 @@
 #include "engine/memory_limit.hpp"
 #include "engine/prepare.hpp"
 #include "engine/report.hpp"
-#include "engine/watchdog.hpp"
 #include "mpi/session.hpp"
 #include "run_end.hpp"
 #include "run_files.hpp"
-#include "storage/disk_space.hpp"
-#include "storage/durable.hpp"
-#include "storage/merge.hpp"
-#include "storage/run_folder.hpp"
-#include "storage/spool.hpp"
+#include "storage/files/disk_space.hpp"
+#include "storage/files/durable.hpp"
+#include "storage/inputs/spool.hpp"
+#include "storage/run/merge.hpp"
+#include "storage/run/run_folder.hpp"
 #include "subcommands.hpp"
+#include "watch/watchdog.hpp"
 
 namespace tetrarch::app {
 namespace {
@@ -46,14 +46,14 @@ std::string build_identity() {
 }
 
 /// The name of the kernels that all ranks compute with. With --allow-mixed they may differ; then
-/// each name once. Otherwise throws UsageError(communication) when they differ.
+/// each name once. Otherwise throws Refusal(communication) when they differ.
 std::string kernels_of(const mpi::Communicator& world, const backend::Backend& backend,
                        bool allow_mixed) {
   const std::vector<std::string> all = world.all_gather(backend.identity());
   const std::set<std::string> names(all.begin(), all.end());
   for (int rank = 1; rank < world.size(); ++rank)
     if (all[rank] != all[0] && !allow_mixed)
-      throw base::UsageError(
+      throw base::Refusal(
           ExitCode::communication,
           fmt::format("rank 0 computes with \"{}\", rank {} with \"{}\" (their bits differ). Use "
                       "nodes of one kind, or --allow-mixed.",
@@ -146,14 +146,14 @@ SequenceList left_to_do(const storage::InputSet& inputs, const HeldFolder& folde
   return {inputs, done.bytes(), node};
 }
 
-/// Makes the plan on every rank. Every rank returns the same plan or throws the same UsageError.
+/// Makes the plan on every rank. Every rank returns the same plan or throws the same Refusal.
 plan::Plan agreed_plan(const mpi::Communicator& world, const std::function<plan::Plan()>& make) {
   std::optional<plan::Plan> plan;
   engine::agree(world, engine::attempt([&] { plan = make(); }));
   const std::vector<std::string> grids = world.all_gather(plan::to_string(plan->grid));
   for (int rank = 1; rank < world.size(); ++rank)
     if (grids[rank] != grids[0])
-      throw base::UsageError(
+      throw base::Refusal(
           ExitCode::usage,
           fmt::format("rank 0 chooses the grid {}, rank {} chooses {} (kernels of different CPUs "
                       "need different memory). Give --ep, --tp, --pp and --dp.",
@@ -187,7 +187,7 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   timeline.keep_cpu(config.timing == plan::TimingDetail::layers);
   FirstLook first_look(config);
   // Declared before the session, so that it also watches MPI's start and end, which may hang.
-  std::optional<engine::Watchdog> watchdog;
+  std::optional<watch::Watchdog> watchdog;
   if (config.watchdog_s > 0) watchdog.emplace(config.watchdog_s);
   mpi::Session session(&argc, &argv);
   const mpi::Communicator& world = session.world();
@@ -195,7 +195,7 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   mpi::check_start(world, mpi::find_launcher(), build_identity());
   const mpi::Communicator node = world.split_by_node();
   const engine::Machine machine = engine::describe_machine(world, node);
-  if (watchdog) watchdog->meet(engine::watchdog_team(config.out, world, machine.hosts));
+  if (watchdog) watchdog->meet(watch::watchdog_team(config.out, world, machine.hosts));
   first_look.end(world);
 
   // Read the description of the model and the labels of the inputs (ids, offsets, lengths).

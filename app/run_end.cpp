@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "base/host_name.hpp"
 #include "base/stop_signal.hpp"
 #include "base/text.hpp"
 #include "mpi/launcher.hpp"
@@ -24,7 +25,7 @@ int code_of(ExitCode code, const mpi::Communicator& world) {
 void keep_stop_signals() {
   const mpi::Launcher launcher = mpi::find_launcher();
   const std::string who =
-      launcher.name == "none" ? "" : fmt::format("[rank {} {}] ", launcher.rank, mpi::host_name());
+      launcher.name == "none" ? "" : fmt::format("[rank {} {}] ", launcher.rank, base::host_name());
   base::keep_stop_signals(who, launcher.rank == 0 ? base::Speaks::at_once : base::Speaks::later);
 }
 

@@ -9,11 +9,11 @@
 #include "base/flight_recorder.hpp"
 #include "base/shape.hpp"
 #include "mpi/launcher.hpp"
-#include "storage/durable.hpp"
-#include "storage/foreign_weights.hpp"
-#include "storage/input_paths.hpp"
-#include "storage/run_folder.hpp"
-#include "storage/synthesize.hpp"
+#include "storage/files/durable.hpp"
+#include "storage/inputs/input_paths.hpp"
+#include "storage/run/run_folder.hpp"
+#include "storage/weights/foreign_weights.hpp"
+#include "storage/weights/synthesize_weights.hpp"
 
 namespace tetrarch::app {
 namespace {
@@ -38,13 +38,13 @@ plan::ModelSpec synthetic_spec(const plan::RunConfig& config) {
   return plan::preset(config.weights.substr(synth_prefix.size()));
 }
 
-/// Throws UsageError(weights) when the file in the run folder is not the model of the preset. An
+/// Throws Refusal(weights) when the file in the run folder is not the model of the preset. An
 /// earlier attempt may have made it, or somebody else.
 void refuse_other_model(const storage::WeightsFile& weights, const plan::RunConfig& config) {
   const plan::ModelSpec spec = synthetic_spec(config);
   if (storage::is_synthesis(weights, spec, plan::default_reduction_shards(spec), synth_seed))
     return;
-  throw base::UsageError(
+  throw base::Refusal(
       ExitCode::weights,
       fmt::format("{}: is not the model {} (its sizes or values are others). Remove it, so that it "
                   "is made again, or give it by its path as --weights.",
@@ -76,7 +76,7 @@ storage::WeightsFile open_weights(const plan::RunConfig& config, const mpi::Comm
   on_root(world, [&] {
     if (is_synthetic(config) && !storage::is_there(path)) {
       if (config.dry_run)
-        throw base::UsageError(
+        throw base::Refusal(
             ExitCode::usage,
             fmt::format("--dry-run writes nothing, and {} is yet to be written. Make the model "
                         "with tetrarch synth, or leave out --dry-run.",
@@ -95,7 +95,7 @@ storage::WeightsFile open_weights(const plan::RunConfig& config, const mpi::Comm
   const std::vector<std::string> all = world.all_gather(weights->identity());
   for (int rank = 1; rank < world.size(); ++rank)
     if (all[rank] != all[0])
-      throw base::UsageError(
+      throw base::Refusal(
           ExitCode::weights,
           fmt::format("{}: rank 0 sees the weights {}, rank {} sees {} (the path names different "
                       "files on different nodes). Put one file where all ranks see it.",

@@ -14,8 +14,8 @@
 #include "mpi/node_memory.hpp"
 #include "plan/plan.hpp"
 #include "probe.hpp"
-#include "storage/inputs_file.hpp"
-#include "storage/weights_file.hpp"
+#include "storage/inputs/inputs_file.hpp"
+#include "storage/weights/weights_file.hpp"
 
 namespace tetrarch::app {
 
@@ -24,7 +24,7 @@ class FirstLook {
  public:
   /// Starts the Probe, before MPI starts. What is wrong already now is kept for end().
   explicit FirstLook(const plan::RunConfig& config);
-  /// Waits for the Probe. Throws a UsageError on all ranks when one of them found a problem.
+  /// Waits for the Probe. Throws a Refusal on all ranks when one of them found a problem.
   /// Collective over `world`.
   void end(const mpi::Communicator& world);
 
@@ -40,14 +40,14 @@ void check_synthetic(const plan::RunConfig& config, const mpi::Communicator& wor
                      const mpi::Communicator& node, std::int64_t memory_limit);
 
 /// Rank 0 checks the file (for "synth:PRESET" it first makes it, if it is not there); then all
-/// ranks open it. Collective over `world`. Throws UsageError on all ranks: with code `weights` for
+/// ranks open it. Collective over `world`. Throws Refusal on all ranks: with code `weights` for
 /// a bad file, and when ranks see different files; `usage` when a dry run would have to make it.
 storage::WeightsFile open_weights(const plan::RunConfig& config, const mpi::Communicator& world,
                                   base::Log& log);
 
 /// Rank 0 reads the labels of all inputs (ids, offsets, lengths, errors) and sends what all ranks
 /// need; each node holds one copy of it. Collective over `world` and `node`.
-/// `memory_limit` is in bytes, for each rank; 0: no limit. Throws UsageError on all ranks when an
+/// `memory_limit` is in bytes, for each rank; 0: no limit. Throws Refusal on all ranks when an
 /// input is bad, or when the labels need more than `memory_limit` times the ranks of a node; the
 /// latter before they are read.
 storage::InputSet open_inputs(const plan::RunConfig& config, const plan::ModelSpec& spec,

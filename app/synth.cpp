@@ -7,7 +7,8 @@
 
 #include "base/text.hpp"
 #include "plan/model_spec.hpp"
-#include "storage/synthesize.hpp"
+#include "storage/inputs/synthesize_inputs.hpp"
+#include "storage/weights/synthesize_weights.hpp"
 #include "subcommands.hpp"
 
 namespace tetrarch::app {
@@ -104,8 +105,8 @@ plan::ModelSpec to_model_spec(const Settings& settings) {
   plan::set_derived(spec);
   try {
     plan::validate(spec, "the model asked for");
-  } catch (const base::UsageError& error) {  // wrong options, not a bad file
-    throw base::UsageError(base::ExitCode::usage, error.what());
+  } catch (const base::Refusal& error) {  // wrong options, not a bad file
+    throw base::Refusal(base::ExitCode::usage, error.what());
   }
   return spec;
 }

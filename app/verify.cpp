@@ -1,6 +1,6 @@
 // `tetrarch verify PATH`: checks every checksum, shape and rule of completeness.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/verify.hpp"
+#include "storage/run/verify.hpp"
 
 #include <filesystem>
 

@@ -52,7 +52,6 @@ class Communicator {
   virtual void send(const Tensor& tensor, int to) = 0;
   /// Receives a tensor of the same size in bytes that rank `from` sends. Waits for it.
   virtual void receive(const Tensor& tensor, int from) = 0;
-  virtual void broadcast(const Tensor& tensor, int root) = 0;
 };
 
 }  // namespace tetrarch::backend

@@ -54,7 +54,7 @@ std::string_view name_of(DType dtype) {
 DType model_dtype_from(std::string_view name) {
   if (name == "f32") return DType::f32;
   if (name == "bf16") return DType::bf16;
-  throw UsageError(
+  throw Refusal(
       ExitCode::usage,
       fmt::format("dtype \"{}\" is not one that a model can have. Use f32 or bf16.", name));
 }

@@ -16,7 +16,7 @@ enum class DType { f32, bf16, i32, u32, u16, u8, u64, f64 };
 std::int64_t size_of(DType dtype);
 /// The name in files and options: "f32", "bf16", ...
 std::string_view name_of(DType dtype);
-/// The type named "f32" or "bf16", the two that a model may have. Throws UsageError(usage) for any
+/// The type named "f32" or "bf16", the two that a model may have. Throws Refusal(usage) for any
 /// other name.
 DType model_dtype_from(std::string_view name);
 

@@ -34,7 +34,7 @@ std::string legible(std::string_view message) {
 
 }  // namespace
 
-UsageError::UsageError(ExitCode code, const std::string& message)
+Refusal::Refusal(ExitCode code, const std::string& message)
     : std::runtime_error(legible(message)), code_(code) {}
 
 SystemError::SystemError(ExitCode code, const std::string& message, std::source_location where)

@@ -26,9 +26,9 @@ enum class ExitCode : int {
 /// (why it is one). What to do. Bytes that are not printable are shown as \xNN; the message is cut
 /// after 8 KiB.
 /// In `run` every rank throws the same one; engine::agree() passes an error of one rank on to all.
-class UsageError : public std::runtime_error {
+class Refusal : public std::runtime_error {
  public:
-  UsageError(ExitCode code, const std::string& message);
+  Refusal(ExitCode code, const std::string& message);
   ExitCode code() const { return code_; }
 
  private:
@@ -36,7 +36,7 @@ class UsageError : public std::runtime_error {
 };
 
 /// A call of the system or of a library failed. The message ends with the place in the source that
-/// threw it; it is made legible as for UsageError.
+/// threw it; it is made legible as for Refusal.
 class SystemError : public std::runtime_error {
  public:
   SystemError(ExitCode code, const std::string& message,

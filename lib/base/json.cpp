@@ -97,8 +97,8 @@ class Tree {
 Json parse_json(std::string_view text, const std::string& what, ExitCode code, int max_depth) {
   Tree tree(max_depth);
   if (!Json::sax_parse(text.begin(), text.end(), &tree))
-    throw UsageError(code,
-                     fmt::format("{}: not valid JSON ({}). Make it again.", what, tree.problem()));
+    throw Refusal(code,
+                  fmt::format("{}: not valid JSON ({}). Make it again.", what, tree.problem()));
   return tree.take();
 }
 

@@ -15,7 +15,7 @@ namespace tetrarch::base {
 using Json = nlohmann::ordered_json;
 
 /// Parses text of a user's file: at most `max_depth` levels deep, at most 8 million values, no
-/// duplicate keys, no NaN. Throws UsageError(code); its message has `what` (the name of the file or
+/// duplicate keys, no NaN. Throws Refusal(code); its message has `what` (the name of the file or
 /// object) and, where the text is not JSON, the byte.
 Json parse_json(std::string_view text, const std::string& what, ExitCode code, int max_depth = 32);
 

@@ -9,9 +9,9 @@ namespace tetrarch::base {
 namespace {
 
 [[noreturn]] void too_large() {
-  throw UsageError(ExitCode::input,
-                   "a size overflows 63 bits (shapes in the file cannot be true). "
-                   "Check or make the file again.");
+  throw Refusal(ExitCode::input,
+                "a size overflows 63 bits (shapes in the file cannot be true). "
+                "Check or make the file again.");
 }
 
 }  // namespace

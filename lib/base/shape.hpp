@@ -11,7 +11,7 @@ namespace tetrarch::base {
 
 using Shape = std::vector<std::int64_t>;
 
-/// The product or sum. Throws UsageError(input) when it does not fit in 63 bits or when an operand
+/// The product or sum. Throws Refusal(input) when it does not fit in 63 bits or when an operand
 /// is negative.
 std::int64_t checked_mul(std::int64_t a, std::int64_t b);
 std::int64_t checked_add(std::int64_t a, std::int64_t b);

@@ -32,11 +32,11 @@ std::atomic<int> kept = 0;
 int pause_ms = 0;  // waited before the last line is written
 pthread_t main_thread;
 
-struct Place {
+struct Slot {
   std::atomic<bool> is_taken = false, is_ready = false;
   std::array<char, PATH_MAX> path = {};
 };
-std::array<Place, 4> places;
+std::array<Slot, 4> places;
 
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
 
@@ -73,7 +73,7 @@ void keep(int number) {
 
 void end_at_once(int number) {
   if (is_passed_on(number)) return;
-  for (const Place& place : places)
+  for (const Slot& place : places)
     if (place.is_ready) ::unlink(place.path.data());
   end_by(number);
 }
@@ -125,10 +125,10 @@ std::string signal_name(int number) {
 
 void refuse_when_stopped(const char* what) {
   if (const int number = stop_signal(); number != 0)
-    throw UsageError(ExitCode::stopped_early,
-                     fmt::format("stopped by {} while {} (nothing was computed in this attempt). "
-                                 "The same command goes on.",
-                                 signal_name(number), what));
+    throw Refusal(ExitCode::stopped_early,
+                  fmt::format("stopped by {} while {} (nothing was computed in this attempt). "
+                              "The same command goes on.",
+                              signal_name(number), what));
 }
 
 RemovedOnSignal::RemovedOnSignal(const std::string& path) {
@@ -143,7 +143,7 @@ RemovedOnSignal::RemovedOnSignal(const std::string& path) {
 
 RemovedOnSignal::~RemovedOnSignal() {
   if (place_ < 0) return;
-  Place& place = places[static_cast<std::size_t>(place_)];
+  Slot& place = places[static_cast<std::size_t>(place_)];
   place.is_ready = false;
   place.is_taken = false;
 }

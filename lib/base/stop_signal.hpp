@@ -28,8 +28,8 @@ int stop_signal();
 /// "SIGTERM" for one of the three, else "signal 5".
 std::string signal_name(int number);
 
-/// Throws UsageError(stopped_early) when a signal was kept; the message begins "stopped by SIGINT
-/// while `what`". To be called only where a UsageError of one rank is passed on to all ranks.
+/// Throws Refusal(stopped_early) when a signal was kept; the message begins "stopped by SIGINT
+/// while `what`". To be called only where a Refusal of one rank is passed on to all ranks.
 void refuse_when_stopped(const char* what);
 
 /// While this object lives, a signal that ends the process under end_on_stop_signals() first

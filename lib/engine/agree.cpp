@@ -8,7 +8,7 @@ namespace tetrarch::engine {
 std::optional<Problem> attempt(const std::function<void()>& action) {
   try {
     action();
-  } catch (const base::UsageError& error) {
+  } catch (const base::Refusal& error) {
     return Problem{error.code(), error.what()};
   } catch (const base::SystemError& error) {
     return Problem{error.code(), error.what()};
@@ -23,7 +23,7 @@ void agree(const mpi::Communicator& world, const std::optional<Problem>& mine) {
   const std::int64_t code =
       world.max(world.rank() == root ? static_cast<std::int64_t>(mine->code) : std::int64_t{0});
   const std::string message = world.broadcast(world.rank() == root ? mine->message : "", root);
-  throw base::UsageError(static_cast<base::ExitCode>(code), message);
+  throw base::Refusal(static_cast<base::ExitCode>(code), message);
 }
 
 void on_root(const mpi::Communicator& world, const std::function<void()>& action) {

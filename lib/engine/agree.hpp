@@ -1,4 +1,4 @@
-/// Agreement between ranks on errors: a problem that one rank found becomes the same UsageError on
+/// Agreement between ranks on errors: a problem that one rank found becomes the same Refusal on
 /// every rank.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -18,16 +18,16 @@ struct Problem {
   std::string message;
 };
 
-/// Runs `action`. A UsageError or SystemError that it throws is caught and returned as a Problem.
+/// Runs `action`. A Refusal or SystemError that it throws is caught and returned as a Problem.
 /// Returns nothing if it succeeds.
 std::optional<Problem> attempt(const std::function<void()>& action);
 
 /// Collective. If any rank has a problem, throws the problem of the lowest such rank as a
-/// UsageError on every rank.
+/// Refusal on every rank.
 void agree(const mpi::Communicator& world, const std::optional<Problem>& mine);
 
 /// Collective. Runs `action` on rank 0 only. An error that it throws is thrown on every rank, as
-/// UsageError.
+/// Refusal.
 void on_root(const mpi::Communicator& world, const std::function<void()>& action);
 
 /// Collective. Returns the number of a signal that asked a rank to stop, the same on every rank; 0

@@ -12,7 +12,7 @@
 namespace tetrarch::engine {
 
 /// Creates the backend. `automatic` selects the CPU, because the CUDA backend of this version does
-/// not compute. Throws UsageError(usage) when the requested backend cannot be used, and
+/// not compute. Throws Refusal(usage) when the requested backend cannot be used, and
 /// SystemError(resources) when threads cannot be started.
 std::unique_ptr<backend::Backend> make_backend(plan::BackendKind kind,
                                                const mpi::Communicator& world, int num_threads);

@@ -9,8 +9,8 @@ namespace tetrarch::engine {
 
 using backend::Tensor;
 using base::DType;
-using model::MicroBatch;
 using model::Origin;
+using model::PassRows;
 
 namespace {
 
@@ -75,22 +75,12 @@ Collector::Collector(const plan::Plan& plan, const Topology& topology, backend::
 void Collector::begin(std::span<const plan::SequenceLength> sequences,
                       const storage::InputSet& inputs) {
   counts_.assign(outputs_.routing ? stage_layers_.size() * (spec_.num_experts + 1) : 0, 0);
-  sequences_.clear();
   poolers_.clear();
-  not_finite_.clear();
-  std::vector<storage::PartSequence> part;
-  std::int64_t row = 0;
-  for (const plan::SequenceLength& each : sequences) {
-    Sequence sequence;
-    sequence.sequence = each.sequence;
-    sequence.length = inputs.length(each.sequence);
-    sequence.score_from = inputs.score_from(each.sequence);
-    sequence.first_row = row;
-    sequences_.push_back(sequence);
-    part.push_back({each.sequence, sequence.length});
-    row += sequence.length;
-  }
+  sequences_.begin(sequences, inputs);
   if (!writer_) return;
+  std::vector<storage::PartSequence> part;
+  for (const SequenceSums& each : sequences_.all())
+    part.push_back({each.sequence, each.length});
   writer_->begin(part);
   if (outputs_.experts) write_dense_experts();
 }
@@ -98,9 +88,7 @@ void Collector::begin(std::span<const plan::SequenceLength> sequences,
 /// Writes "no expert" to the `experts` output of layers without experts.
 void Collector::write_dense_experts() {
   constexpr std::uint16_t none = 0xffff;
-  std::int64_t rows = 0;
-  for (const Sequence& sequence : sequences_)
-    rows += sequence.length;
+  const std::int64_t rows = sequences_.num_rows();
   constexpr std::int64_t step = 4096;
   expert_ids_.assign(static_cast<std::size_t>(std::min(rows, step) * spec_.top_k), none);
   for (std::int64_t layer = 0; layer < spec_.num_layers; ++layer)
@@ -118,49 +106,27 @@ Tensor Collector::like(DType dtype, std::int64_t columns) const {
   return {nullptr, dtype, 1, 0, columns};
 }
 
-std::int64_t Collector::index_of(std::int64_t sequence) const {
-  const auto at = std::ranges::lower_bound(sequences_, sequence, {}, &Sequence::sequence);
-  base::expects(at != sequences_.end() && at->sequence == sequence, "a sequence of the part");
-  return at - sequences_.begin();
-}
-
-template <class Each>
-void Collector::for_runs(const MicroBatch& batch, std::int64_t first_row, const Tensor& rows,
-                         const Each& each) const {
-  std::int64_t begin = 0;  // first row of the run in the batch
-  for (const model::SequenceRows& run : batch.rows) {
-    const std::int64_t from = std::max(begin, first_row);
-    const std::int64_t to = std::min(begin + run.count, first_row + rows.rows);
-    if (from < to)
-      each(index_of(run.sequence),
-           plan::SequenceSpan{run.sequence, run.first_position + from - begin, to - from,
-                              run.length},
-           rows.row_range(from - first_row, to - from));
-    begin += run.count;
-  }
-}
-
-void Collector::write_rows(std::string_view path, const MicroBatch& batch, std::int64_t first_row,
+void Collector::write_rows(std::string_view path, const PassRows& batch, std::int64_t first_row,
                            const Tensor& rows) {
   const int dataset = storage::find_dataset(writer_->layout(), path);
   // rows that are neighbours in the output part are written by one call
   std::int64_t at = -1, count = 0;
   const std::byte* from = nullptr;
-  for_runs(batch, first_row, rows,
-           [&](std::int64_t index, const plan::SequenceSpan& span, const Tensor& run) {
-             const std::int64_t row = sequences_[index].first_row + span.first;
-             if (row != at + count) {
-               if (count > 0) writer_->write(dataset, at, count, from);
-               at = row;
-               count = 0;
-               from = static_cast<const std::byte*>(run.data);
-             }
-             count += run.rows;
-           });
+  sequences_.for_runs(batch, first_row, rows,
+                      [&](std::int64_t index, const plan::SequenceSpan& span, const Tensor& run) {
+                        const std::int64_t row = sequences_.all()[index].first_row + span.first;
+                        if (row != at + count) {
+                          if (count > 0) writer_->write(dataset, at, count, from);
+                          at = row;
+                          count = 0;
+                          from = static_cast<const std::byte*>(run.data);
+                        }
+                        count += run.rows;
+                      });
   if (count > 0) writer_->write(dataset, at, count, from);
 }
 
-void Collector::take_hidden(int stage, std::int64_t layer, const MicroBatch& batch,
+void Collector::take_hidden(int stage, std::int64_t layer, const PassRows& batch,
                             const Tensor* own) {
   const std::string path = hidden_path(spec_, layer);
   const Tensor shape = like(spec_.dtype, spec_.hidden_size);
@@ -172,18 +138,19 @@ void Collector::take_hidden(int stage, std::int64_t layer, const MicroBatch& bat
   }
   Pooler& pooler = poolers_.try_emplace(layer, outputs_.pooling).first->second;
   gatherer_.take_rows(stage, batch, shape, own, [&](std::int64_t first, const Tensor& rows) {
-    for_runs(batch, first, rows,
-             [&](std::int64_t index, const plan::SequenceSpan& span, const Tensor& run) {
-               const std::span<const float> pooled = pooler.add(span, run);
-               if (pooled.empty()) return;
-               writer_->write(path, index, 1, pooled.data());
-               if (!all_finite(pooled))
-                 not_finite({span.sequence, spec_.num_layers, span.length - 1, Origin::pooling});
-             });
+    sequences_.for_runs(
+        batch, first, rows,
+        [&](std::int64_t index, const plan::SequenceSpan& span, const Tensor& run) {
+          const std::span<const float> pooled = pooler.add(span, run);
+          if (pooled.empty()) return;
+          writer_->write(path, index, 1, pooled.data());
+          if (!all_finite(pooled))
+            sequences_.note({span.sequence, spec_.num_layers, span.length - 1, Origin::pooling});
+        });
   });
 }
 
-void Collector::take_kv(int stage, std::int64_t layer, const MicroBatch& batch, const Tensor* key,
+void Collector::take_kv(int stage, std::int64_t layer, const PassRows& batch, const Tensor* key,
                         const Tensor* value) {
   for (const auto& [name, own] : {std::pair{"k", key}, std::pair{"v", value}}) {
     const std::string path = storage::numbered_path("kv", layer) + "/" + name;
@@ -191,15 +158,15 @@ void Collector::take_kv(int stage, std::int64_t layer, const MicroBatch& batch, 
         stage, batch.num_tokens(), spec_.dtype, kv_width_, own,
         [&](std::int64_t first, const Tensor& rows) {
           write_rows(path, batch, first, rows);
-          for_runs(batch, first, rows,
-                   [&](std::int64_t, const plan::SequenceSpan& span, const Tensor& run) {
-                     check_rows(layer, Origin::attention, span, run);
-                   });
+          sequences_.for_runs(batch, first, rows,
+                              [&](std::int64_t, const plan::SequenceSpan& span, const Tensor& run) {
+                                sequences_.check_rows(layer, Origin::attention, span, run);
+                              });
         });
   }
 }
 
-void Collector::take_experts(int stage, std::int64_t layer, const MicroBatch& batch,
+void Collector::take_experts(int stage, std::int64_t layer, const PassRows& batch,
                              const Tensor* own) {
   gatherer_.take_rows(stage, batch, like(DType::i32, spec_.top_k), own,
                       [&](std::int64_t first, const Tensor& rows) {
@@ -210,7 +177,7 @@ void Collector::take_experts(int stage, std::int64_t layer, const MicroBatch& ba
                       });
 }
 
-void Collector::take_earlier_stages(const MicroBatch& batch) {
+void Collector::take_earlier_stages(const PassRows& batch) {
   if (!writer_) return;
   timeline_.enter(base::Phase::output);
   for (int stage = 0; stage < topology_.place.pp; ++stage) {
@@ -224,7 +191,7 @@ void Collector::take_earlier_stages(const MicroBatch& batch) {
   }
 }
 
-void Collector::hidden(std::int64_t layer, const MicroBatch& batch, const Tensor& home) {
+void Collector::hidden(std::int64_t layer, const PassRows& batch, const Tensor& home) {
   if (!wants_hidden(layer)) return;
   timeline_.enter(base::Phase::output);
   if (writer_) {
@@ -265,52 +232,27 @@ void Collector::experts(std::int64_t layer, const model::Routing& routing) {
   }
 }
 
-void Collector::last_logits(const MicroBatch& batch, std::span<const std::int64_t> runs,
+void Collector::last_logits(const PassRows& batch, std::span<const std::int64_t> runs,
                             const Tensor& logits) {
   timeline_.enter(base::Phase::output);
   if (!writer_) {
     gatherer_.post_columns(logits, spec_.vocab_size);
     return;
   }
-  gatherer_.take_columns(topology_.place.pp, logits.rows, DType::f32, vocab_width_, &logits,
-                         [&](std::int64_t first, const Tensor& rows) {
-                           for (std::int64_t i = 0; i < rows.rows; ++i) {
-                             const model::SequenceRows& run = batch.rows[runs[first + i]];
-                             const Tensor row = rows.row_range(i, 1);
-                             writer_->write("/last_logits", index_of(run.sequence), 1, row.data);
-                             check_rows(spec_.num_layers, Origin::head,
-                                        {run.sequence, run.length - 1, 1, run.length}, row);
-                           }
-                         });
+  gatherer_.take_columns(
+      topology_.place.pp, logits.rows, DType::f32, vocab_width_, &logits,
+      [&](std::int64_t first, const Tensor& rows) {
+        for (std::int64_t i = 0; i < rows.rows; ++i) {
+          const model::SequenceRows& run = batch.rows[runs[first + i]];
+          const Tensor row = rows.row_range(i, 1);
+          writer_->write("/last_logits", sequences_.index_of(run.sequence), 1, row.data);
+          sequences_.check_rows(spec_.num_layers, Origin::head,
+                                {run.sequence, run.length - 1, 1, run.length}, row);
+        }
+      });
 }
 
-void Collector::not_finite(const model::NotFinite& found) {
-  const auto [at, is_new] = not_finite_.try_emplace(found.sequence, found);
-  if (!is_new && found.comes_before(at->second)) at->second = found;
-}
-
-/// Checks host rows of a sequence that the forward pass itself does not check.
-void Collector::check_rows(std::int64_t layer, model::Origin origin, const plan::SequenceSpan& span,
-                           const Tensor& run) {
-  const std::int64_t row = first_not_finite(run);
-  if (row >= 0) not_finite({span.sequence, layer, span.first + row, origin});
-}
-
-// Row i predicts token i + 1. Its log-probability is stored at the position of that token.
-void Collector::add_scores(const plan::SequenceSpan& span, Sequence& at,
-                           std::span<const float> logprob,
-                           std::span<const std::uint8_t> is_greedy) {
-  for (std::int64_t i = 0; i < std::ssize(logprob); ++i) {
-    if (!std::isfinite(logprob[i]))
-      not_finite({span.sequence, spec_.num_layers, span.first + i, Origin::head});
-    if (span.first + 1 + i < at.score_from) continue;
-    at.sum += static_cast<double>(logprob[i]);
-    at.is_greedy = at.is_greedy & is_greedy[i];
-    ++at.count;
-  }
-}
-
-void Collector::scores(const MicroBatch& batch, const model::TokenScores& scores) {
+void Collector::scores(const PassRows& batch, const model::TokenScores& scores) {
   if (!writer_ || !outputs_.logprobs) return;
   timeline_.enter(base::Phase::output);
   const float none = base::failed_value();  // the first token has no log-probability
@@ -322,7 +264,7 @@ void Collector::scores(const MicroBatch& batch, const model::TokenScores& scores
   };
   for (const model::SequenceRows& run : batch.rows) {
     const plan::SequenceSpan span = run.span();
-    Sequence& at = sequences_[index_of(run.sequence)];
+    SequenceSums& at = sequences_.of(run.sequence);
     const std::int64_t count = std::min(span.count, span.length - 1 - span.first);
     const std::int64_t begin = at.first_row + span.first + (span.first > 0 ? 1 : 0);
     if (begin != first_row + std::ssize(neighbours)) {
@@ -333,14 +275,15 @@ void Collector::scores(const MicroBatch& batch, const model::TokenScores& scores
     at.has_first = at.has_first || span.first == 0;
     const auto logprob = std::span(scores.next_logprob).subspan(row, count);
     neighbours.insert(neighbours.end(), logprob.begin(), logprob.end());
-    add_scores(span, at, logprob, std::span(scores.is_greedy).subspan(row, count));
+    sequences_.add_scores(span, logprob, std::span(scores.is_greedy).subspan(row, count),
+                          spec_.num_layers);
     row += run.count;
   }
   flush();
 }
 
-void Collector::likely(const MicroBatch& batch, std::int64_t first_row,
-                       std::span<std::uint32_t> ids, std::span<float> logprobs) {
+void Collector::likely(const PassRows& batch, std::int64_t first_row, std::span<std::uint32_t> ids,
+                       std::span<float> logprobs) {
   if (!writer_) return;
   timeline_.enter(base::Phase::output);
   const std::int64_t top_k = outputs_.top_k_logprobs;
@@ -348,10 +291,10 @@ void Collector::likely(const MicroBatch& batch, std::int64_t first_row,
   const Tensor values{logprobs.data(), DType::f32, 1, count, top_k};
   write_rows("/topk/ids", batch, first_row, {ids.data(), DType::u32, 1, count, top_k});
   write_rows("/topk/logprobs", batch, first_row, values);
-  for_runs(batch, first_row, values,
-           [&](std::int64_t, const plan::SequenceSpan& span, const Tensor& run) {
-             check_rows(spec_.num_layers, Origin::head, span, run);
-           });
+  sequences_.for_runs(batch, first_row, values,
+                      [&](std::int64_t, const plan::SequenceSpan& span, const Tensor& run) {
+                        sequences_.check_rows(spec_.num_layers, Origin::head, span, run);
+                      });
 }
 
 /// Writes the sums over each sequence, after all its tokens have passed.
@@ -359,15 +302,15 @@ void Collector::write_sums() {
   std::vector<double> sum;
   std::vector<std::uint64_t> count;
   std::vector<std::uint8_t> is_greedy;
-  for (const Sequence& at : sequences_) {
+  for (const SequenceSums& at : sequences_.all()) {
     sum.push_back(at.sum);
     count.push_back(at.count);
     is_greedy.push_back(at.is_greedy);
   }
   const float none = base::failed_value();
-  for (const Sequence& at : sequences_)  // a sequence of one token has no scores
+  for (const SequenceSums& at : sequences_.all())  // a sequence of one token has no scores
     if (!at.has_first) writer_->write("/logprobs/token", at.first_row, 1, &none);
-  const std::int64_t rows = std::ssize(sequences_);
+  const std::int64_t rows = std::ssize(sequences_.all());
   writer_->write("/logprobs/sum", 0, rows, sum.data());
   writer_->write("/logprobs/count", 0, rows, count.data());
   writer_->write("/logprobs/is_greedy", 0, rows, is_greedy.data());
@@ -390,7 +333,7 @@ void Collector::take_not_finite(std::span<const std::byte> bytes) {
   std::vector<model::NotFinite> found(bytes.size() / sizeof(model::NotFinite));
   if (!found.empty()) std::memcpy(found.data(), bytes.data(), bytes.size());
   for (const model::NotFinite& each : found)
-    not_finite(each);
+    sequences_.note(each);
 }
 
 void Collector::end(std::span<const storage::TimingRow> timing) {
@@ -398,7 +341,7 @@ void Collector::end(std::span<const storage::TimingRow> timing) {
     gatherer_.post_bytes(std::as_bytes(timing));
     if (outputs_.routing) gatherer_.post_bytes(std::as_bytes(std::span(counts_)));
     std::vector<model::NotFinite> found;
-    for (const auto& [sequence, first] : not_finite_)
+    for (const auto& [sequence, first] : sequences_.not_finite())
       found.push_back(first);
     gatherer_.post_bytes(std::as_bytes(std::span(found)));
     return;
@@ -416,7 +359,7 @@ void Collector::end(std::span<const storage::TimingRow> timing) {
       if (outputs_.routing) add_counts(stage, gatherer_.take_bytes(stage, tp_rank));
       take_not_finite(gatherer_.take_bytes(stage, tp_rank));
     }
-  for (const auto& [sequence, found] : not_finite_) {
+  for (const auto& [sequence, found] : sequences_.not_finite()) {
     writer_->set_status(sequence, storage::SequenceStatus::not_finite, error_text(found, spec_));
     failed_.add(found);
   }

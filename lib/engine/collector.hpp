@@ -10,10 +10,10 @@
 #include "engine/gatherer.hpp"
 #include "engine/not_finite.hpp"
 #include "engine/pooling.hpp"
+#include "engine/sequence_table.hpp"
 #include "model/transformer.hpp"
 #include "plan/plan.hpp"
-#include "storage/inputs_file.hpp"
-#include "storage/part_file.hpp"
+#include "storage/run/part_file.hpp"
 
 namespace tetrarch::engine {
 
@@ -38,21 +38,21 @@ class Collector final : public model::Observer {
   void begin(std::span<const plan::SequenceLength> sequences, const storage::InputSet& inputs);
   /// On the writer: receives the outputs of a pass from the stages before the last. Other ranks do
   /// nothing.
-  void take_earlier_stages(const model::MicroBatch& batch);
+  void take_earlier_stages(const model::PassRows& batch);
 
-  void hidden(std::int64_t layer, const model::MicroBatch& batch,
+  void hidden(std::int64_t layer, const model::PassRows& batch,
               const backend::Tensor& home) override;
   void kv(std::int64_t layer, const backend::Tensor& key, const backend::Tensor& value) override;
   void experts(std::int64_t layer, const model::Routing& routing) override;
-  void last_logits(const model::MicroBatch& batch, std::span<const std::int64_t> runs,
+  void last_logits(const model::PassRows& batch, std::span<const std::int64_t> runs,
                    const backend::Tensor& logits) override;
-  void likely(const model::MicroBatch& batch, std::int64_t first_row, std::span<std::uint32_t> ids,
+  void likely(const model::PassRows& batch, std::int64_t first_row, std::span<std::uint32_t> ids,
               std::span<float> logprobs) override;
-  void not_finite(const model::NotFinite& found) override;
-  void scores(const model::MicroBatch& batch, const model::TokenScores& scores);
+  void not_finite(const model::NotFinite& found) override { sequences_.note(found); }
+  void scores(const model::PassRows& batch, const model::TokenScores& scores);
   /// Sets the rows of the present pass. Call it before Transformer::embed() and run_layers();
   /// `batch` must live until the next call.
-  void begin_pass(const model::MicroBatch& batch) { pass_ = &batch; }
+  void begin_pass(const model::PassRows& batch) { pass_ = &batch; }
 
   /// Collects timing rows and counts from all ranks, then ends the microbatch.
   void end(std::span<const storage::TimingRow> timing);
@@ -63,36 +63,16 @@ class Collector final : public model::Observer {
   const NotFiniteTally& failed() const { return failed_; }
 
  private:
-  /// A sequence of the microbatch, with the sums of its log-probabilities.
-  struct Sequence {
-    std::int64_t sequence = 0, length = 0, score_from = 0;
-    std::int64_t first_row = 0;  // its first row in this rank's rows of the microbatch
-    double sum = 0;
-    std::uint64_t count = 0;
-    std::uint8_t is_greedy = 1;
-    bool has_first = false;  // true: the NaN of its first token is written
-  };
-
   bool wants_hidden(std::int64_t layer) const;
   backend::Tensor like(base::DType dtype, std::int64_t columns) const;
-  std::int64_t index_of(std::int64_t sequence) const;
-  /// Calls each(index of the sequence, positions, rows) for every run among `rows`, which begin at
-  /// row first_row of the batch.
-  template <class Each>
-  void for_runs(const model::MicroBatch& batch, std::int64_t first_row, const backend::Tensor& rows,
-                const Each& each) const;
-  void write_rows(std::string_view path, const model::MicroBatch& batch, std::int64_t first_row,
+  void write_rows(std::string_view path, const model::PassRows& batch, std::int64_t first_row,
                   const backend::Tensor& rows);
-  void take_hidden(int stage, std::int64_t layer, const model::MicroBatch& batch,
+  void take_hidden(int stage, std::int64_t layer, const model::PassRows& batch,
                    const backend::Tensor* own);
-  void take_kv(int stage, std::int64_t layer, const model::MicroBatch& batch,
+  void take_kv(int stage, std::int64_t layer, const model::PassRows& batch,
                const backend::Tensor* key, const backend::Tensor* value);
-  void take_experts(int stage, std::int64_t layer, const model::MicroBatch& batch,
+  void take_experts(int stage, std::int64_t layer, const model::PassRows& batch,
                     const backend::Tensor* own);
-  void check_rows(std::int64_t layer, model::Origin origin, const plan::SequenceSpan& span,
-                  const backend::Tensor& run);
-  void add_scores(const plan::SequenceSpan& span, Sequence& at, std::span<const float> logprob,
-                  std::span<const std::uint8_t> is_greedy);
   void write_sums();
   void take_not_finite(std::span<const std::byte> bytes);
   void add_counts(int stage, std::span<const std::byte> counts);
@@ -108,14 +88,13 @@ class Collector final : public model::Observer {
   Gatherer gatherer_;
   plan::Range stage_layers_;
   std::vector<std::int64_t> kv_width_, vocab_width_;  // number of columns that each tp rank sends
-  const model::MicroBatch* pass_ = nullptr;
-  std::vector<Sequence> sequences_;  // of this EP rank, in input order
+  const model::PassRows* pass_ = nullptr;
+  SequenceTable sequences_;
   std::map<std::int64_t, Pooler> poolers_;
   // [stage layers][E + 1]: copies of each expert, then dropped copies
   std::vector<std::uint64_t> counts_;
   std::vector<std::int64_t> dropped_;  // [layers]
   std::vector<std::uint16_t> expert_ids_;
-  std::map<std::int64_t, model::NotFinite> not_finite_;  // by sequence: its earliest report
   NotFiniteTally failed_;
 };
 

@@ -9,7 +9,7 @@
 #include "base/stop_signal.hpp"
 #include "engine/agree.hpp"
 #include "engine/collector.hpp"
-#include "engine/part.hpp"
+#include "engine/ep_share.hpp"
 #include "engine/progress.hpp"
 #include "engine/queue.hpp"
 #include "engine/testing.hpp"
@@ -107,7 +107,7 @@ class Loop {
   bool needs_tokens() const {
     return topology_.is_first_stage() || (topology_.is_last_stage() && plan_.outputs.logprobs);
   }
-  void run_pass(model::MicroBatch batch, std::int64_t cache_tokens, LoopReport& report);
+  void run_pass(model::PassRows batch, std::int64_t cache_tokens, LoopReport& report);
   void run_microbatch(std::int32_t index, LoopReport& report);
   void commit(LoopReport& report);
 
@@ -152,8 +152,8 @@ std::int64_t Loop::draw() {
   return index;
 }
 
-void Loop::run_pass(model::MicroBatch batch, std::int64_t cache_tokens, LoopReport& report) {
-  const model::MicroBatch& pass = batch;
+void Loop::run_pass(model::PassRows batch, std::int64_t cache_tokens, LoopReport& report) {
+  const model::PassRows& pass = batch;
   workspace_.begin(batch, plan_.model.hidden_size, plan_.model.dtype, topology_.place.tp,
                    cache_tokens);
   collector_.begin_pass(pass);
@@ -179,8 +179,8 @@ void Loop::run_microbatch(std::int32_t index, LoopReport& report) {
   const plan::Microbatch& microbatch = plan_.microbatches[index];
   base::flight_recorder().begin_microbatch(index);
   timeline_.enter(Phase::other);
-  Part part(plan_, topology_, job_.inputs, index,
-            job_.config.capacity_factor > 0 ? Capacity::limited : Capacity::none);
+  EpShare part(plan_, topology_, job_.inputs, index,
+               job_.config.capacity_factor > 0 ? Capacity::limited : Capacity::none);
   report.part_imbalance = std::max(report.part_imbalance, part.imbalance());
   collector_.begin(part.sequences(), job_.inputs);
   const double started = timeline_.now();

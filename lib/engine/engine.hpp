@@ -12,8 +12,8 @@
 #include "engine/topology.hpp"
 #include "model/transformer.hpp"
 #include "plan/plan.hpp"
-#include "storage/inputs_file.hpp"
-#include "storage/part_file.hpp"
+#include "storage/inputs/inputs_file.hpp"
+#include "storage/run/part_file.hpp"
 
 namespace tetrarch::engine {
 

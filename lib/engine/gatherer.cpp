@@ -63,7 +63,7 @@ void Gatherer::post_bytes(std::span<const std::byte> bytes) {
   if (size > 0) outbox_.post({bytes.begin(), bytes.end()}, topology_.writer_rank(), bytes_tag);
 }
 
-void Gatherer::take_rows(int stage, const model::MicroBatch& batch, const Tensor& like,
+void Gatherer::take_rows(int stage, const model::PassRows& batch, const Tensor& like,
                          const Tensor* own, const Take& take) {
   const std::int64_t step = rows_of_piece(like.row_bytes());
   for (int tp_rank = 0; tp_rank < topology_.grid.tp; ++tp_rank) {

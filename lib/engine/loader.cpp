@@ -2,28 +2,23 @@
 #include "engine/loader.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
-#include <utility>
 #include <vector>
 
+#include "base/clock.hpp"
 #include "engine/agree.hpp"
 #include "engine/memory_limit.hpp"
-#include "storage/checksum.hpp"
+#include "storage/files/checksum.hpp"
 
 namespace tetrarch::engine {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using base::Clock;
+using base::seconds_since;
 using Blocks = std::vector<storage::WeightBlock>;
 
 // bytes of a window for each thread
 constexpr std::int64_t bytes_of_thread = 2 * storage::checksum_block_bytes;
-
-double seconds_since(Clock::time_point& at) {
-  const Clock::time_point now = Clock::now();
-  return std::chrono::duration<double>(now - std::exchange(at, now)).count();
-}
 
 std::size_t bytes_of(std::span<const storage::WeightBlock> blocks) {
   std::int64_t bytes = 0;

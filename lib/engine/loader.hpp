@@ -8,7 +8,7 @@
 #include "engine/topology.hpp"
 #include "model/weights.hpp"
 #include "plan/run_config.hpp"
-#include "storage/weights_file.hpp"
+#include "storage/weights/weights_file.hpp"
 
 namespace tetrarch::engine {
 
@@ -27,7 +27,7 @@ std::int64_t loading_bytes(const storage::WeightsFile& weights, std::int64_t thr
 /// needs. Windows of a few MiB are read and then packed while they are in the cache. If several
 /// ranks need the same data, of all instances together, each of them reads some of the windows and
 /// broadcasts them. Every block that is read is verified, unless `verify` is none. Collective over
-/// `world`. Throws UsageError on every rank when a rank had a problem, with code weights when data
+/// `world`. Throws Refusal on every rank when a rank had a problem, with code weights when data
 /// is damaged.
 model::ModelShard load_shard(const storage::WeightsFile& weights, plan::VerifyMode verify,
                              const plan::LocalSizes& local, const plan::Depth& depth,

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "backend/tensor.hpp"
-#include "model/microbatch.hpp"
+#include "model/pass_rows.hpp"
 #include "plan/run_config.hpp"
 
 namespace tetrarch::engine {

@@ -8,12 +8,13 @@
 #include <fmt/ranges.h>
 
 #include "base/build_info.hpp"
+#include "base/host_name.hpp"
 #include "base/text.hpp"
 #include "engine/backends.hpp"
 #include "engine/end_table.hpp"
 #include "engine/memory_limit.hpp"
 #include "mpi/session.hpp"
-#include "storage/error_reasons.hpp"
+#include "storage/inputs/error_reasons.hpp"
 
 namespace tetrarch::engine {
 
@@ -116,7 +117,7 @@ void say_notes(const Job& job, const Machine& machine, const LoopReport& loop,
 Machine describe_machine(const mpi::Communicator& world, const mpi::Communicator& node) {
   Machine machine;
   machine.launcher = mpi::find_launcher();
-  machine.hosts = world.all_gather(mpi::host_name());
+  machine.hosts = world.all_gather(base::host_name());
   machine.threads_per_rank = mpi::threads_per_rank(node);
   machine.cores = mpi::cores_in_mask();
   machine.ranks_on_node = node.size();
@@ -213,7 +214,7 @@ void say_plan(base::Log& log, const plan::Plan& plan, const storage::WeightsFile
   if (const std::string errors = storage::error_summary(inputs); !errors.empty()) log.note(errors);
   log.say("plan     {} microbatches; at most {} tokens pass the layers together, {} on one EP rank",
           count_text(static_cast<std::int64_t>(plan.microbatches.size())),
-          count_text(plan.extents.max_microbatch_tokens), count_text(plan.extents.max_part_tokens));
+          count_text(plan.extents.max_microbatch_tokens), count_text(plan.extents.max_pass_tokens));
   say_passage(log, plan);
   log.say("memory   {} per rank: {}; {}", bytes_text(plan.memory.total_bytes()),
           plan::to_string(plan.memory),

@@ -8,7 +8,7 @@
 #include "engine/engine.hpp"
 #include "engine/loader.hpp"
 #include "mpi/launcher.hpp"
-#include "storage/weights_file.hpp"
+#include "storage/weights/weights_file.hpp"
 
 namespace tetrarch::engine {
 

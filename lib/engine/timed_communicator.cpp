@@ -47,8 +47,4 @@ void TimedCommunicator::receive(const Tensor& tensor, int from) {
   inner_.receive(tensor, from);
 }
 
-void TimedCommunicator::broadcast(const Tensor& tensor, int root) {
-  collectively([&] { inner_.broadcast(tensor, root); });
-}
-
 }  // namespace tetrarch::engine

@@ -36,7 +36,6 @@ class TimedCommunicator final : public backend::Communicator {
   void send(const backend::Tensor& tensor, int to) override;
   /// Waits and moves in one call; all of it counts as waiting.
   void receive(const backend::Tensor& tensor, int from) override;
-  void broadcast(const backend::Tensor& tensor, int root) override;
 
  private:
   template <class Call>

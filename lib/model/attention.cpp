@@ -12,7 +12,7 @@ namespace {
 
 /// Floating-point operations of attention: 4 * width for each pair of a query and a key that it
 /// attends to (scores and weighted sums).
-std::uint64_t attention_flops(const MicroBatch& batch, std::int64_t width, std::int64_t window) {
+std::uint64_t attention_flops(const PassRows& batch, std::int64_t width, std::int64_t window) {
   // number of pairs of the queries at positions 0 .. n - 1
   const auto pairs_below = [&](std::int64_t n) {
     const auto count = static_cast<double>(n), limit = static_cast<double>(window);
@@ -39,17 +39,17 @@ backend::Tensor cache_of(const Context& context, const Workspace& workspace, Buf
       .row_range(stage_layer * rows, rows);
 }
 
-/// Computes keys and values of every row of the part, and copies those of sequences in chunks to
-/// the cache. x: the normed rows [part, D].
+/// Computes keys and values of every row of the pass, and copies those of sequences in chunks to
+/// the cache. x: the normed rows [pass, D].
 void make_keys(const Context& context, const LayerWeights& weights, const RopeTable& rope,
                const LayerPlace& place, const backend::Tensor& x, const Workspace& workspace,
                Observer& observer) {
-  const MicroBatch& batch = workspace.batch();
-  const std::int64_t part = batch.num_tokens();
-  const backend::Tensor key = keys_of(context, workspace, BufferName::key, part);
-  const backend::Tensor value = keys_of(context, workspace, BufferName::value, part);
+  const PassRows& batch = workspace.batch();
+  const std::int64_t pass = batch.num_tokens();
+  const backend::Tensor key = keys_of(context, workspace, BufferName::key, pass);
+  const backend::Tensor value = keys_of(context, workspace, BufferName::value, pass);
   const backend::Tensor positions =
-      workspace.tensor(BufferName::positions, base::DType::i32, 1, part, 1);
+      workspace.tensor(BufferName::positions, base::DType::i32, 1, pass, 1);
   product(context, x, *weights.k, key);
   product(context, x, *weights.v, value);
   norm_heads(context, weights.k_norm, key);
@@ -81,12 +81,12 @@ struct Segments {
   std::vector<backend::Segment> fresh, cached;
 };
 
-/// `batch`: the rows whose attention is computed; `part`: all rows of the pass.
-Segments segments_of(const MicroBatch& batch, const MicroBatch& part) {
+/// `batch`: the rows whose attention is computed; `pass`: all rows of the pass.
+Segments segments_of(const PassRows& batch, const PassRows& pass) {
   Segments segments;
   std::int64_t row = 0, key_row = 0;
   auto asking = batch.rows.begin();
-  for (const SequenceRows& run : part.rows) {
+  for (const SequenceRows& run : pass.rows) {
     if (asking != batch.rows.end() && asking->sequence == run.sequence) {
       const bool is_cached = run.cache_row >= 0;
       (is_cached ? segments.cached : segments.fresh)
@@ -100,13 +100,13 @@ Segments segments_of(const MicroBatch& batch, const MicroBatch& part) {
   return segments;
 }
 
-/// Computes the attention of the rows of workspace.batch() to the keys of the part. x: their normed
+/// Computes the attention of the rows of workspace.batch() to the keys of the pass. x: their normed
 /// rows. Writes [local slices][rows, heads * d / slices] to the buffer `attended` and returns it.
 backend::Tensor attend(const Context& context, const LayerWeights& weights, const RopeTable& rope,
-                       const LayerPlace& place, const MicroBatch& part, const backend::Tensor& x,
+                       const LayerPlace& place, const PassRows& pass, const backend::Tensor& x,
                        const Workspace& workspace) {
   const plan::ModelSpec& spec = context.spec;
-  const MicroBatch& batch = workspace.batch();
+  const PassRows& batch = workspace.batch();
   const std::int64_t width = context.local.heads.size() * spec.head_size;
   const std::int64_t slices = context.local.slices.size();
   const backend::Tensor query =
@@ -124,11 +124,11 @@ backend::Tensor attend(const Context& context, const LayerWeights& weights, cons
   const backend::AttentionShape shape{context.local.heads.size(), context.local.kv_heads.size(),
                                       spec.head_size, static_cast<float>(spec.attention_scale),
                                       window};
-  const Segments segments = segments_of(batch, part);
+  const Segments segments = segments_of(batch, pass);
   if (!segments.fresh.empty())
     context.compute.attention(shape, query,
-                              keys_of(context, workspace, BufferName::key, part.num_tokens()),
-                              keys_of(context, workspace, BufferName::value, part.num_tokens()),
+                              keys_of(context, workspace, BufferName::key, pass.num_tokens()),
+                              keys_of(context, workspace, BufferName::value, pass.num_tokens()),
                               segments.fresh, attended);
   if (!segments.cached.empty())
     context.compute.attention(
@@ -161,8 +161,8 @@ backend::Tensor narrow(const Context& context, plan::RowsWanted rows, const back
   Selection selection = select_rows(workspace.batch(), rows, context.tp.rank());
   const auto count = [](const std::vector<std::int32_t>& of) { return std::ssize(of); };
   const backend::Tensor selected =
-      workspace.tensor(BufferName::selected, x.dtype, 1, count(selection.part), x.columns);
-  select(context, workspace, x, selection.part, selected);
+      workspace.tensor(BufferName::selected, x.dtype, 1, count(selection.pass), x.columns);
+  select(context, workspace, x, selection.pass, selected);
   const backend::Tensor before = workspace.residual();
   workspace.narrow(std::move(selection.batch));
   select(context, workspace, before, selection.home, workspace.residual_next());
@@ -173,14 +173,14 @@ backend::Tensor narrow(const Context& context, plan::RowsWanted rows, const back
 
 }  // namespace
 
-backend::Tensor gather_part(const Context& context, const Workspace& workspace,
+backend::Tensor gather_pass(const Context& context, const Workspace& workspace,
                             const backend::Tensor& home) {
   if (context.tp.size() == 1) return home;
-  const backend::Tensor part = workspace.tensor(BufferName::gathered, home.dtype, 1,
+  const backend::Tensor pass = workspace.tensor(BufferName::gathered, home.dtype, 1,
                                                 workspace.batch().num_tokens(), home.columns);
-  context.tp.all_gather_v(home, workspace.home_count(), part);
-  context.timeline.add_bytes(part.bytes() - home.bytes());
-  return part;
+  context.tp.all_gather_v(home, workspace.home_count(), pass);
+  context.timeline.add_bytes(pass.bytes() - home.bytes());
+  return pass;
 }
 
 void upload_positions(const Context& context, const Workspace& workspace) {
@@ -226,7 +226,7 @@ void attention_step(const Context& context, const LayerWeights& weights, const R
   context.compute.rms_norm(workspace.residual(), weights.attn_norm.tensor,
                            static_cast<float>(spec.norm_eps), normed);
   context.timeline.enter(Phase::tp_gather);
-  backend::Tensor x = gather_part(context, workspace, normed);
+  backend::Tensor x = gather_pass(context, workspace, normed);
 
   context.timeline.enter(Phase::qkv);
   make_keys(context, weights, rope, place, x, workspace, observer);
@@ -236,9 +236,9 @@ void attention_step(const Context& context, const LayerWeights& weights, const R
   if (needs_all) {
     attended = attend(context, weights, rope, place, workspace.batch(), x, workspace);
   } else {
-    const MicroBatch part = workspace.batch();
+    const PassRows pass = workspace.batch();
     x = narrow(context, place.rows, x, workspace);
-    attended = attend(context, weights, rope, place, part, x, workspace);
+    attended = attend(context, weights, rope, place, pass, x, workspace);
   }
   project(context, weights, attended, workspace);
 }

@@ -28,12 +28,12 @@ struct LayerPlace {
 void attention_step(const Context& context, const LayerWeights& weights, const RopeTable& rope,
                     const LayerPlace& place, Workspace& workspace, Observer& observer);
 
-/// Returns the rows of all tp ranks together, [part, D]. With one tp rank it returns `home`.
+/// Returns the rows of all tp ranks together, [pass, D]. With one tp rank it returns `home`.
 /// Collective over tp.
-backend::Tensor gather_part(const Context& context, const Workspace& workspace,
+backend::Tensor gather_pass(const Context& context, const Workspace& workspace,
                             const backend::Tensor& home);
 /// residual += the sum of the reduction shards, computed at the home of each row. partial [local
-/// slices][part][D]. Collective over tp.
+/// slices][pass][D]. Collective over tp.
 void add_to_residual(const Context& context, const backend::Tensor& partial, Workspace& workspace);
 /// Uploads the position of every row of workspace.batch() for RoPE. Call it once per pass, and
 /// after the rows change.

@@ -11,7 +11,7 @@ using plan::BufferName;
 
 namespace {
 
-/// Computes the hidden rows of the FFN, [local slices][part, F / V].
+/// Computes the hidden rows of the FFN, [local slices][pass, F / V].
 backend::Tensor activate(const Context& context, const LayerWeights& weights,
                          const backend::Tensor& x, const Workspace& workspace) {
   const plan::ModelSpec& spec = context.spec;
@@ -56,7 +56,7 @@ void dense_step(const Context& context, const LayerWeights& weights, Workspace& 
                            static_cast<float>(spec.norm_eps), normed);
 
   context.timeline.enter(Phase::tp_gather);
-  const backend::Tensor x = gather_part(context, workspace, normed);
+  const backend::Tensor x = gather_pass(context, workspace, normed);
 
   context.timeline.enter(Phase::experts);
   const backend::Tensor activated = activate(context, weights, x, workspace);

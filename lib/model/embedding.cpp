@@ -22,14 +22,14 @@ int owner_of(const Context& context, std::int32_t token) {
 
 void embed_tokens(const Context& context, const ModelShard& shard, Workspace& workspace) {
   const int tp = context.tp.size(), tp_rank = context.tp.rank();
-  const MicroBatch& batch = workspace.batch();
+  const PassRows& batch = workspace.batch();
   const backend::Tensor residual = workspace.residual();
   if (tp == 1) {
     select(context, workspace, shard.embed.tensor, batch.token, residual);
     return;
   }
 
-  // Every rank knows all token ids of the part. So it can compute all row counts without
+  // Every rank knows all token ids of the pass. So it can compute all row counts without
   // communication.
   std::vector<std::int32_t> mine;  // the rows of this rank's table to send, in order of their homes
   std::vector<std::int64_t> send_count(tp, 0), send_offset(tp, 0);

@@ -20,18 +20,18 @@ namespace {
 
 constexpr std::int64_t stats_columns = sizeof(SliceStats) / sizeof(std::int32_t);
 
-/// Selects the given rows of `part` and computes their logits [rows, local vocabulary] f32.
+/// Selects the given rows of `pass` and computes their logits [rows, local vocabulary] f32.
 backend::Tensor logits_of(const Context& context, const ModelShard& shard,
-                          const backend::Tensor& part, std::span<const std::int32_t> rows,
+                          const backend::Tensor& pass, std::span<const std::int32_t> rows,
                           Workspace& workspace) {
   const auto count = static_cast<std::int64_t>(rows.size());
   const backend::Tensor index = workspace.tensor(BufferName::token_ids, DType::i32, 1, count, 1);
   const backend::Tensor selected =
-      workspace.tensor(BufferName::head_normed, part.dtype, 1, count, part.columns);
+      workspace.tensor(BufferName::head_normed, pass.dtype, 1, count, pass.columns);
   const backend::Tensor logits =
       workspace.tensor(BufferName::head_logits, DType::f32, 1, count, shard.head->outputs());
   context.compute.upload(rows.data(), index);
-  context.compute.permute_rows(part, index, selected);
+  context.compute.permute_rows(pass, index, selected);
   product(context, selected, *shard.head, logits);
   return logits;
 }
@@ -122,7 +122,7 @@ void merge_tops(std::vector<Likely>& likely, std::int64_t top_k, const LogSumExp
   });
 }
 
-std::vector<HeadRow> head_rows_of(const MicroBatch& batch, const HeadRequest& request) {
+std::vector<HeadRow> head_rows_of(const PassRows& batch, const HeadRequest& request) {
   std::vector<HeadRow> wanted;
   std::int32_t row = 0;
   for (std::int64_t run = 0; run < std::ssize(batch.rows); ++run) {
@@ -250,12 +250,12 @@ TokenScores head_step(const Context& context, const ModelShard& shard,
   TokenScores scores;
   if (!request.logprobs && !request.last_logits && request.top_k == 0) return scores;
   context.timeline.enter(Phase::tp_gather);
-  const backend::Tensor part = gather_part(context, workspace, normed);
+  const backend::Tensor pass = gather_pass(context, workspace, normed);
 
   context.timeline.enter(Phase::head);
   if (request.logprobs) {
-    scores.next_logprob.assign(part.rows, base::failed_value());
-    scores.is_greedy.assign(part.rows, 1);
+    scores.next_logprob.assign(pass.rows, base::failed_value());
+    scores.is_greedy.assign(pass.rows, 1);
   }
   const std::vector<HeadRow> wanted = head_rows_of(workspace.batch(), request);
   std::vector<std::int32_t> index;
@@ -265,7 +265,7 @@ TokenScores head_step(const Context& context, const ModelShard& shard,
     const std::int64_t count = std::min(workspace.head_chunk(), std::ssize(wanted) - begin);
     const auto rows = std::span(wanted).subspan(begin, count);
     const backend::Tensor logits =
-        logits_of(context, shard, part, std::span(index).subspan(begin, count), workspace);
+        logits_of(context, shard, pass, std::span(index).subspan(begin, count), workspace);
     if (request.logprobs || request.top_k > 0) {
       const std::vector<SliceStats> stats = gather_stats(context, logits, rows, workspace);
       if (request.logprobs) score_rows(context, rows, stats, scores);

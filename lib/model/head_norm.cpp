@@ -3,7 +3,7 @@
 
 namespace tetrarch::model {
 
-void norm_heads(const Context& context, const Vector& weight, const backend::Tensor& x) {
+void norm_heads(const Context& context, const OwnedTensor& weight, const backend::Tensor& x) {
   if (weight.tensor.is_absent()) return;
   const std::int64_t head_size = context.spec.head_size;
   const backend::Tensor heads{x.data, x.dtype, 1, x.rows * x.columns / head_size, head_size};

@@ -9,6 +9,6 @@ namespace tetrarch::model {
 
 /// Applies an RMS norm to each head of x [rows, local heads * d] in place, before RoPE. All heads
 /// share `weight` [1, d]. If the weight is absent (model without qk_norm), x does not change.
-void norm_heads(const Context& context, const Vector& weight, const backend::Tensor& x);
+void norm_heads(const Context& context, const OwnedTensor& weight, const backend::Tensor& x);
 
 }  // namespace tetrarch::model

@@ -10,8 +10,8 @@ namespace {
 
 constexpr std::int64_t rows_at_once = 256;
 
-Vector empty_table(std::int64_t rows, std::int64_t columns, backend::Backend& backend) {
-  Vector table;
+OwnedTensor empty_table(std::int64_t rows, std::int64_t columns, backend::Backend& backend) {
+  OwnedTensor table;
   table.memory = backend.allocate(rows * columns * base::size_of(base::DType::f32));
   table.tensor = {table.memory->data(), base::DType::f32, 1, rows, columns};
   return table;

@@ -22,7 +22,7 @@ float rope_attention_factor(const plan::ModelSpec& spec);
 /// angle[p][j] = f32(p) * frequency[j]. The tables hold its cosine and sine, rounded to f32, times
 /// the attention factor.
 struct RopeTable {
-  Vector cosine, sine;  // [num_positions, dim / 2] f32
+  OwnedTensor cosine, sine;  // [num_positions, dim / 2] f32
 };
 RopeTable make_rope_table(const plan::ModelSpec& spec, std::int64_t num_positions,
                           backend::Backend& backend);

@@ -17,7 +17,7 @@ namespace {
 /// routing.num_copies and num_dropped. Waits for the choices of all ranks. Collective over the
 /// stage.
 backend::Tensor drop_copies(const Context& context, Workspace& workspace) {
-  const MicroBatch& batch = workspace.batch();
+  const PassRows& batch = workspace.batch();
   const std::int64_t top_k = context.spec.top_k, num_experts = context.spec.num_experts;
   const std::int64_t tokens = std::ssize(batch.stage_place);
   Routing& routing = workspace.routing;

@@ -53,13 +53,6 @@ std::int64_t ExchangeCounts::total_to(int destination) const {
   return total;
 }
 
-std::int64_t ExchangeCounts::total_of_expert(std::int64_t expert) const {
-  std::int64_t total = 0;
-  for (int source = 0; source < ep_ * tp_; ++source)
-    total += copies(source / tp_, source % tp_, expert);
-  return total;
-}
-
 std::int64_t ExchangeCounts::num_rounds(std::int64_t round_rows) const {
   std::int64_t rounds = 0;
   for (int destination = 0; destination < ep_; ++destination)

@@ -46,8 +46,6 @@ class ExchangeCounts {
   std::int64_t copies_to(int source_ep, int source_tp, int destination) const;
   /// Rows that the experts of an EP rank receive from all sources.
   std::int64_t total_to(int destination) const;
-  /// Copies of one expert from all sources.
-  std::int64_t total_of_expert(std::int64_t expert) const;
   std::int64_t num_rounds(std::int64_t round_rows) const;
 
  private:

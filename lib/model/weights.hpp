@@ -17,7 +17,7 @@ namespace tetrarch::model {
 using Matrices = std::vector<std::unique_ptr<backend::Matrix>>;
 
 /// A tensor together with the memory that holds it.
-struct Vector {
+struct OwnedTensor {
   backend::Buffer memory;
   backend::Tensor tensor;
 };
@@ -25,10 +25,10 @@ struct Vector {
 /// The weights of one layer. "X -> Y" is a matrix with X inputs and Y outputs; the letters are
 /// those of context.hpp. "local" is this rank's part.
 struct LayerWeights {
-  Vector attn_norm, moe_norm;                // [1, D]
+  OwnedTensor attn_norm, moe_norm;           // [1, D]
   std::unique_ptr<backend::Matrix> q, k, v;  // D -> local heads * d, local kv heads * d
   Matrices o;                                // per local slice: H * d / V -> D
-  Vector q_norm, k_norm;                     // [1, d]; absent without qk_norm
+  OwnedTensor q_norm, k_norm;                // [1, d]; absent without qk_norm
   // layers with experts
   std::unique_ptr<backend::Matrix> router;  // D -> E
   Matrices gate, up;                        // per local expert: D -> local F; gate empty for mlp
@@ -40,9 +40,9 @@ struct LayerWeights {
 
 /// The weights of one rank: of its pipeline stage, its experts and its slices.
 struct ModelShard {
-  Vector embed;                      // [local vocabulary, D]
+  OwnedTensor embed;                 // [local vocabulary, D]
   std::vector<LayerWeights> layers;  // all layers of the model; only those of this stage are filled
-  Vector final_norm;                 // [1, D]
+  OwnedTensor final_norm;            // [1, D]
   std::unique_ptr<backend::Matrix> head;  // D -> local vocabulary
 };
 
@@ -66,7 +66,7 @@ class ShardBuilder {
   struct Target {
     std::string path;  // of the tensor
     std::int64_t expert = 0;
-    Vector* vector = nullptr;
+    OwnedTensor* vector = nullptr;
     std::vector<std::unique_ptr<backend::Matrix>*> matrices;
     backend::WeightOrder order = backend::WeightOrder::nk;
     std::int64_t num_rows = 0, columns = 0;  // of the host

@@ -27,7 +27,7 @@ backend::Tensor Workspace::tensor(BufferName name, base::DType dtype, std::int64
   return view;
 }
 
-void Workspace::begin(MicroBatch batch, std::int64_t hidden_size, base::DType dtype, int tp_rank,
+void Workspace::begin(PassRows batch, std::int64_t hidden_size, base::DType dtype, int tp_rank,
                       std::int64_t cache_tokens) {
   hidden_size_ = hidden_size;
   dtype_ = dtype;
@@ -36,7 +36,7 @@ void Workspace::begin(MicroBatch batch, std::int64_t hidden_size, base::DType dt
   narrow(std::move(batch));
 }
 
-void Workspace::narrow(MicroBatch batch) {
+void Workspace::narrow(PassRows batch) {
   batch_ = std::move(batch);
   home_ = batch_.home(tp_rank_);
   home_count_.clear();

@@ -36,7 +36,7 @@ Communicator duplicate(const Communicator& communicator) {
 
 void check_threads(const Communicator& communicator) {
   if (communicator.min(std::int64_t{Session::has_threads()}) != 0) return;
-  throw base::UsageError(
+  throw base::Refusal(
       base::ExitCode::communication,
       "this MPI has no MPI_THREAD_MULTIPLE (one rank hands out the work of all instances while it "
       "computes). Use an MPI library built with threads, or one instance (--dp 1).");

@@ -21,7 +21,7 @@ class Desk {
   /// time: in the desk's thread for other ranks, in the caller's thread for rank 0 itself.
   using Answer = std::function<std::int64_t(int rank)>;
 
-  /// Collective. Throws UsageError(communication) on every rank when there are several ranks and
+  /// Collective. Throws Refusal(communication) on every rank when there are several ranks and
   /// MPI does not allow calls from several threads at once (MPI_THREAD_MULTIPLE).
   Desk(const Communicator& communicator, Answer answer);
   /// Collective: waits until every rank has come here, so that no question is left without an

@@ -65,7 +65,7 @@ Launcher find_launcher() {
 
 void check_start(const Communicator& world, const Launcher& launcher, const std::string& build) {
   if (launcher.expected_ranks > world.size())
-    throw base::UsageError(
+    throw base::Refusal(
         base::ExitCode::communication,
         fmt::format("{} started {} processes, but MPI sees {} (each would do the whole job alone; "
                     "launcher and MPI library do not fit). Use the mpirun of {}, or "
@@ -78,18 +78,12 @@ void check_start(const Communicator& world, const Launcher& launcher, const std:
   const std::int64_t differing = world.min(build == first ? world.size() : world.rank());
   if (differing == world.size()) return;
   const int other = static_cast<int>(differing);
-  throw base::UsageError(
+  throw base::Refusal(
       base::ExitCode::communication,
       fmt::format(
           "rank 0 runs \"{}\", rank {} runs \"{}\" (results of different builds do not mix). "
           "Start the same program on every rank.",
           first, other, world.broadcast(build, other)));
-}
-
-std::string host_name() {
-  char name[256] = {};
-  gethostname(name, sizeof(name) - 1);
-  return name;
 }
 
 int cores_in_mask() {

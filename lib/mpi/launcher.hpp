@@ -20,13 +20,11 @@ struct Launcher {
 /// Reads the environment; needs no MPI.
 Launcher find_launcher();
 
-/// Throws UsageError(communication) on every rank in two cases. The launcher started more ranks
+/// Throws Refusal(communication) on every rank in two cases. The launcher started more ranks
 /// than MPI sees: then each process would do the whole job alone. Or the `build` texts of two ranks
 /// differ: then they do not run the same program. Collective over `world`.
 void check_start(const Communicator& world, const Launcher& launcher, const std::string& build);
 
-/// The name of this host, from gethostname().
-std::string host_name();
 /// Cores in this process's CPU mask.
 int cores_in_mask();
 /// OMP_NUM_THREADS if it is set to a number >= 1, else 0.

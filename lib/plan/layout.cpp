@@ -135,7 +135,7 @@ std::string reason_of(const ModelSpec& spec, const GridRequest& request, const c
 
 [[noreturn]] void refuse_ranks(const ModelSpec& spec, std::int64_t reduction_shards, int num_ranks,
                                const GridRequest& request) {
-  throw base::UsageError(
+  throw base::Refusal(
       ExitCode::usage,
       fmt::format("{} ranks cannot all have a place ({}; dp x pp x ep x tp is the number of ranks, "
                   "ep divides num_experts = {}, tp divides reduction_shards = {}{}). "

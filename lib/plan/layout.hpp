@@ -50,12 +50,12 @@ std::vector<Grid> admitted_grids(const ModelSpec& spec, std::int64_t reduction_s
 ///   ep  the largest that divides both num_experts and the ranks left, num_ranks / (pp * tp); when
 ///       dp is given, the ranks left divided by dp
 ///   dp  the ranks left divided by ep
-/// Throws UsageError(usage); the message names the broken rule and the numbers of ranks that work.
+/// Throws Refusal(usage); the message names the broken rule and the numbers of ranks that work.
 ChosenGrid choose_grid(const ModelSpec& spec, std::int64_t reduction_shards, int num_ranks,
                        const GridRequest& request, std::int64_t limit_bytes,
                        const std::function<std::int64_t(const Grid&)>& rank_bytes);
 /// Checks the admission rules: dp x pp x ep x tp = num_ranks; ep divides num_experts;
-/// pp <= num_layers; tp divides reduction_shards. Throws UsageError(usage) with every broken rule
+/// pp <= num_layers; tp divides reduction_shards. Throws Refusal(usage) with every broken rule
 /// in one message, each with the values that would work.
 void check_grid(const ModelSpec& spec, std::int64_t reduction_shards, const Grid& grid,
                 int num_ranks);

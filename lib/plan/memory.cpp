@@ -67,7 +67,7 @@ constexpr std::array<std::string_view, num_buffers> buffer_names = {"residual",
                                                                     "positions",
                                                                     "finite_flags"};
 
-/// The product of sizes. Throws UsageError when it exceeds 63 bits.
+/// The product of sizes. Throws Refusal when it exceeds 63 bits.
 template <class... Sizes>
 std::int64_t times(Sizes... sizes) {
   const std::array<std::int64_t, sizeof...(Sizes)> factors{static_cast<std::int64_t>(sizes)...};
@@ -89,7 +89,7 @@ std::int64_t rows_of_round(const ModelSpec& spec, const Grid& grid, const Extent
 void check_copies(const ModelSpec& spec, const Extents& extents) {
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
   if (extents.max_microbatch_tokens <= most / spec.top_k) return;
-  throw base::UsageError(
+  throw base::Refusal(
       ExitCode::usage,
       fmt::format("a microbatch of {} tokens with top_k = {} is too large (at most {} copies of "
                   "tokens are numbered). Use a smaller --tokens-per-microbatch, or split the "
@@ -98,7 +98,7 @@ void check_copies(const ModelSpec& spec, const Extents& extents) {
 }
 
 struct Sizes {
-  std::int64_t part, home, round, head_chunk, vocabulary, tops, cache;
+  std::int64_t pass, home, round, head_chunk, vocabulary, tops, cache;
 };
 
 std::vector<BufferPlan> workspace_of(const ModelSpec& spec, std::int64_t reduction_shards,
@@ -111,7 +111,7 @@ std::vector<BufferPlan> workspace_of(const ModelSpec& spec, std::int64_t reducti
   const std::int64_t key_value = local.kv_heads.size() * spec.head_size;
   const std::int64_t ffn = spec.expert_ffn / reduction_shards * slices;
   const std::int64_t dense_ffn = spec.dense_ffn / reduction_shards * slices;
-  const std::int64_t dense_rows = spec.has_dense_layers() ? sizes.part : 0;
+  const std::int64_t dense_rows = spec.has_dense_layers() ? sizes.pass : 0;
   const std::int64_t inner = std::max(times(sizes.round, ffn), times(dense_rows, dense_ffn));
   const std::int64_t has_gate = spec.expert_kind == ExpertKind::glu ? 1 : 0;
   const std::int64_t copies = times(sizes.home, spec.top_k);
@@ -127,15 +127,15 @@ std::vector<BufferPlan> workspace_of(const ModelSpec& spec, std::int64_t reducti
       {B::residual, times(sizes.home, hidden, element)},
       {B::residual_next, times(sizes.home, hidden, element)},
       {B::normed, times(sizes.home, hidden, element)},
-      {B::gathered, has_tp * times(sizes.part, hidden, element)},
-      {B::selected, times(sizes.part, hidden, element)},
-      {B::query, times(sizes.part, attended, element)},
-      {B::key, times(sizes.part, key_value, element)},
-      {B::value, times(sizes.part, key_value, element)},
+      {B::gathered, has_tp * times(sizes.pass, hidden, element)},
+      {B::selected, times(sizes.pass, hidden, element)},
+      {B::query, times(sizes.pass, attended, element)},
+      {B::key, times(sizes.pass, key_value, element)},
+      {B::value, times(sizes.pass, key_value, element)},
       {B::cache_key, times(sizes.cache, key_value, element)},
       {B::cache_value, times(sizes.cache, key_value, element)},
-      {B::attended, times(sizes.part, attended, element)},
-      {B::attention_partial, times(slices, sizes.part, hidden, element)},
+      {B::attended, times(sizes.pass, attended, element)},
+      {B::attention_partial, times(slices, sizes.pass, hidden, element)},
       {B::reduce_received, times(reduction_shards, reduce_rows, hidden, element)},
       {B::router_logits, times(sizes.home, spec.num_experts, 4)},
       {B::expert_ids, times(copies, 4)},
@@ -164,8 +164,8 @@ std::vector<BufferPlan> workspace_of(const ModelSpec& spec, std::int64_t reducti
       {B::head_stats_all, has_tp * stats},
       {B::head_top, tops},
       {B::head_top_all, has_tp * grid.tp * tops},
-      {B::token_ids, times(sizes.part, 4)},
-      {B::positions, times(sizes.part, 4)},
+      {B::token_ids, times(sizes.pass, 4)},
+      {B::positions, times(sizes.pass, 4)},
       {B::finite_flags, times(sizes.home, 4)},
   };
   for (BufferPlan& buffer : table)
@@ -276,7 +276,7 @@ std::int64_t gathered_bytes(const ModelSpec& spec, const MemoryRequest& request)
     const std::int64_t most = std::max(row_bytes, piece_bytes / row_bytes * row_bytes);
     return is_wanted ? std::min(most, times(rows, row_bytes)) : 0;
   };
-  const std::int64_t element = base::size_of(spec.dtype), rows = extents.max_part_tokens;
+  const std::int64_t element = base::size_of(spec.dtype), rows = extents.max_pass_tokens;
   const std::int64_t columns =
       std::max(piece(outputs.kv, rows, spec.num_kv_heads * spec.head_size * element),
                piece(outputs.last_logits, extents.max_part_sequences, spec.vocab_size * 4));
@@ -309,7 +309,7 @@ std::int64_t outbox_bytes(const ModelSpec& spec, const Grid& grid, const Place& 
     if (is_wanted) bytes = base::checked_add(bytes, times(rows, count, size));
   };
   add(outputs.hidden, extents.max_home_tokens, num_hidden, spec.hidden_size * element);
-  add(outputs.kv, extents.max_part_tokens, num_layers, 2 * kv_heads * spec.head_size * element);
+  add(outputs.kv, extents.max_pass_tokens, num_layers, 2 * kv_heads * spec.head_size * element);
   add(outputs.experts, extents.max_home_tokens, num_layers, spec.top_k * sizeof(std::int32_t));
   add(outputs.last_logits && held.head, extents.max_part_sequences, vocabulary, sizeof(float));
   // The writer receives rows of a pass only when it has reached that pass itself. Meanwhile each
@@ -348,10 +348,10 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
       reduction_shards * stats_bytes + (grid.tp + 1) * tops * top_bytes;
   memory.round_rows = rows_of_round(spec, grid, extents, request.round_factor);
   memory.head_chunk = std::max<std::int64_t>(
-      1, std::min(extents.max_part_tokens, head_piece_bytes / head_row_bytes));
+      1, std::min(extents.max_pass_tokens, head_piece_bytes / head_row_bytes));
   if (held.head)  // candidates of each tp rank, and the merged ids and log-probs
     memory.likely_bytes = times(memory.head_chunk, grid.tp + 1, request.top_k_logprobs, top_bytes);
-  const Sizes sizes{extents.max_part_tokens,
+  const Sizes sizes{extents.max_pass_tokens,
                     extents.max_home_tokens,
                     memory.round_rows,
                     held.head ? memory.head_chunk : 0,
@@ -363,8 +363,8 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
     base::checked_add(memory.workspace_bytes(), memory.weight_bytes + memory.label_bytes +
                                                     memory.passing_bytes() -
                                                     memory.workspace_bytes());
-  } catch (const base::UsageError&) {
-    throw base::UsageError(
+  } catch (const base::Refusal&) {
+    throw base::Refusal(
         ExitCode::resources,
         fmt::format("a microbatch of {} tokens needs more memory than there are addresses. Use a "
                     "smaller --tokens-per-microbatch.",

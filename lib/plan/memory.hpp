@@ -15,7 +15,7 @@ namespace tetrarch::plan {
 /// The buffers of a model::Workspace, which allocates each with the size planned here.
 ///
 /// In shapes:
-///   part        tokens of one EP rank in one pass
+///   pass        tokens of one EP rank in one pass
 ///   home        those of them that this tp rank holds in the residual stream
 ///   microbatch  tokens of all EP ranks of the instance in one pass
 ///   D, E, k     hidden_size, num_experts, top_k
@@ -33,15 +33,15 @@ enum class BufferName {
   residual,           // [home, D] the residual stream, sharded by tokens over tp
   residual_next,      // [home, D]
   normed,             // [home, D]
-  gathered,           // [part, D] normed rows of all tp ranks; absent at tp = 1
-  selected,           // [part, D] rows of the part that are wanted after the last layer
-  query,              // [part, local heads * d]
-  key,                // [part, local kv heads * d]
-  value,              // [part, local kv heads * d]
+  gathered,           // [pass, D] normed rows of all tp ranks; absent at tp = 1
+  selected,           // [pass, D] rows of the pass that are wanted after the last layer
+  query,              // [pass, local heads * d]
+  key,                // [pass, local kv heads * d]
+  value,              // [pass, local kv heads * d]
   cache_key,          // [stage layers][cache, local kv heads * d] of sequences passing in chunks
   cache_value,        // the same
-  attended,           // [local slices][part, H * d / V]
-  attention_partial,  // [local slices][part, D]
+  attended,           // [local slices][pass, H * d / V]
+  attention_partial,  // [local slices][pass, D]
   reduce_received,    // [V][rows, D] slices of all tp ranks for this rank's rows; absent at tp = 1
   router_logits,      // [home, E] f32
   expert_ids,         // [home, k] i32
@@ -57,7 +57,7 @@ enum class BufferName {
   expert_order,       // [R] i32: for each row in expert order its row in `exchanged`
   exchange_order,     // [R] i32: the inverse
   expert_rows,        // [R, D] grouped by expert; absent when a stage has one rank
-  gate,               // [R, local F]; in dense layers this and the next three have `part` rows
+  gate,               // [R, local F]; in dense layers this and the next three have `pass` rows
   up,                 // [R, local F]
   activated,          // [local slices][R, F / V]
   expert_partial,     // [local slices][R, D]
@@ -69,8 +69,8 @@ enum class BufferName {
   head_stats_all,     // [tp * chunk, 4 * local slices] i32: of all tp ranks; absent at tp = 1
   head_top,           // [chunk, 2 * tops] i32: ids and logits of this rank's most likely tokens
   head_top_all,       // [tp * chunk, 2 * tops] i32: of all tp ranks; absent at tp = 1
-  token_ids,          // [part] i32: token ids, or row numbers of selected rows
-  positions,          // [part] i32
+  token_ids,          // [pass] i32: token ids, or row numbers of selected rows
+  positions,          // [pass] i32
   finite_flags,       // [home] i32: whether a row has only finite values
   num_buffers
 };
@@ -146,8 +146,8 @@ std::int64_t outbox_bytes(const ModelSpec& spec, const Grid& grid, const Place& 
 /// vocabulary slice of a tp rank if that is smaller.
 std::int64_t tops_of_rank(std::int64_t vocab_size, int tp_size, std::int64_t top_k);
 
-/// The bytes of the rank at `place`. Throws UsageError(usage) when a microbatch has more copies of
-/// tokens than 32 bits can number, UsageError(resources) when the bytes do not fit in 63 bits.
+/// The bytes of the rank at `place`. Throws Refusal(usage) when a microbatch has more copies of
+/// tokens than 32 bits can number, Refusal(resources) when the bytes do not fit in 63 bits.
 MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, const Grid& grid,
                        const Place& place, const MemoryRequest& request);
 

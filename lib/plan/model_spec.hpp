@@ -15,7 +15,6 @@ enum class ExpertKind { glu, mlp };  // glu: down(act(gate x) * up x); mlp: down
 enum class Activation { silu, gelu_tanh, gelu };  // gelu: the exact formula, with erf
 enum class RouterScore { softmax_all };           // softmax over the logits of all experts
 enum class RouterRenorm { none, sum };  // sum: chosen gate weights are divided by their sum
-enum class RopeStyle { half };          // dimension j rotates together with j + rope_dim / 2
 enum class RopeType { standard, linear, llama3, yarn };  // standard: "default" in config_json
 enum class QkNorm { none, per_head };  // per_head: a norm of each query and key head before RoPE
 
@@ -77,25 +76,25 @@ struct ModelSpec {
 /// rope_dim = head_size, full attention and experts in every layer.
 void set_derived(ModelSpec& spec);
 
-/// Parses and validates config_json. `where` names the file in messages. Throws UsageError(weights)
+/// Parses and validates config_json. `where` names the file in messages. Throws Refusal(weights)
 /// with all unknown keys and all features that this version does not compute in one message.
 ModelSpec parse_model_spec(const std::string& config_json, const std::string& where);
 /// The config_json of a spec: parse_model_spec(to_config_json(s)) == s. The order of keys is fixed.
 std::string to_config_json(const ModelSpec& spec);
 /// Checks that sizes are positive, within bounds (so that bytes and FLOPs fit in 63 bits) and
 /// consistent: heads a multiple of kv heads, rope_dim even, top_k <= num_experts <= 1024,
-/// top_k <= 64 and others. Throws UsageError(weights) with every problem in one message.
+/// top_k <= 64 and others. Throws Refusal(weights) with every problem in one message.
 void validate(const ModelSpec& spec, const std::string& where);
 
 /// The preset with this name: "tiny", "tetrarch-64-mini", "tetrarch-64", "mixtral-8x7b" or
-/// "qwen3-30b-a3b". Throws UsageError(usage); the message names the nearest and all presets.
+/// "qwen3-30b-a3b". Throws Refusal(usage); the message names the nearest and all presets.
 ModelSpec preset(const std::string& name);
 std::vector<std::string> preset_names();
 
 /// The default number V of reduction shards: the largest of 4, 2, 1 that the rules below allow.
 std::int64_t default_reduction_shards(const ModelSpec& spec);
 /// Checks V: it is 1, 2, 4 or 8; it divides num_heads and every FFN width; it divides num_kv_heads
-/// or is a multiple of it; it is at most vocab_size. Throws UsageError(`code`); the message names
+/// or is a multiple of it; it is at most vocab_size. Throws Refusal(`code`); the message names
 /// the broken rules and the values of V that work.
 void check_reduction_shards(const ModelSpec& spec, std::int64_t reduction_shards,
                             base::ExitCode code);

@@ -66,7 +66,7 @@ class Needs {
         microbatches = made = make_microbatches(lengths_, choice.tokens_per_microbatch);
       extents = extents_of(microbatches, plan_.model, choice.grid, choice.chunk_tokens);
     }
-    extents.max_home_tokens = home_tokens(extents.max_part_tokens, choice.grid);
+    extents.max_home_tokens = home_tokens(extents.max_pass_tokens, choice.grid);
     return extents;
   }
 
@@ -89,7 +89,7 @@ void check_fit(const Plan& plan, const RunConfig& config, std::span<const Sequen
   const Remedies remedies =
       find_remedies({plan.grid, config.tokens_per_microbatch, plan.chunk_tokens, plan.outputs},
                     request, Needs(plan, config, lengths));
-  throw base::UsageError(
+  throw base::Refusal(
       ExitCode::resources,
       fmt::format("{} needs {} per rank ({}), {} more than the {} that a rank may use. {}.",
                   to_string(plan.grid), base::bytes_text(needed, needed),
@@ -159,10 +159,10 @@ Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t redu
                std::span<const SequenceLength> lengths, const Ranks& ranks,
                std::span<const SequenceLength> all) {
   if (config.tokens_per_microbatch < 1)
-    throw base::UsageError(ExitCode::usage,
-                           fmt::format("--tokens-per-microbatch {} is not a positive number. Use 1 "
-                                       "or more.",
-                                       config.tokens_per_microbatch));
+    throw base::Refusal(ExitCode::usage,
+                        fmt::format("--tokens-per-microbatch {} is not a positive number. Use 1 "
+                                    "or more.",
+                                    config.tokens_per_microbatch));
   check_reduction_shards(spec, reduction_shards, ExitCode::weights);
 
   Plan plan;
@@ -186,7 +186,7 @@ Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t redu
     if (!by_ep.contains(grid.ep))
       by_ep[grid.ep] = extents_of(plan.microbatches, spec, grid, plan.chunk_tokens);
     Extents extents = by_ep[grid.ep];
-    extents.max_home_tokens = home_tokens(extents.max_part_tokens, grid);
+    extents.max_home_tokens = home_tokens(extents.max_pass_tokens, grid);
     return extents;
   };
   const auto rank_bytes = [&](const Grid& grid) {

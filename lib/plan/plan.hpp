@@ -39,9 +39,9 @@ struct Plan {
 /// Microbatches are a pure function of `lengths` and tokens_per_microbatch. With a capacity factor
 /// they are made from `all`, so that a resumed run forms the same microbatches, and those with
 /// nothing left to compute are removed.
-/// Throws UsageError(resources) when a rank needs more than the memory limit; the message says how
-/// many bytes more, and which change would make it fit. Throws UsageError(usage) and
-/// UsageError(weights) as resolve_outputs(), choose_grid() and check_reduction_shards() do.
+/// Throws Refusal(resources) when a rank needs more than the memory limit; the message says how
+/// many bytes more, and which change would make it fit. Throws Refusal(usage) and
+/// Refusal(weights) as resolve_outputs(), choose_grid() and check_reduction_shards() do.
 Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t reduction_shards,
                std::span<const SequenceLength> lengths, const Ranks& ranks,
                std::span<const SequenceLength> all = {});

@@ -24,7 +24,7 @@ class Problems {
   /// True when further problems are only counted, so that their texts need not be made.
   bool is_full() const { return count_ >= most_shown; }
 
-  /// Throws UsageError(code) when there is a problem. The message is "where: problem" for one
+  /// Throws Refusal(code) when there is a problem. The message is "where: problem" for one
   /// problem; for several it has one line for each.
   void refuse(base::ExitCode code, const std::string& where) const {
     if (lines_.empty()) return;
@@ -37,7 +37,7 @@ class Problems {
         message += "\n  " + line;
       if (count_ > most_shown) message += fmt::format("\n  and {} more", count_ - most_shown);
     }
-    throw base::UsageError(code, message);
+    throw base::Refusal(code, message);
   }
 
  private:

@@ -20,7 +20,7 @@ class Trials {
 
   bool fits(const Choice& choice, std::int64_t limit_bytes) const try {
     return bytes_of_(choice) <= limit_bytes;
-  } catch (const base::UsageError&) {
+  } catch (const base::Refusal&) {
     return false;  // too large to be counted
   }
 

@@ -62,7 +62,7 @@ struct RunConfig {
   double peak_tflops = 0;  // 0: unknown, mfu is NaN
 };
 
-/// Parses the options that choose the outputs of this model. Throws UsageError(usage) with every
+/// Parses the options that choose the outputs of this model. Throws Refusal(usage) with every
 /// problem in one message; for an unknown name it gives the nearest valid one.
 Outputs resolve_outputs(const RunConfig& config, const ModelSpec& spec);
 

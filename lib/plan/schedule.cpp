@@ -143,12 +143,12 @@ Extents extents_of(std::span<const Microbatch> microbatches, const ModelSpec& sp
     grow(extents.max_microbatch_tokens, tokens);
     extents.list_bytes += sizeof(Microbatch);
     for (const Load& load : loads) {
-      grow(extents.max_part_tokens, load.part);
+      grow(extents.max_pass_tokens, load.part);
       grow(extents.max_cache_tokens, load.cache);
       grow(extents.max_part_sequences, load.num_sequences);
     }
   }
-  extents.max_home_tokens = home_tokens(extents.max_part_tokens, grid);
+  extents.max_home_tokens = home_tokens(extents.max_pass_tokens, grid);
   return extents;
 }
 

@@ -59,7 +59,7 @@ std::vector<SequenceSpan> spans_of_pass(std::span<const SequenceLength> sequence
 /// The largest sizes over all passes of all microbatches: what the workspace must hold.
 struct Extents {
   std::int64_t max_microbatch_tokens = 0;  // in one pass, of all EP ranks together
-  std::int64_t max_part_tokens = 0;        // in one pass, of one EP rank
+  std::int64_t max_pass_tokens = 0;        // in one pass, of one EP rank
   std::int64_t max_home_tokens = 0;        // in one pass, of one (ep, tp) rank
   std::int64_t max_cache_tokens = 0;       // whole lengths of an EP rank's sequences in chunks
   std::int64_t max_part_sequences = 0;     // of one EP rank in one microbatch

@@ -179,7 +179,7 @@ void check_reduction_shards(const ModelSpec& spec, std::int64_t reduction_shards
   std::vector<std::int64_t> usable;
   for (const std::int64_t shards : possible_shards)
     if (broken_shard_rules(spec, shards).empty()) usable.push_back(shards);
-  throw base::UsageError(
+  throw base::Refusal(
       code, fmt::format("reduction_shards = {} {} (each slice has whole heads and equally many FFN "
                         "columns). Use {}.",
                         reduction_shards, fmt::join(broken, " and "), fmt::join(usable, " or ")));

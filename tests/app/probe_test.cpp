@@ -56,7 +56,7 @@ std::string write_program(const Scratch& scratch, const std::string& body) {
 testing::AssertionResult is_found(const std::optional<engine::Problem>& problem, ExitCode code,
                                   const std::vector<std::string>& words) {
   return test::is_refused(code, words, [&] {
-    if (problem) throw base::UsageError(problem->code, problem->message);
+    if (problem) throw base::Refusal(problem->code, problem->message);
   });
 }
 

@@ -14,7 +14,7 @@ TEST(Cuda, IsRefusedWithTheWayOut) {
   try {
     make_cuda_backend(world, 1);
     ADD_FAILURE() << "a CUDA backend was made";
-  } catch (const base::UsageError& error) {
+  } catch (const base::Refusal& error) {
     EXPECT_EQ(error.code(), base::ExitCode::usage);
     EXPECT_NE(std::string(error.what()).find("--backend cpu"), std::string::npos);
   }

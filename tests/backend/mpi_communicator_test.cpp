@@ -224,20 +224,15 @@ TEST_P(Collectives, APlainSumKnowsTheNumberOfRanks) {
   EXPECT_GT(world_.sum(differences), 0);
 }
 
-TEST_P(Collectives, BroadcastSendAndReceiveCarryBits) {
+TEST_P(Collectives, SendAndReceiveCarryBits) {
   const auto expected = Array::random(GetParam(), 40, 7, 3);
-  Array at_all(GetParam(), 40, 7), around(GetParam(), 40, 7);
-  if (rank() == size() - 1)
-    std::memcpy(at_all.tensor().data, expected.data(),
-                static_cast<std::size_t>(expected.tensor().bytes()));
+  Array received(GetParam(), 40, 7);
+  if (size() == 1) return;  // a rank sends nothing to itself
 
-  comm_->broadcast(at_all, size() - 1);
-  if (rank() == 0 && size() > 1) comm_->send(at_all, size() - 1);
-  if (rank() == size() - 1 && size() > 1) comm_->receive(around, 0);
-
-  EXPECT_TRUE(has_same_bits(at_all, expected));
-  if (rank() == size() - 1 && size() > 1) {
-    EXPECT_TRUE(has_same_bits(around, expected));
+  if (rank() == 0) comm_->send(expected, size() - 1);
+  if (rank() == size() - 1) {
+    comm_->receive(received, 0);
+    EXPECT_TRUE(has_same_bits(received, expected));
   }
 }
 

@@ -111,7 +111,7 @@ TEST(Dtype, AModelIsF32OrBf16) {
     try {
       model_dtype_from(name);
       ADD_FAILURE() << name;
-    } catch (const UsageError& error) {
+    } catch (const Refusal& error) {
       EXPECT_EQ(error.code(), ExitCode::usage);
       EXPECT_NE(std::string(error.what()).find("Use f32 or bf16"), std::string::npos);
     }

@@ -8,7 +8,7 @@ namespace tetrarch::base {
 namespace {
 
 TEST(Error, UsageErrorKeepsItsCodeAndItsMessageAsWritten) {
-  const UsageError error(ExitCode::weights, "bad (why). do.");
+  const Refusal error(ExitCode::weights, "bad (why). do.");
 
   EXPECT_EQ(error.code(), ExitCode::weights);
   EXPECT_STREQ(error.what(), "bad (why). do.");
@@ -23,10 +23,10 @@ TEST(Error, SystemErrorSaysWhereItWasThrown) {
 }
 
 TEST(Error, AForeignNameInAMessageIsPrintableAndBounded) {
-  const UsageError odd(ExitCode::input, "a\x1b[2J.h5: bad\n  key \xff");
+  const Refusal odd(ExitCode::input, "a\x1b[2J.h5: bad\n  key \xff");
   const SystemError raw(ExitCode::resources, "b\r.h5");
-  const UsageError endless(ExitCode::input, std::string(100'000, 'x'));
-  const UsageError lines(ExitCode::input, std::string(100'000, '\n'));
+  const Refusal endless(ExitCode::input, std::string(100'000, 'x'));
+  const Refusal lines(ExitCode::input, std::string(100'000, '\n'));
 
   EXPECT_STREQ(odd.what(), "a\\x1b[2J.h5: bad\n  key \\xff");
   EXPECT_EQ(std::string(raw.what()).find("b\\x0d.h5"), 0u);

@@ -17,7 +17,7 @@ Json parse(std::string_view text, int max_depth = 32) {
 std::string refusal(std::string_view text, int max_depth = 32) {
   try {
     parse(text, max_depth);
-  } catch (const UsageError& error) {
+  } catch (const Refusal& error) {
     EXPECT_EQ(error.code(), ExitCode::weights);
     return error.what();
   }

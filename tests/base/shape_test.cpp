@@ -18,7 +18,7 @@ void expect_refused(const Act& act) {
   try {
     act();
     ADD_FAILURE() << "nothing was refused";
-  } catch (const UsageError& error) {
+  } catch (const Refusal& error) {
     EXPECT_EQ(error.code(), ExitCode::input);
   }
 }

@@ -113,7 +113,7 @@ TEST(StopSignal, LongWorkIsRefusedWhenOneWasKept) {
     std::raise(SIGTERM);
     try {
       refuse_when_stopped("the inputs were read");
-    } catch (const UsageError& error) {
+    } catch (const Refusal& error) {
       const std::string message = error.what();
       return message.starts_with("stopped by SIGTERM while the inputs were read")
                  ? static_cast<int>(error.code())

@@ -32,7 +32,7 @@ void measure(const std::vector<SequenceLength>& lengths, std::int64_t tokens_per
     const Plan plan =
         make_plan(config, preset("tetrarch-64-mini"), 4, lengths, {num_ranks, limit_bytes});
     outcome = std::to_string(plan.microbatches.size()) + " microbatches";
-  } catch (const tetrarch::base::UsageError& error) {
+  } catch (const tetrarch::base::Refusal& error) {
     outcome = error.what();
     outcome = "refused: ..." + outcome.substr(outcome.size() > 90 ? outcome.size() - 90 : 0);
   }

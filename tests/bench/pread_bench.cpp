@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "storage/checksum.hpp"
+#include "storage/files/checksum.hpp"
 
 int main(int argc, char** argv) {
   if (argc != 3) {

@@ -26,7 +26,7 @@
 #include "mpi/launcher.hpp"
 #include "options.hpp"
 #include "probe.hpp"
-#include "storage/h5.hpp"
+#include "storage/h5/h5.hpp"
 #include "subcommands.hpp"
 
 namespace {
@@ -108,7 +108,7 @@ int run(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 3, argv + argc);
   try {
     return subcommand.act(app::parse_options("run", subcommand.options, "", arguments), argc, argv);
-  } catch (const base::UsageError& error) {
+  } catch (const base::Refusal& error) {
     return app::report(error, app::Launch::ranks);
   }
 }

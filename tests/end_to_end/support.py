@@ -49,7 +49,8 @@ class Result:
     """What a command gave: code, text (both streams), seconds."""
 
     def __init__(self, command, code, text, seconds):
-        self.command, self.code, self.text, self.seconds = command, code, text, seconds
+        self.command, self.code, self.seconds = command, code, seconds
+        self.text = text.replace("\0", "")  # Open MPI 5 ends some of its own lines with a zero byte
 
     def messages(self):
         """The program's own error lines, each with the lines that belong to it."""

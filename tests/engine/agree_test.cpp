@@ -16,7 +16,7 @@ struct AgreeTest : ::testing::Test {
   static std::optional<Problem> thrown_by(const std::function<void()>& act) {
     try {
       act();
-    } catch (const base::UsageError& error) {
+    } catch (const base::Refusal& error) {
       return Problem{error.code(), error.what()};
     }
     return std::nullopt;
@@ -56,7 +56,7 @@ TEST_F(AgreeTest, TheLowestFailingRankSpeaksForAll) {
 }
 
 TEST_F(AgreeTest, AttemptTurnsTroubleIntoAProblem) {
-  const auto usage = attempt([] { throw base::UsageError(ExitCode::input, "a bad file"); });
+  const auto usage = attempt([] { throw base::Refusal(ExitCode::input, "a bad file"); });
   const auto system = attempt([] { throw base::SystemError(ExitCode::resources, "a full disk"); });
 
   EXPECT_FALSE(attempt([] {}).has_value());
@@ -77,7 +77,7 @@ TEST_F(AgreeTest, WhatTheRootThrowsIsThrownEverywhere) {
   const auto thrown = thrown_by([&] {
     on_root(world, [&] {
       ++calls;
-      throw base::UsageError(ExitCode::usage, "the folder is in use");
+      throw base::Refusal(ExitCode::usage, "the folder is in use");
     });
   });
 

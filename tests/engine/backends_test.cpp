@@ -23,7 +23,7 @@ TEST(Backends, CudaIsRefusedWhereItCannotBeHad) {
   try {
     make_backend(plan::BackendKind::cuda, world, 1);
     ADD_FAILURE() << "nothing was refused";
-  } catch (const base::UsageError& error) {
+  } catch (const base::Refusal& error) {
     EXPECT_EQ(error.code(), base::ExitCode::usage);
     EXPECT_NE(std::string(error.what()).find("CUDA"), std::string::npos) << error.what();
   }

@@ -168,7 +168,7 @@ struct CollectorTest : ::testing::Test {
   Topology topology = make_topology(grid, world, *stage.backend);
   std::optional<storage::InputSet> inputs;
   plan::Outputs outputs;
-  model::MicroBatch batch;
+  model::PassRows batch;
   plan::Range home;
   model::TokenScores scores;
   std::vector<std::uint32_t> top_id;

@@ -10,7 +10,7 @@
 #include "engine/shared_folder.hpp"
 #include "model/stage.hpp"
 #include "model/transformer.hpp"
-#include "storage/synthesize.hpp"
+#include "storage/weights/synthesize_weights.hpp"
 
 namespace tetrarch::engine {
 namespace {
@@ -85,7 +85,8 @@ void expect_same(model::Stage& stage, const model::Matrices& found,
     expect_same(stage, *found[i], *expected[i]);
 }
 
-void expect_same(model::Stage& stage, const model::Vector& found, const model::Vector& expected) {
+void expect_same(model::Stage& stage, const model::OwnedTensor& found,
+                 const model::OwnedTensor& expected) {
   EXPECT_EQ(model::floats_of(stage, found.tensor), model::floats_of(stage, expected.tensor));
 }
 
@@ -160,7 +161,7 @@ TEST_F(LoaderTest, WhatIsAllocatedIsWhatWasPlanned) {
         const plan::Depth depth = model::whole_depth(spec);
         plan::MemoryRequest request;
         request.extents = {.max_microbatch_tokens = 300,
-                           .max_part_tokens = 200,
+                           .max_pass_tokens = 200,
                            .max_home_tokens = 100,
                            .max_cache_tokens = 150,
                            .max_sequence_length = 170,
@@ -211,7 +212,7 @@ TEST_F(LoaderTest, DamageIsToldByEveryRankInTheSameWords) {
     std::string message;
     try {
       load(stage, plan::VerifyMode::fast);
-    } catch (const base::UsageError& error) {
+    } catch (const base::Refusal& error) {
       EXPECT_EQ(error.code(), base::ExitCode::weights);
       message = error.what();
     }

@@ -38,7 +38,7 @@ inline void check_message(std::string_view message) {
   must(base::is_printable(flat), "a refusal is printable UTF-8", message);
 }
 
-/// True if `call` returns, false if it throws UsageError or SystemError with exit code 2 to 5 and a
+/// True if `call` returns, false if it throws Refusal or SystemError with exit code 2 to 5 and a
 /// readable message. Any other exception is a finding.
 template <class Call>
 bool is_accepted(Call&& call) {
@@ -50,7 +50,7 @@ bool is_accepted(Call&& call) {
   try {
     call();
     return true;
-  } catch (const base::UsageError& error) {
+  } catch (const base::Refusal& error) {
     check(error.code(), error.what());
   } catch (const base::SystemError& error) {
     check(error.code(), error.what());

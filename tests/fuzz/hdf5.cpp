@@ -8,10 +8,10 @@
 #include <fstream>
 
 #include "hdf5_image.hpp"
-#include "storage/checksum.hpp"
-#include "storage/inputs_file.hpp"
-#include "storage/part_file.hpp"
-#include "storage/weights_file.hpp"
+#include "storage/files/checksum.hpp"
+#include "storage/inputs/inputs_file.hpp"
+#include "storage/run/part_file.hpp"
+#include "storage/weights/weights_file.hpp"
 
 namespace {
 

@@ -1,6 +1,7 @@
 // Hugging Face's config.json: if it is accepted, Tetrarch's config_json can describe the same
-// model. SPDX-License-Identifier: Apache-2.0
-#include "plan/hf_config.hpp"
+// model.
+// SPDX-License-Identifier: Apache-2.0
+#include "import/hf_config.hpp"
 
 #include "base/json.hpp"
 #include "fuzz.hpp"

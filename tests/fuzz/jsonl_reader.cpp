@@ -1,7 +1,7 @@
 // JSONL files: the records do not depend on the size of blocks, and each record can be read again
 // by its place.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/jsonl_reader.hpp"
+#include "storage/inputs/jsonl_reader.hpp"
 
 #include <vector>
 

@@ -1,7 +1,7 @@
 // A line of JSONL: gives a record or a short problem; a record that is printed again parses to the
 // same record.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/jsonl_record.hpp"
+#include "storage/inputs/jsonl_record.hpp"
 
 #include <algorithm>
 

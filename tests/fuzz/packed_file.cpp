@@ -1,12 +1,12 @@
 // gzip and zstd files: reading in pieces of any size gives the same bytes. Built once for each
 // format.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/packed_file.hpp"
+#include "storage/files/packed_file.hpp"
 
 #include <algorithm>
 
 #include "fuzz.hpp"
-#include "storage/jsonl_reader.hpp"
+#include "storage/inputs/jsonl_reader.hpp"
 
 namespace {
 

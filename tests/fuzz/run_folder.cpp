@@ -9,7 +9,7 @@
 
 #include "base/json.hpp"
 #include "fuzz.hpp"
-#include "storage/merge.hpp"
+#include "storage/run/merge.hpp"
 
 namespace {
 

@@ -1,6 +1,6 @@
 // A safetensors header: if it is accepted, its tensors cover the data exactly and can be read.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/safetensors.hpp"
+#include "import/safetensors.hpp"
 
 #include <algorithm>
 #include <cstring>

@@ -94,7 +94,7 @@ struct Dense {
 
   Stage stage;
   ModelShard shard;
-  MicroBatch batch;
+  PassRows batch;
   std::optional<Workspace> workspace;
 };
 
@@ -124,10 +124,10 @@ TEST(Dense, TheFfnIsAddedToTheStream) {
   });
 }
 
-/// The result of a single rank that computes the whole part and the whole FFN. Collective.
+/// The result of a single rank that computes the whole pass and the whole FFN. Collective.
 std::vector<float> rows_alone(const Dense& dense) {
   const plan::ModelSpec& spec = dense.stage.spec;
-  const std::int64_t part = dense.batch.num_tokens();
+  const std::int64_t pass = dense.batch.num_tokens();
   const mpi::Communicator alone = dense.stage.world.split(dense.stage.world.rank(), 0);
   const auto backend = backend::make_cpu_backend(alone, 1, backend::cpu::GemmChoice::portable);
   const std::vector<int> self = {0};
@@ -140,10 +140,10 @@ std::vector<float> rows_alone(const Dense& dense) {
     builder.add(tensor, 0, local_bytes(tensor, plan::shard_of(tensor, {}, {}), 0, weight));
   const ModelShard shard = builder.take();
   plan::MemoryRequest request;
-  request.extents = {part, part, part, 0, part, 0};
+  request.extents = {pass, pass, pass, 0, pass, 0};
   request.depth = whole_depth(spec);
   Workspace workspace(plan::plan_memory(spec, 4, {}, {}, request), *backend);
-  MicroBatch batch = dense.batch;
+  PassRows batch = dense.batch;
   spread_evenly(batch, 1);
   workspace.begin(batch, hidden, spec.dtype, 0);
   put(dense.stage, stream_rows(workspace.home()), workspace.residual());

@@ -39,7 +39,7 @@ void expect_embedded(base::DType dtype, const std::vector<std::int32_t>& tokens)
   const ModelShard shard = make_shard(stage, table_value);
   Workspace workspace(stage.memory({std::max<std::int64_t>(1, std::ssize(tokens))}, 2.0),
                       *stage.backend);
-  MicroBatch batch = batch_of({std::ssize(tokens)}, tokens);
+  PassRows batch = batch_of({std::ssize(tokens)}, tokens);
   begin(stage, batch, workspace);
 
   embed_tokens(stage.context, shard, workspace);

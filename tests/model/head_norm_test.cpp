@@ -12,8 +12,8 @@ namespace tetrarch::model {
 namespace {
 
 struct HeadNormTest : ::testing::Test {
-  Vector vector_of(const std::vector<float>& values, std::int64_t rows) {
-    Vector vector;
+  OwnedTensor vector_of(const std::vector<float>& values, std::int64_t rows) {
+    OwnedTensor vector;
     const auto bytes = static_cast<std::int64_t>(values.size() * 4);
     vector.memory = stage.backend->allocate(bytes);
     vector.tensor = {vector.memory->data(), base::DType::f32, 1, rows, std::ssize(values) / rows};
@@ -27,7 +27,7 @@ TEST_F(HeadNormTest, EveryHeadOfEveryRowIsNormedByItself) {
   const std::vector<float> values = {1, 2, 3, 4, 10, 20, 30, 40, -1, 1, -1, 1,
                                      8, 0, 0, 0, 0,  0,  0,  -3, 5,  5, 5,  5};
   const std::vector<float> scale = {1, 2, 0.5f, -1};
-  const Vector x = vector_of(values, 2);
+  const OwnedTensor x = vector_of(values, 2);
 
   norm_heads(stage.context, vector_of(scale, 1), x.tensor);
 
@@ -44,9 +44,9 @@ TEST_F(HeadNormTest, EveryHeadOfEveryRowIsNormedByItself) {
 
 TEST_F(HeadNormTest, WithoutAWeightNothingChanges) {
   const std::vector<float> values = {1, 2, 3, 4, 10, 20, 30, 40};
-  const Vector x = vector_of(values, 1);
+  const OwnedTensor x = vector_of(values, 1);
 
-  norm_heads(stage.context, Vector{}, x.tensor);
+  norm_heads(stage.context, OwnedTensor{}, x.tensor);
 
   EXPECT_EQ(floats_of(stage, x.tensor), values);
 }

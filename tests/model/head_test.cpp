@@ -121,7 +121,7 @@ struct HeadStep {
     begin(stage, batch, *workspace);
   }
 
-  /// The value of a row of the part: half of a small whole number that depends on the column.
+  /// The value of a row of the pass: half of a small whole number that depends on the column.
   static float row_value(std::int64_t row, std::int64_t column) {
     return static_cast<float>((row * 5 + column * (row + 1)) % 7 - 3) / 2;
   }
@@ -160,7 +160,7 @@ struct HeadStep {
 
   Stage stage;
   ModelShard shard;
-  MicroBatch batch;
+  PassRows batch;
   std::optional<Workspace> workspace;
   std::vector<std::uint32_t> top_id;
   std::vector<float> top_logprob;

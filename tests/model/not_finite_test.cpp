@@ -55,15 +55,14 @@ WeightValue with(const Broken& broken) {
 /// Keeps the earliest report of each sequence, and the chosen experts of each row.
 struct Witness final : Observer {
   explicit Witness(const Stage& at) : stage(at) {}
-  void hidden(std::int64_t, const MicroBatch&, const backend::Tensor&) override {}
+  void hidden(std::int64_t, const PassRows&, const backend::Tensor&) override {}
   void kv(std::int64_t, const backend::Tensor&, const backend::Tensor&) override {}
   void experts(std::int64_t layer, const Routing& routing) override {
     expert_ids[layer] = integers_of(stage, routing.expert_id);
   }
-  void last_logits(const MicroBatch&, std::span<const std::int64_t>,
+  void last_logits(const PassRows&, std::span<const std::int64_t>,
                    const backend::Tensor&) override {}
-  void likely(const MicroBatch&, std::int64_t, std::span<std::uint32_t>,
-              std::span<float>) override {}
+  void likely(const PassRows&, std::int64_t, std::span<std::uint32_t>, std::span<float>) override {}
   void not_finite(const NotFinite& found) override {
     const auto [at, is_new] = first.try_emplace(found.sequence, found);
     if (!is_new && found.comes_before(at->second)) at->second = found;
@@ -127,7 +126,7 @@ struct Forward {
   Stage stage;
   ModelShard shard;
   Witness witness;
-  MicroBatch batch;
+  PassRows batch;
   std::optional<Workspace> workspace;
   plan::Range home;
 };

@@ -36,7 +36,7 @@ struct Routed {
 
   Stage stage;
   Workspace workspace;
-  MicroBatch batch;
+  PassRows batch;
   ModelShard shard;
   std::vector<float> normed;
 };

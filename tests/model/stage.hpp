@@ -77,9 +77,9 @@ struct Stage {
     plan::Extents extents;
     extents.max_microbatch_tokens =
         std::accumulate(part_tokens.begin(), part_tokens.end(), std::int64_t{0});
-    extents.max_part_tokens = *std::max_element(part_tokens.begin(), part_tokens.end());
-    extents.max_home_tokens = (extents.max_part_tokens + grid.tp - 1) / grid.tp;
-    extents.max_sequence_length = extents.max_cache_tokens = extents.max_part_tokens;
+    extents.max_pass_tokens = *std::max_element(part_tokens.begin(), part_tokens.end());
+    extents.max_home_tokens = (extents.max_pass_tokens + grid.tp - 1) / grid.tp;
+    extents.max_sequence_length = extents.max_cache_tokens = extents.max_pass_tokens;
     return plan::plan_memory(spec, reduction_shards, grid, place,
                              {extents, whole_depth(spec), spec.vocab_size, true, round_factor});
   }
@@ -138,17 +138,17 @@ inline ModelShard make_shard(const Stage& stage, const WeightValue& value) {
   return builder.take();
 }
 
-/// A part with one whole sequence for each length; not yet spread over tp ranks.
-inline MicroBatch batch_of(const std::vector<std::int64_t>& lengths,
-                           std::vector<std::int32_t> tokens) {
-  MicroBatch batch;
+/// A pass with one whole sequence for each length; not yet spread over tp ranks.
+inline PassRows batch_of(const std::vector<std::int64_t>& lengths,
+                         std::vector<std::int32_t> tokens) {
+  PassRows batch;
   for (const std::int64_t length : lengths)
     batch.rows.push_back({std::ssize(batch.rows), 0, length, length});
   batch.token = std::move(tokens);
   return batch;
 }
 
-inline void begin(const Stage& stage, MicroBatch& batch, Workspace& workspace) {
+inline void begin(const Stage& stage, PassRows& batch, Workspace& workspace) {
   spread_evenly(batch, stage.grid.tp);
   workspace.begin(batch, stage.spec.hidden_size, stage.spec.dtype, stage.place.tp);
 }

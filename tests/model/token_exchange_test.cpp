@@ -148,7 +148,7 @@ class Exchanging {
 
   Stage stage_;
   std::vector<std::int64_t> part_tokens_;
-  MicroBatch batch_;
+  PassRows batch_;
   Workspace workspace_;
   std::int64_t first_token_ = 0, num_rounds_ = 0, num_rows_ = 0;
 };
@@ -287,8 +287,7 @@ TEST(TokenExchange, TiedTokensGoToTheLowestExperts) {
         });
     Workspace workspace(stage.memory(parts, 1.0), *stage.backend);
     const std::int64_t count = parts[static_cast<std::size_t>(stage.place.ep)];
-    MicroBatch batch =
-        batch_of({count}, std::vector<std::int32_t>(static_cast<std::size_t>(count)));
+    PassRows batch = batch_of({count}, std::vector<std::int32_t>(static_cast<std::size_t>(count)));
     begin(stage, batch, workspace);
     put(stage, std::vector<float>(static_cast<std::size_t>(workspace.residual().elements()), 2.0f),
         workspace.residual());
@@ -299,10 +298,16 @@ TEST(TokenExchange, TiedTokensGoToTheLowestExperts) {
 
     const std::int64_t total = std::accumulate(parts.begin(), parts.end(), std::int64_t{0});
     EXPECT_EQ(record.num_rounds(), counts.num_rounds(workspace.round_rows()));
-    EXPECT_EQ(counts.total_of_expert(0), total);
-    EXPECT_EQ(counts.total_of_expert(1), total);
+    const auto copies_of = [&](std::int64_t expert) {
+      std::int64_t copies = 0;
+      for (int source = 0; source < counts.ep() * counts.tp(); ++source)
+        copies += counts.copies(source / counts.tp(), source % counts.tp(), expert);
+      return copies;
+    };
+    EXPECT_EQ(copies_of(0), total);
+    EXPECT_EQ(copies_of(1), total);
     for (std::int64_t expert = 2; expert < 8; ++expert)
-      EXPECT_EQ(counts.total_of_expert(expert), 0);
+      EXPECT_EQ(copies_of(expert), 0);
     for (const float weight : floats_of(stage, workspace.routing.gate_weight))
       EXPECT_EQ(weight, 0.5f);
   }

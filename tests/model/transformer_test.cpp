@@ -57,7 +57,7 @@ double router_weight(const std::vector<plan::TensorSpec>& tensors, std::int64_t 
 /// Records what it observes on this rank, in order.
 struct Witness final : Observer {
   explicit Witness(const Stage& at) : stage(at) {}
-  void hidden(std::int64_t layer, const MicroBatch& batch, const backend::Tensor& home) override {
+  void hidden(std::int64_t layer, const PassRows& batch, const backend::Tensor& home) override {
     EXPECT_EQ(batch.home(stage.place.tp).size(), home.rows);
     seen.push_back("hidden " + std::to_string(layer));
     rows.push_back(floats_of(stage, home));
@@ -71,14 +71,13 @@ struct Witness final : Observer {
     seen.push_back("experts " + std::to_string(layer));
     expert_ids = integers_of(stage, routing.expert_id);
   }
-  void last_logits(const MicroBatch& batch, std::span<const std::int64_t> runs,
+  void last_logits(const PassRows& batch, std::span<const std::int64_t> runs,
                    const backend::Tensor& logits) override {
     EXPECT_EQ(std::ssize(runs), logits.rows);
     EXPECT_LT(runs.back(), std::ssize(batch.rows));
     num_last += logits.rows;
   }
-  void likely(const MicroBatch&, std::int64_t, std::span<std::uint32_t>,
-              std::span<float>) override {
+  void likely(const PassRows&, std::int64_t, std::span<std::uint32_t>, std::span<float>) override {
     ADD_FAILURE() << "nobody asked for them";
   }
   void not_finite(const NotFinite& found) override {
@@ -126,7 +125,7 @@ struct Forward {
   plan::Depth depth = whole_depth(stage.spec);
   ModelShard shard;
   Witness witness;
-  MicroBatch batch;
+  PassRows batch;
   std::optional<Workspace> workspace;
   std::int64_t extra_rounds = 0;
   TokenScores scores;

@@ -38,7 +38,7 @@ TEST_F(WorkspaceTest, AViewBeyondThePlanIsRefused) {
 }
 
 TEST_F(WorkspaceTest, TheResidualStreamChangesSides) {
-  MicroBatch batch = batch_of({11}, std::vector<std::int32_t>(11));
+  PassRows batch = batch_of({11}, std::vector<std::int32_t>(11));
   begin(stage, batch, workspace);
   const void* first = workspace.residual().data;
   const void* second = workspace.residual_next().data;
@@ -53,7 +53,7 @@ TEST_F(WorkspaceTest, TheResidualStreamChangesSides) {
 }
 
 TEST_F(WorkspaceTest, HomesAreEvenPartsOfTheTokens) {
-  MicroBatch batch = batch_of({7}, std::vector<std::int32_t>(7));
+  PassRows batch = batch_of({7}, std::vector<std::int32_t>(7));
 
   spread_evenly(batch, 4);
   workspace.begin(batch, 16, base::DType::f32, 2);

@@ -159,7 +159,7 @@ TEST(Layout, EveryNamedNumberOfRanksWorks) {
 
         EXPECT_EQ(grid.size(), num_ranks);
         EXPECT_NO_THROW(check_grid(preset("tiny"), 4, grid, num_ranks));
-      } catch (const base::UsageError& error) {
+      } catch (const base::Refusal& error) {
         ++refused;
         const std::string message = error.what();
         std::istringstream counts(message.substr(message.rfind("Start ") + 6));

@@ -40,7 +40,7 @@ TEST(Plan, ThePartsAreThoseOfTheGridThatWasChosen) {
   EXPECT_EQ(plan.outputs, Outputs{});
   EXPECT_EQ(plan.microbatches.size(), 4u);
   EXPECT_EQ(plan.extents.max_microbatch_tokens, 1600);
-  EXPECT_EQ(plan.extents.max_part_tokens, 100);
+  EXPECT_EQ(plan.extents.max_pass_tokens, 100);
   EXPECT_EQ(plan.extents.max_home_tokens, 25);
   EXPECT_EQ(plan.memory.round_rows, 400);
   EXPECT_FALSE(plan.grid_reason.empty());
@@ -65,7 +65,7 @@ TEST(Plan, NothingToDoIsAPlanToo) {
   const Plan plan = make_plan(RunConfig{}, preset("tiny"), 4, {}, {4});
 
   EXPECT_TRUE(plan.microbatches.empty());
-  EXPECT_EQ(plan.extents.max_part_tokens, 0);
+  EXPECT_EQ(plan.extents.max_pass_tokens, 0);
   EXPECT_GT(plan.memory.weight_bytes, 0);
 }
 

@@ -155,12 +155,12 @@ TEST(Schedule, ExtentsAreTheLargestParts) {
   const Extents two = extents_of(microbatches, preset("tiny"), Grid{1, 1, 2, 4}, 100);
 
   EXPECT_EQ(one.max_microbatch_tokens, 19);
-  EXPECT_EQ(one.max_part_tokens, 19);
+  EXPECT_EQ(one.max_pass_tokens, 19);
   EXPECT_EQ(one.max_home_tokens, 5);
   EXPECT_EQ(one.max_cache_tokens, 0);
   EXPECT_EQ(one.max_sequence_length, 10);
   EXPECT_EQ(two.max_microbatch_tokens, 19);
-  EXPECT_EQ(two.max_part_tokens, 10);  // lengths 10 | 3, 3 and 3
+  EXPECT_EQ(two.max_pass_tokens, 10);  // lengths 10 | 3, 3 and 3
   EXPECT_EQ(two.max_home_tokens, 3);
 }
 
@@ -210,7 +210,7 @@ TEST(Schedule, ExtentsWithChunksAreThoseOfThePasses) {
   const Extents extents = extents_of(microbatches, preset("tiny"), Grid{}, 4);
 
   EXPECT_EQ(extents.max_microbatch_tokens, 15);
-  EXPECT_EQ(extents.max_part_tokens, 15);
+  EXPECT_EQ(extents.max_pass_tokens, 15);
   EXPECT_EQ(extents.max_cache_tokens, 18);  // the two sequences that are longer than a chunk
   EXPECT_EQ(extents.num_chunked, 2);
   EXPECT_EQ(extents.max_sequence_length, 10);
@@ -240,7 +240,7 @@ TEST(Schedule, ExtentsAreThoseOfThePassesForEveryChunk) {
 
       const Extents extents = extents_of(microbatches, spec, Grid{1, 1, ep, 1}, chunk);
 
-      EXPECT_EQ(extents.max_part_tokens, part_tokens) << chunk;
+      EXPECT_EQ(extents.max_pass_tokens, part_tokens) << chunk;
       EXPECT_EQ(extents.max_microbatch_tokens, all_tokens) << chunk;
     }
 }

@@ -12,12 +12,12 @@
 
 namespace tetrarch::plan::test {
 
-/// The message of the UsageError that `act` throws. The test fails when `act` throws none, or one
+/// The message of the Refusal that `act` throws. The test fails when `act` throws none, or one
 /// with another code.
 inline std::string refusal(base::ExitCode code, const std::function<void()>& act) {
   try {
     act();
-  } catch (const base::UsageError& error) {
+  } catch (const base::Refusal& error) {
     EXPECT_EQ(error.code(), code) << error.what();
     return error.what();
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/checksum.hpp"
+#include "storage/files/checksum.hpp"
 
 #include <numeric>
 

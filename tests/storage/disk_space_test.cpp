@@ -1,6 +1,6 @@
 // Free space on the file system, and messages if there is too little.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/disk_space.hpp"
+#include "storage/files/disk_space.hpp"
 
 #include "base/error.hpp"
 #include "run_fixture.hpp"
@@ -42,7 +42,7 @@ TEST(DiskSpace, AFailedWriteSaysWhatItNeedsAndLeavesNothing) {
 
 TEST(DiskSpace, WhatTurnsOutWrongInAFileOfOursIsNoUsageError) {
   const TemporaryFolder folder;
-  const auto fail = [] { throw base::UsageError(ExitCode::resources, "it is gone."); };
+  const auto fail = [] { throw base::Refusal(ExitCode::resources, "it is gone."); };
 
   EXPECT_THROW(with_space(folder / "x", 1, fail), base::SystemError);
 }

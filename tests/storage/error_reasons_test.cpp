@@ -1,6 +1,6 @@
 // Counting the reasons for which sequences became error records.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/error_reasons.hpp"
+#include "storage/inputs/error_reasons.hpp"
 
 #include "scratch.hpp"
 

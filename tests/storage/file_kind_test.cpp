@@ -1,6 +1,6 @@
 // Kinds of files, told by their first bytes.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/file_kind.hpp"
+#include "storage/files/file_kind.hpp"
 
 #include <sys/stat.h>
 

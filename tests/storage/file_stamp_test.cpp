@@ -1,6 +1,6 @@
 // Files that are written to while a run reads them.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/file_stamp.hpp"
+#include "storage/files/file_stamp.hpp"
 
 #include <chrono>
 #include <filesystem>

@@ -1,6 +1,6 @@
 // The lock of a folder: it has one holder at a time, also while its file is removed and made again.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/folder_lock.hpp"
+#include "storage/files/folder_lock.hpp"
 
 #include <atomic>
 #include <optional>
@@ -38,7 +38,7 @@ TEST_F(FolderLockTest, WhatADeadHolderWroteIsReplaced) {
 TEST_F(FolderLockTest, OneThatIsRefusedLeavesTheHoldersFile) {
   const FolderLock lock(path, 0, log);
 
-  const Refusal refusal = refusal_of([&] { FolderLock(path, 0.1, log); });
+  const Refused refusal = refusal_of([&] { FolderLock(path, 0.1, log); });
 
   EXPECT_EQ(refusal.code, base::ExitCode::resources);
   EXPECT_NE(refusal.message.find(" since 2"), std::string::npos) << refusal.message;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/foreign_kind.hpp"
+#include "storage/files/foreign_kind.hpp"
 
+#include "import/safetensors.hpp"
 #include "scratch.hpp"
-#include "storage/safetensors.hpp"
 
 namespace tetrarch::storage {
 namespace {
@@ -47,7 +47,7 @@ TEST(ForeignKind, ASafetensorsFileOfThatKindIsRefusedByIt) {
     test::write_file(path, bytes + std::string(2'000'000, '\1'));
 
     EXPECT_TRUE(test::is_refused(base::ExitCode::weights, {path, advice}, [&] {
-      SafetensorsFile file(path);
+      hf::SafetensorsFile file(path);
     })) << what;
   }
 }
@@ -60,7 +60,7 @@ TEST(ForeignKind, TheLengthOfAHeaderMayLookLikeAnything) {
   header.resize(0x685a42, ' ');
   test::write_file(path, length + header);
 
-  EXPECT_TRUE(SafetensorsFile(path).tensors().empty());
+  EXPECT_TRUE(hf::SafetensorsFile(path).tensors().empty());
   EXPECT_EQ(first_bytes_of(path).size(), first_bytes);
   EXPECT_EQ(first_bytes_of(scratch.folder()), "");
   EXPECT_EQ(first_bytes_of(scratch / "absent"), "");

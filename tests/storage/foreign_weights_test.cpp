@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/foreign_weights.hpp"
+#include "storage/weights/foreign_weights.hpp"
 
-#include "safetensors_writer.hpp"
+#include "import/safetensors_writer.hpp"
 
 namespace tetrarch::storage {
 namespace {

@@ -1,7 +1,7 @@
 // Reading integers of any width, sign and byte order.
 // SPDX-License-Identifier: Apache-2.0
 #include "scratch.hpp"
-#include "storage/h5.hpp"
+#include "storage/h5/h5.hpp"
 
 namespace tetrarch::storage::h5 {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/h5.hpp"
+#include "storage/h5/h5.hpp"
 
 #include <numeric>
 

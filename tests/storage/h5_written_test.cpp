@@ -1,7 +1,7 @@
 // Refusal of data that a file declares but that was never written.
 // SPDX-License-Identifier: Apache-2.0
 #include "scratch.hpp"
-#include "storage/h5.hpp"
+#include "storage/h5/h5.hpp"
 
 namespace tetrarch::storage::h5 {
 namespace {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "run_fixture.hpp"
 #include "scratch.hpp"
-#include "storage/inputs_file.hpp"
+#include "storage/inputs/inputs_file.hpp"
 
 namespace tetrarch::storage {
 namespace {

@@ -1,6 +1,6 @@
 // The list of input files that paths of files and folders mean.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/input_paths.hpp"
+#include "storage/inputs/input_paths.hpp"
 
 #include <unistd.h>
 

@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "storage/inputs_file.hpp"
+#include "storage/inputs/inputs_file.hpp"
 
 namespace tetrarch::storage {
 

@@ -1,6 +1,6 @@
 // Inputs: what is read, which sequences get a status, and which files are refused.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/inputs_file.hpp"
+#include "storage/inputs/inputs_file.hpp"
 
 #include <cstdlib>
 #include <fstream>
@@ -126,7 +126,7 @@ TEST(InputSet, InputsOfAnotherVocabularyAreRefusedWithTheirLargestId) {
     return refusal_of([&] { open({write_inputs(folder / "a.h5", inputs)}); });
   };
 
-  const Refusal all = refused({.lengths = {2, 0, 3}, .tokens = {50, 1, 1, 60, 99}});
+  const Refused all = refused({.lengths = {2, 0, 3}, .tokens = {50, 1, 1, 60, 99}});
 
   EXPECT_EQ(all.code, ExitCode::input);
   EXPECT_NE(all.message.find("every sequence has a token id beyond the model's vocabulary (the "
@@ -247,8 +247,8 @@ TEST(InputSet, LabelsThatNeedTooMuchAreRefusedBeforeTheyAreRead) {
     return InputSet::open({file}, 512, 8192, plan::Tokenizer::none, LastToken::fed, most);
   };
 
-  const Refusal of_hdf5 = refusal_of([&] { open_within(path, 20'000); });
-  const Refusal of_lines = refusal_of([&] { open_within(folder / "b.jsonl", 20'000); });
+  const Refused of_hdf5 = refusal_of([&] { open_within(path, 20'000); });
+  const Refused of_lines = refusal_of([&] { open_within(folder / "b.jsonl", 20'000); });
 
   EXPECT_EQ(of_hdf5.code, base::ExitCode::resources);
   EXPECT_NE(of_hdf5.message.find("1,000 sequences"), std::string::npos) << of_hdf5.message;
@@ -285,9 +285,9 @@ TEST(InputSet, AFileThatChangedMeanwhileIsRefused) {
   std::uint32_t tokens[2];
 
   write_inputs(path, {.lengths = {3}});
-  const Refusal shape = refusal_of([&] { shorter.read_tokens(0, 0, 2, tokens); });
+  const Refused shape = refusal_of([&] { shorter.read_tokens(0, 0, 2, tokens); });
   write_inputs(path, {.lengths = {2, 2}, .tokens = {1, 77, 1, 1}});
-  const Refusal token = refusal_of([&] { other.read_tokens(0, 0, 2, tokens); });
+  const Refused token = refusal_of([&] { other.read_tokens(0, 0, 2, tokens); });
 
   EXPECT_EQ(shape.code, ExitCode::input);
   EXPECT_NE(shape.message.find("expected [4] of integers"), std::string::npos) << shape.message;
@@ -309,7 +309,7 @@ TEST(InputSet, IdsThatStandTwiceAreRefusedWithBothFiles) {
   const std::string a = write_inputs(folder / "a.h5", {.lengths = {1, 1}, .ids = {1, 2}});
   const std::string b = write_inputs(folder / "b.h5", {.lengths = {1, 1}, .text_ids = {"x", "2"}});
 
-  const Refusal refusal = refusal_of([&] { open({a, b}); });
+  const Refused refusal = refusal_of([&] { open({a, b}); });
 
   EXPECT_EQ(refusal.code, ExitCode::input);
   EXPECT_NE(
@@ -326,7 +326,7 @@ TEST(InputSet, PathsWithoutInputsAreRefused) {
 
   for (const std::string& path : {folder / "a.jsonl", folder / "a.h5", folder / "empty",
                                   folder / "absent.h5", folder / "absent"}) {
-    const Refusal refusal = refusal_of([&] { open({path}); });
+    const Refused refusal = refusal_of([&] { open({path}); });
     EXPECT_EQ(refusal.code, ExitCode::input) << path;
     EXPECT_NE(refusal.message.find(path), std::string::npos) << refusal.message;
   }
@@ -347,7 +347,7 @@ TEST(InputSet, AFileThatPromisesMoreThanItHoldsIsRefusedBeforeAnyAllocation) {
       std::string(TETRARCH_PYTHON) + " " + (folder / "make.py") + " " + path;
   ASSERT_EQ(std::system(command.c_str()), 0);
 
-  const Refusal refusal = refusal_of([&] { open({path}); });
+  const Refused refusal = refusal_of([&] { open({path}); });
 
   EXPECT_EQ(refusal.code, ExitCode::input);
   EXPECT_NE(refusal.message.find("/tokens: 1073741824 of its 1073741824 chunks were never written"),
@@ -458,7 +458,7 @@ TEST(InputSet, EachBreachOfTheFormatIsNamed) {
     each.write(file);
     file.close();
 
-    const Refusal refusal = refusal_of([&] { open({path}); });
+    const Refused refusal = refusal_of([&] { open({path}); });
 
     EXPECT_EQ(refusal.code, ExitCode::input) << each.expected;
     EXPECT_NE(refusal.message.find(each.expected), std::string::npos) << each.expected << "\n"
@@ -592,7 +592,7 @@ TEST(InputSetOfLines, ABadLineGetsAStatusAndTheOthersStay) {
                                  S::bad_record, S::ok};
   const std::vector<std::string> ids = {"1", "2", "a.jsonl:3", "4",  "6",
                                         "7", "8", "a.jsonl:9", "10", "11"};
-  const std::vector<std::int64_t> lengths = {2, 0, 0, 2, 9, 1, 0, 2, 1, 2};
+  const std::vector<std::int64_t> lengths = {2, 0, 0, 2, 9, 1, 0, 2, 0, 2};
   for (std::int64_t i = 0; i < inputs.count(); ++i) {
     const auto at = static_cast<std::size_t>(i);
     EXPECT_EQ(inputs.status(i), status[at]) << i << " " << inputs.error(i);
@@ -647,8 +647,8 @@ TEST(InputSetOfLines, TextAndTokenizerThatDoNotGoTogetherAreAUsageError) {
       write_lines(folder / "a.jsonl",
                   {R"({"id": 1, "tokens": [1], "text": "a"})", R"({"id": 2, "text": "a"})"});
 
-  const Refusal without = refusal_of([&] { open({path}); });
-  const Refusal small = refusal_of([&] { InputSet::open({path}, 255, 8, plan::Tokenizer::bytes); });
+  const Refused without = refusal_of([&] { open({path}); });
+  const Refused small = refusal_of([&] { InputSet::open({path}, 255, 8, plan::Tokenizer::bytes); });
 
   EXPECT_EQ(without.code, ExitCode::usage);
   EXPECT_NE(without.message.find(path + ": line 2 has text"), std::string::npos) << without.message;
@@ -687,7 +687,7 @@ TEST(InputSetOfLines, AFileThatChangedMeanwhileIsRefused) {
     std::uint32_t tokens[2];
     write_lines(path, {other});
 
-    const Refusal refusal = refusal_of([&] { inputs.read_tokens(0, 0, 2, tokens); });
+    const Refused refusal = refusal_of([&] { inputs.read_tokens(0, 0, 2, tokens); });
 
     EXPECT_EQ(refusal.code, ExitCode::input) << other;
     EXPECT_NE(refusal.message.find(path + ": has changed"), std::string::npos) << refusal.message;
@@ -701,7 +701,7 @@ TEST(InputSetOfLines, IdsThatStandTwiceAreRefusedWithFileAndLine) {
       folder / "b.jsonl", {R"({"id": 3, "tokens": [1]})", "", R"({"id": 2, "tokens": [1]})"});
   const std::string c = write_lines(folder / "c.jsonl", {R"({"id": "3", "tokens": [1]})"});
 
-  const Refusal refusal = refusal_of([&] { open({a, b, c}); });
+  const Refused refusal = refusal_of([&] { open({a, b, c}); });
 
   EXPECT_EQ(refusal.code, ExitCode::input);
   EXPECT_NE(refusal.message.find("2 ids stand twice"), std::string::npos) << refusal.message;
@@ -738,7 +738,7 @@ TEST(InputSetOfLines, AFileWithoutAUsableLineIsRefusedWithTheCommonestReason) {
   const std::string path = folder / "a.jsonl";
   const auto refusal = [&](const std::vector<std::string>& lines) {
     write_lines(path, lines);
-    const Refusal found = refusal_of([&] { open({path}); });
+    const Refused found = refusal_of([&] { open({path}); });
     EXPECT_EQ(found.code, ExitCode::input) << found.message;
     EXPECT_TRUE(found.message.starts_with(path + ": ")) << found.message;
     return found.message;

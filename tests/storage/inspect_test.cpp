@@ -1,6 +1,6 @@
 // The output of inspect contains what its reader needs.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/inspect.hpp"
+#include "storage/run/inspect.hpp"
 
 #include "run_fixture.hpp"
 

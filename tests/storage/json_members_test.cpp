@@ -1,6 +1,6 @@
 // Members of a JSON object, found without parsing their values.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/json_members.hpp"
+#include "storage/inputs/json_members.hpp"
 
 #include <utility>
 #include <vector>

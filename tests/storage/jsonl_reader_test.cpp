@@ -1,7 +1,7 @@
 // Lines of a JSONL file are read in order and again by their place; files of other kinds are
 // refused.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/jsonl_reader.hpp"
+#include "storage/inputs/jsonl_reader.hpp"
 
 #include <map>
 

@@ -1,6 +1,6 @@
 // One line of JSONL: the values that are taken from it, and the problem text for each mistake.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/jsonl_record.hpp"
+#include "storage/inputs/jsonl_record.hpp"
 
 #include <gtest/gtest.h>
 

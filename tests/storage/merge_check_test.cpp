@@ -1,6 +1,6 @@
 // A results file that reads back differently from what was written is found.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/merge_check.hpp"
+#include "storage/run/merge_check.hpp"
 
 #include "run_fixture.hpp"
 

@@ -1,6 +1,6 @@
 // Merged results are in input order, complete, and readable by h5py.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/merge.hpp"
+#include "storage/run/merge.hpp"
 
 #include <cstdlib>
 #include <optional>
@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "run_fixture.hpp"
-#include "storage/verify_results.hpp"
+#include "storage/run/verify_results.hpp"
 
 namespace tetrarch::storage {
 namespace {
@@ -177,7 +177,7 @@ TEST(Merge, MissingSequencesAreAllowedOnlyWhenAskedFor) {
   RunFolder opened = run.open();
   write_part(run, opened, 0, {{1}});
 
-  const Refusal refusal = refusal_of([&] { run.merge(opened); });
+  const Refused refusal = refusal_of([&] { run.merge(opened); });
   const MergeReport report = run.merge(opened, Missing::allowed);
 
   EXPECT_EQ(refusal.code, ExitCode::resources);
@@ -218,7 +218,7 @@ TEST(Merge, APartThatIsHalfInOthersDoesNotCountWhereThereAreSums) {
   write_part(run, opened, 0, {{0, 1}});
   write_part(run, opened, 1, {{1, 2}});
 
-  const Refusal refusal = refusal_of([&] { run.merge(opened); });
+  const Refused refusal = refusal_of([&] { run.merge(opened); });
   const std::size_t num_left = parts_in(run.path + "/parts").size();
   write_part(run, opened, 1, {{2}});
   const MergeReport report = run.merge(opened);
@@ -304,7 +304,7 @@ TEST(Merge, DamagedResultsAreReplacedByCompleteOnesAlone) {
   std::filesystem::rename(run.path + "/parts", kept);
   std::filesystem::resize_file(results, 1000);
 
-  const Refusal refusal = refusal_of([&] { merge_run_folder(run.path, Parts::remove, run.log); });
+  const Refused refusal = refusal_of([&] { merge_run_folder(run.path, Parts::remove, run.log); });
   const auto bytes = std::filesystem::file_size(results);
   std::filesystem::rename(kept, run.path + "/parts");
   const MergeReport report = merge_run_folder(run.path, Parts::remove, run.log);
@@ -329,7 +329,7 @@ TEST(Merge, ResultsOfAnotherRunAreNotReplaced) {
   run.open();
   std::filesystem::rename(other, results);
 
-  const Refusal merging = refusal_of([&] { merge_run_folder(run.path, Parts::remove, run.log); });
+  const Refused merging = refusal_of([&] { merge_run_folder(run.path, Parts::remove, run.log); });
 
   EXPECT_EQ(merging.code, ExitCode::usage);
   EXPECT_NE(merging.message.find("is not of run"), std::string::npos) << merging.message;
@@ -393,7 +393,7 @@ TEST(Merge, APartThatVanishedDuringTheRunIsNoInternalDefect) {
   write_part(run, opened, 1, {sequences});
   flip_bit(run.path + "/parts/" + parts_in(run.path + "/parts").at(1), 2000, 1);
 
-  const Refusal refusal = refusal_of([&] { run.merge(opened); });
+  const Refused refusal = refusal_of([&] { run.merge(opened); });
 
   EXPECT_EQ(refusal.code, ExitCode::resources);
   EXPECT_NE(refusal.message.find("no part holds 29 sequences"), std::string::npos);
@@ -483,7 +483,7 @@ TEST(Merge, ChangedInputsAreRefused) {
   run.open();
   write_inputs(folder / "inputs.h5", {.lengths = {3, 5}, .ids = {1, 2}});
 
-  const Refusal refusal = refusal_of([&] { merge_run_folder(run.path, Parts::keep, run.log); });
+  const Refused refusal = refusal_of([&] { merge_run_folder(run.path, Parts::keep, run.log); });
 
   EXPECT_EQ(refusal.code, ExitCode::input);
   EXPECT_NE(refusal.message.find("inputs have changed"), std::string::npos) << refusal.message;

@@ -1,6 +1,6 @@
 // The content of gzip and zstd files, and refusals of damaged ones.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/packed_file.hpp"
+#include "storage/files/packed_file.hpp"
 
 #include <random>
 
@@ -8,7 +8,7 @@
 #include <zstd.h>
 
 #include "scratch.hpp"
-#include "storage/jsonl_reader.hpp"
+#include "storage/inputs/jsonl_reader.hpp"
 
 namespace tetrarch::storage {
 namespace {

@@ -1,6 +1,6 @@
 // A column reads back what it wrote, in any order of rows, and finds every changed byte.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/part_column.hpp"
+#include "storage/run/part_column.hpp"
 
 #include "run_fixture.hpp"
 

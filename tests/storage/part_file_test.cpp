@@ -1,11 +1,11 @@
 // Part files are complete or absent, and damage in them is always found.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/part_file.hpp"
+#include "storage/run/part_file.hpp"
 
 #include <random>
 
 #include "run_fixture.hpp"
-#include "storage/durable.hpp"
+#include "storage/files/durable.hpp"
 
 namespace tetrarch::storage {
 namespace {
@@ -383,7 +383,7 @@ TEST_F(PartTest, APartOfAnotherRunIsRefused) {
   write_microbatch(writer, inputs, {0});
   writer.commit();
 
-  const Refusal refusal = refusal_of([&] { read_part(only_part(), "another"); });
+  const Refused refusal = refusal_of([&] { read_part(only_part(), "another"); });
 
   EXPECT_EQ(refusal.code, ExitCode::input);
   EXPECT_NE(refusal.message.find(uuid), std::string::npos) << refusal.message;

@@ -1,6 +1,6 @@
 // Probing foreign files, here without a child process.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/probe.hpp"
+#include "storage/run/probe.hpp"
 
 #include "run_fixture.hpp"
 #include "scratch.hpp"

@@ -1,6 +1,6 @@
 // The datasets that a run writes, and their fill values.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/results_layout.hpp"
+#include "storage/run/results_layout.hpp"
 
 #include "base/json.hpp"
 #include "run_fixture.hpp"

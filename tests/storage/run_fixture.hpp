@@ -13,7 +13,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include "storage/merge.hpp"
+#include "storage/run/merge.hpp"
 
 namespace tetrarch::storage {
 
@@ -81,15 +81,15 @@ inline std::string write_inputs(const std::string& path, Inputs inputs) {
   return path;
 }
 
-/// Code and message of the UsageError that `call` throws; code `done` if it throws none.
-struct Refusal {
+/// Code and message of the Refusal that `call` throws; code `done` if it throws none.
+struct Refused {
   base::ExitCode code = base::ExitCode::done;
   std::string message;
 };
-inline Refusal refusal_of(const std::function<void()>& call) {
+inline Refused refusal_of(const std::function<void()>& call) {
   try {
     call();
-  } catch (const base::UsageError& error) {
+  } catch (const base::Refusal& error) {
     return {error.code(), error.what()};
   }
   return {};

@@ -1,6 +1,6 @@
 // The run folder: its lock, its settings on resume, and which sequences count as done.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/run_folder.hpp"
+#include "storage/run/run_folder.hpp"
 
 #include <chrono>
 #include <optional>
@@ -12,7 +12,7 @@
 
 #include "base/text.hpp"
 #include "run_fixture.hpp"
-#include "storage/verify.hpp"
+#include "storage/run/verify.hpp"
 
 namespace tetrarch::storage {
 namespace {
@@ -67,10 +67,10 @@ TEST_F(RunFolderTest, AChangedFrozenSettingIsRefusedWithTheCodeOfItsKind) {
     return refusal_of([&] { open(changed); });
   };
 
-  const Refusal weights = refusal("weights", {{"xxh3", "cc"}});
-  const Refusal inputs = refusal("inputs", {{"xxh3", "cc"}});
-  const Refusal dtype = refusal("dtype", "f32");
-  const Refusal added = refusal("pooling", "mean");
+  const Refused weights = refusal("weights", {{"xxh3", "cc"}});
+  const Refused inputs = refusal("inputs", {{"xxh3", "cc"}});
+  const Refused dtype = refusal("dtype", "f32");
+  const Refused added = refusal("pooling", "mean");
 
   EXPECT_EQ(weights.code, ExitCode::weights);
   EXPECT_NE(weights.message.find("weights.xxh3: was \"aa\", is \"cc\""), std::string::npos)
@@ -88,7 +88,7 @@ TEST_F(RunFolderTest, MixedBuildsNeedPermissionAndAreRememberedForEver) {
   RunSettings other = settings;
   other.mixable["isa"] = "avx512";
 
-  const Refusal refusal = refusal_of([&] { open(other); });
+  const Refused refusal = refusal_of([&] { open(other); });
   const bool is_mixed = open(other, {.allow_mixed = true}).is_mixed();
   const bool stays_mixed = open(settings).is_mixed();
 
@@ -102,7 +102,7 @@ TEST_F(RunFolderTest, ASecondHolderIsRefusedAfterTheWaitNamingTheFirst) {
   const RunFolder first = open(settings);
   const auto begin = std::chrono::steady_clock::now();
 
-  const Refusal refusal = refusal_of([&] { open(settings, {.lock_wait_s = 0.3}); });
+  const Refused refusal = refusal_of([&] { open(settings, {.lock_wait_s = 0.3}); });
 
   const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begin;
   EXPECT_EQ(refusal.code, ExitCode::resources);
@@ -131,7 +131,7 @@ TEST_F(RunFolderTest, TheLockOfAKilledProcessIsTakenOver) {
   const pid_t child = hold(path, settings, pipe[1]);
   char letter = 0;
   ASSERT_EQ(::read(pipe[0], &letter, 1), 1);
-  const Refusal while_alive = refusal_of([&] { open(settings, {.lock_wait_s = 0}); });
+  const Refused while_alive = refusal_of([&] { open(settings, {.lock_wait_s = 0}); });
 
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
@@ -170,7 +170,7 @@ TEST_F(RunFolderTest, AFolderOfSomethingElseIsRefusedAndLeftAsItIs) {
   std::filesystem::create_directories(folder / "killed/parts");  // killed before it had a run.json
   std::ofstream(folder / "killed/lock") << "";
 
-  const Refusal refusal =
+  const Refused refusal =
       refusal_of([&] { RunFolder::open(folder / "checkpoint", settings, {}, log); });
   RunFolder::open(folder / "empty", settings, {}, log);
   RunFolder::open(folder / "killed", settings, {}, log);
@@ -189,8 +189,8 @@ TEST_F(RunFolderTest, AFileInTheWayIsRefused) {
   std::ofstream(folder / "file") << "x";
   std::filesystem::create_directories(folder / "other");
   std::ofstream(folder / "other/parts") << "x";
-  const Refusal file = refusal_of([&] { RunFolder::open(folder / "file", settings, {}, log); });
-  const Refusal parts = refusal_of([&] { RunFolder::open(folder / "other", settings, {}, log); });
+  const Refused file = refusal_of([&] { RunFolder::open(folder / "file", settings, {}, log); });
+  const Refused parts = refusal_of([&] { RunFolder::open(folder / "other", settings, {}, log); });
 
   EXPECT_EQ(file.code, ExitCode::resources);
   EXPECT_EQ(parts.code, ExitCode::resources);
@@ -215,9 +215,9 @@ TEST_F(RunFolderTest, ResultsOfAnUnknownRunAreNotOverwritten) {
 TEST_F(RunFolderTest, ABrokenRunJsonIsRefused) {
   open(settings);
   std::ofstream(path + "/run.json") << "{\"format\": \"tetrarch-run\"}";
-  const Refusal lacking = refusal_of([&] { open(settings); });
+  const Refused lacking = refusal_of([&] { open(settings); });
   std::ofstream(path + "/run.json") << "{";
-  const Refusal torn = refusal_of([&] { open(settings); });
+  const Refused torn = refusal_of([&] { open(settings); });
 
   EXPECT_EQ(lacking.code, ExitCode::input);
   EXPECT_EQ(torn.code, ExitCode::input);
@@ -225,9 +225,9 @@ TEST_F(RunFolderTest, ABrokenRunJsonIsRefused) {
 
 TEST_F(RunFolderTest, AnotherFolderOrAPipeIsNoRecordOfARun) {
   std::filesystem::create_directories(path);
-  const Refusal other = refusal_of([&] { read_run_json(path); });
+  const Refused other = refusal_of([&] { read_run_json(path); });
   ASSERT_EQ(::mkfifo((path + "/run.json").c_str(), 0666), 0);
-  const Refusal pipe = refusal_of([&] { read_run_json(path); });
+  const Refused pipe = refusal_of([&] { read_run_json(path); });
 
   EXPECT_EQ(other.code, ExitCode::input);
   EXPECT_NE(other.message.find("no run folder"), std::string::npos) << other.message;
@@ -258,7 +258,7 @@ TEST_F(RunFolderTest, AHolderThatWroteNonsenseIsNamedAllTheSame) {
                            R"({"pid": 1e999})", R"({"host": "\u001b[2J"})"}) {
     std::ofstream(path + "/lock") << text;
 
-    const Refusal refusal = refusal_of([&] { open(settings, {.lock_wait_s = 0}); });
+    const Refused refusal = refusal_of([&] { open(settings, {.lock_wait_s = 0}); });
 
     EXPECT_EQ(refusal.code, ExitCode::resources) << text;
     EXPECT_NE(refusal.message.find("locked by"), std::string::npos) << refusal.message;
@@ -580,7 +580,7 @@ TEST_F(SetsTest, WithoutCapacityEachPartCountsAlone) {
 TEST_F(SetsTest, VerifyLeavesAnUnfinishedSetAndCountsItAsNotDone) {
   std::filesystem::remove(part(1, 0));
 
-  const Refusal refusal = refusal_of([&] { verify(run.path, run.log); });
+  const Refused refusal = refusal_of([&] { verify(run.path, run.log); });
 
   EXPECT_EQ(refusal.code, ExitCode::stopped_early);
   EXPECT_NE(refusal.message.find("2 sequences are not done"), std::string::npos) << refusal.message;

@@ -51,13 +51,13 @@ inline void python(const Scratch& scratch, const std::string& path, const std::s
   ASSERT_EQ(std::system(command.c_str()), 0) << code;
 }
 
-/// Whether `call` throws UsageError(code) with a message that contains all the words.
+/// Whether `call` throws Refusal(code) with a message that contains all the words.
 template <class Call>
 testing::AssertionResult is_refused(base::ExitCode code, const std::vector<std::string>& words,
                                     Call&& call) {
   try {
     call();
-  } catch (const base::UsageError& error) {
+  } catch (const base::Refusal& error) {
     const std::string message = error.what();
     if (error.code() != code)
       return testing::AssertionFailure()

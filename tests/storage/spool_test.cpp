@@ -1,6 +1,6 @@
 // Compressed inputs are read from their unpacked copies.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/spool.hpp"
+#include "storage/inputs/spool.hpp"
 
 #include <algorithm>
 

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/synthesize.hpp"
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -9,7 +7,9 @@
 #include <set>
 
 #include "scratch.hpp"
-#include "storage/weights_file.hpp"
+#include "storage/inputs/synthesize_inputs.hpp"
+#include "storage/weights/synthesize_weights.hpp"
+#include "storage/weights/weights_file.hpp"
 
 namespace tetrarch::storage {
 namespace {

@@ -1,6 +1,6 @@
 // Checks of the order of /topk, and of /experts against the counts of /routing.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/verify_outputs.hpp"
+#include "storage/run/verify_outputs.hpp"
 
 #include <limits>
 

@@ -1,12 +1,12 @@
 // Verification accepts undamaged files and finds every kind of damage.
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/verify.hpp"
+#include "storage/run/verify.hpp"
 
 #include <random>
 
 #include "base/json.hpp"
 #include "run_fixture.hpp"
-#include "storage/checksum.hpp"
+#include "storage/files/checksum.hpp"
 
 namespace tetrarch::storage {
 namespace {
@@ -22,7 +22,7 @@ struct VerifyTest : ::testing::Test {
     writer.close();
     results = run.merge(opened).path;
   }
-  Refusal verify(const std::string& path) {
+  Refused verify(const std::string& path) {
     return refusal_of([&] { storage::verify(path, run.log); });
   }
   /// Overwrites bytes of a dataset from its byte `at` on; `with_checksum`: also its checksum, so
@@ -85,7 +85,7 @@ TEST_F(VerifyTest, AFlippedBitOfAnyDatasetIsFoundAndNamed) {
     if (info.file_offset < 0) continue;
     const auto byte = info.file_offset + static_cast<std::int64_t>(random() % info.stored_bytes);
     flip_bit(results, byte, 5);
-    const Refusal refusal = verify(results);
+    const Refused refusal = verify(results);
     flip_bit(results, byte, 5);
 
     EXPECT_EQ(refusal.code, ExitCode::input) << path << refusal.message;
@@ -106,7 +106,7 @@ TEST_F(VerifyTest, AFlippedBitInThePaddingOfATextIsFound) {
 
   flip_bit(results, byte, 0);
 
-  const Refusal refusal = verify(results);
+  const Refused refusal = verify(results);
   EXPECT_EQ(refusal.code, ExitCode::input);
   EXPECT_NE(refusal.message.find("/sequences/error"), std::string::npos) << refusal.message;
 }
@@ -116,7 +116,7 @@ TEST_F(VerifyTest, ALogProbSumThatDoesNotAddUpIsANumericalFailure) {
 
   overwrite("/logprobs/sum", 0, &sum, sizeof sum, true);
 
-  const Refusal refusal = verify(results);
+  const Refused refusal = verify(results);
   EXPECT_EQ(refusal.code, ExitCode::numerical) << refusal.message;
   EXPECT_NE(refusal.message.find("sequence 0"), std::string::npos) << refusal.message;
 }
@@ -126,7 +126,7 @@ TEST_F(VerifyTest, NanInASequenceThatIsOkIsANumericalFailure) {
 
   overwrite("/hidden/00", 5 * 128, &nan, sizeof nan, true);
 
-  const Refusal refusal = verify(results);
+  const Refused refusal = verify(results);
   EXPECT_EQ(refusal.code, ExitCode::numerical) << refusal.message;
   EXPECT_NE(refusal.message.find("sequence 2 is ok, but row 2, column 0"), std::string::npos)
       << refusal.message;
@@ -145,7 +145,7 @@ TEST_F(VerifyTest, TopKOutOfOrderIsANumericalFailure) {
 
   overwrite("/topk/ids", 4 * 3 * 4, &id, sizeof id, true);
 
-  const Refusal refusal = verify(results);
+  const Refused refusal = verify(results);
   EXPECT_EQ(refusal.code, ExitCode::numerical) << refusal.message;
   EXPECT_NE(refusal.message.find("/topk/logprobs: row 1 of sequence 2 has an id twice"),
             std::string::npos)
@@ -170,11 +170,11 @@ TEST_F(VerifyTest, FailedSequencesHoldTheFillValuesOfKeysAndTopK) {
 
   EXPECT_EQ(verify(results).message, "");
   overwrite("/kv/01/v", 3 * 64, &one, sizeof one, true);
-  const Refusal values = verify(results);
+  const Refused values = verify(results);
   const std::uint16_t zero = 0;
   overwrite("/kv/01/v", 3 * 64, &zero, sizeof zero, true);
   overwrite("/topk/ids", 3 * 12, &id, sizeof id, true);
-  const Refusal ids = verify(results);
+  const Refused ids = verify(results);
 
   EXPECT_NE(values.message.find("/kv/01/v: sequence 1 failed"), std::string::npos);
   EXPECT_NE(ids.message.find("/topk/ids: sequence 1 failed"), std::string::npos) << ids.message;
@@ -187,7 +187,7 @@ TEST_F(VerifyTest, CountsOfRoutingMustFitTheExpertsOfTheTokens) {
   EXPECT_EQ(verify(results).message, "");  // counts may include dropped copies
   overwrite("/routing/tokens_per_expert", 20 * 8, &count, sizeof count, true);
 
-  const Refusal refusal = verify(results);
+  const Refused refusal = verify(results);
   EXPECT_EQ(refusal.code, ExitCode::numerical) << refusal.message;
   EXPECT_NE(refusal.message.find("/routing: layer 1"), std::string::npos) << refusal.message;
 }
@@ -197,7 +197,7 @@ TEST_F(VerifyTest, ExpertsThatTheModelLacksAreFound) {
 
   overwrite("/experts/01", 0, &expert, sizeof expert, true);
 
-  const Refusal refusal = verify(results);
+  const Refused refusal = verify(results);
   EXPECT_EQ(refusal.code, ExitCode::numerical) << refusal.message;
   EXPECT_NE(refusal.message.find("/experts/01: row 0 of sequence 0 has expert 16"),
             std::string::npos)
@@ -214,15 +214,15 @@ TEST_F(VerifyTest, MissingThingsAreNamed) {
     return verify(folder / "copy.h5");
   };
 
-  const Refusal attribute = without("del f.attrs['weights_xxh3']");
-  const Refusal dataset = without("del f['logprobs/count']");
-  const Refusal description = without("del f['last_logits'].attrs['description']");
-  const Refusal shape = without("del f['last_logits']\nf['last_logits'] = [1.0]");
-  const Refusal axes = without(
+  const Refused attribute = without("del f.attrs['weights_xxh3']");
+  const Refused dataset = without("del f['logprobs/count']");
+  const Refused description = without("del f['last_logits'].attrs['description']");
+  const Refused shape = without("del f['last_logits']\nf['last_logits'] = [1.0]");
+  const Refused axes = without(
       "a = f['kv/00/k'][:]\ndel f['kv/00/k']\n"
       "f['kv/00/k'] = a.reshape(13, 32)");
-  const Refusal values = without("del f['kv/01/v']");
-  const Refusal unknown = without("f['surprise'] = [1.0]");
+  const Refused values = without("del f['kv/01/v']");
+  const Refused unknown = without("f['surprise'] = [1.0]");
 
   EXPECT_NE(attribute.message.find("weights_xxh3 is missing"), std::string::npos);
   EXPECT_NE(dataset.message.find("/logprobs/count"), std::string::npos);
@@ -231,7 +231,7 @@ TEST_F(VerifyTest, MissingThingsAreNamed) {
   EXPECT_NE(axes.message.find("/kv/00/k: shape [13, 32]"), std::string::npos) << axes.message;
   EXPECT_NE(values.message.find("/kv/01/v"), std::string::npos);
   EXPECT_NE(unknown.message.find("/surprise"), std::string::npos);
-  for (const Refusal* each : {&attribute, &dataset, &description, &shape, &axes, &values, &unknown})
+  for (const Refused* each : {&attribute, &dataset, &description, &shape, &axes, &values, &unknown})
     EXPECT_EQ(each->code, ExitCode::input) << each->message;
 }
 
@@ -246,19 +246,19 @@ TEST_F(VerifyTest, ADamagedPartIsFoundAndLeftWhereItIs) {
 
 TEST_F(VerifyTest, AnIncompleteRunSaysWhatIsMissing) {
   std::filesystem::remove(results);
-  const Refusal not_merged = verify(run.path);
+  const Refused not_merged = verify(run.path);
   std::filesystem::remove_all(run.path + "/parts");
-  const Refusal nothing = verify(run.path);
+  const Refused nothing = verify(run.path);
   {
     RunFolder opened = run.open();
     run.merge(opened, Missing::allowed);
   }
-  const Refusal incomplete = verify(results);
+  const Refused incomplete = verify(results);
 
   EXPECT_EQ(not_merged.code, ExitCode::stopped_early);
   EXPECT_NE(not_merged.message.find("results.h5 is not made"), std::string::npos);
   EXPECT_EQ(nothing.code, ExitCode::stopped_early);
-  EXPECT_NE(nothing.message.find("3 sequences not done"), std::string::npos);
+  EXPECT_NE(nothing.message.find("3 sequences are not done"), std::string::npos);
   EXPECT_NE(nothing.message.find("id 100 (3 tokens)"), std::string::npos) << nothing.message;
   EXPECT_EQ(incomplete.code, ExitCode::stopped_early);
 }
@@ -269,7 +269,7 @@ TEST_F(VerifyTest, ResultsOfAnotherRunInTheFolderAreFound) {
   write_atomically(run.path + "/run.json", json.dump());
   std::filesystem::remove_all(run.path + "/parts");
 
-  const Refusal refusal = verify(run.path);
+  const Refused refusal = verify(run.path);
 
   EXPECT_EQ(refusal.code, ExitCode::input);
   EXPECT_NE(refusal.message.find("belongs to run"), std::string::npos) << refusal.message;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "storage/weights_file.hpp"
+#include "storage/weights/weights_file.hpp"
 
 #include <cstring>
 #include <random>
@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "scratch.hpp"
-#include "storage/checksum.hpp"
-#include "storage/weights_writer.hpp"
+#include "storage/files/checksum.hpp"
+#include "storage/weights/weights_writer.hpp"
 
 // HDF5 1.10.8 leaks about 400 bytes each time it reads a damaged object header.
 extern "C" const char* __lsan_default_suppressions() {
@@ -230,7 +230,7 @@ int found_of_damaged(const std::string& path, const std::string& identity) {
     file.verify_all({});
     const bool is_same = file.identity() == identity && file.spec() == small_spec();
     return static_cast<int>(is_same ? Found::the_same : Found::another_model);
-  } catch (const base::UsageError& error) {
+  } catch (const base::Refusal& error) {
     return static_cast<int>(error.code() == ExitCode::weights ? Found::refused
                                                               : Found::another_model);
   }

@@ -45,6 +45,8 @@ in_root() {
     mount -t proc proc "$root/proc"
     mount --rbind /sys "$root/sys"
     mkdir -p "$root/dev/shm" "$root/dev/pts"
+    # Process ids begin at 1 again in each call, and Open MPI 5 names its folder by the id of mpirun.
+    rm -rf "$root"/tmp/prte.* "$root"/tmp/ompi.*
     mount -t tmpfs -o mode=1777 shm "$root/dev/shm"
     mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
     if [[ -n $tools ]]; then

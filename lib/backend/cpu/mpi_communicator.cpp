@@ -283,8 +283,4 @@ void MpiCommunicator::receive(const Tensor& tensor, int from) {
   comm_.receive(bytes_of(tensor), from, message_tag);
 }
 
-void MpiCommunicator::broadcast(const Tensor& tensor, int root) {
-  if (size() > 1) comm_.broadcast(bytes_of(tensor), root);
-}
-
 }  // namespace tetrarch::backend::cpu

@@ -31,7 +31,6 @@ class MpiCommunicator final : public Communicator {
   void tree_reduce_scatter_v(const ReduceScatter& call) override;
   void send(const Tensor& tensor, int to) override;
   void receive(const Tensor& tensor, int from) override;
-  void broadcast(const Tensor& tensor, int root) override;
 
  private:
   /// Row counts and row offsets of an MPI call, kept so that calls do not allocate.

@@ -5,9 +5,9 @@
 namespace tetrarch::backend {
 
 std::unique_ptr<Backend> make_cuda_backend(const mpi::Communicator&, int) {
-  throw base::UsageError(base::ExitCode::usage,
-                         "--backend cuda cannot be used (built without CUDA). Configure with "
-                         "--preset gpu, or use --backend cpu.");
+  throw base::Refusal(base::ExitCode::usage,
+                      "--backend cuda cannot be used (built without CUDA). Configure with "
+                      "--preset gpu, or use --backend cpu.");
 }
 
 }  // namespace tetrarch::backend

@@ -9,7 +9,7 @@
 
 namespace tetrarch::backend {
 
-/// Always throws UsageError(usage), on all ranks; the message names the reason and the devices
+/// Always throws Refusal(usage), on all ranks; the message names the reason and the devices
 /// found.
 std::unique_ptr<Backend> make_cuda_backend(const mpi::Communicator& world, int num_threads);
 

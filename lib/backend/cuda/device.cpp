@@ -29,7 +29,7 @@ std::string devices_text() {
 }  // namespace
 
 std::unique_ptr<Backend> make_cuda_backend(const mpi::Communicator&, int) {
-  throw base::UsageError(
+  throw base::Refusal(
       base::ExitCode::usage,
       fmt::format("--backend cuda does not compute in this version (the machine has {}). Use "
                   "--backend cpu.",

@@ -1,0 +1,22 @@
+/// What became of a sequence.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace tetrarch::storage {
+
+/// The numbers stand in /sequences/status of results and parts.
+enum class SequenceStatus : std::uint8_t {
+  ok = 0,
+  empty = 1,
+  bad_token = 2,
+  too_long = 3,
+  not_finite = 4,
+  bad_record = 5,
+  not_done = 255,  // only in results whose status is "incomplete"
+};
+std::string_view name_of(SequenceStatus status);
+
+}  // namespace tetrarch::storage
