@@ -1,7 +1,7 @@
-"""Makes the small HDF5 inputs of tests/data/inputs anew, each by a writer that users have.
+"""Makes the small HDF5 files of tests/data/inputs/hdf5.tar.gz, each by a writer that users have.
 
     python3 -m venv fixtures && fixtures/bin/pip install h5py netCDF4 tables pandas
-    fixtures/bin/python tools/fixtures_hdf5.py tests/data/inputs
+    fixtures/bin/python tools/fixtures_hdf5.py FOLDER
 
 All hold the same three sequences, but for those that must be refused. The versions of the writers
 stand in hdf5_writers.txt beside them, and in an attribute `writer` of each file that can have one.

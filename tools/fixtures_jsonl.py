@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Makes tests/data/inputs anew: the same three sequences by the writers that people use.
+"""Makes the files of tests/data/inputs/jsonl.tar.gz: the same three sequences by the writers that
+people use.
 
-    PYTHON tools/fixtures_jsonl.py     needs datatrove, orjson, pandas, datasets, zstandard and zstd
+    PYTHON tools/fixtures_jsonl.py FOLDER     needs datatrove, orjson, pandas, datasets, zstandard and zstd
 
 The tokens of each sequence are the bytes of its text, so that files of tokens and of text agree.
 plain.jsonl is written by hand; jsonl_writers.txt names the writer of each file, with its version.
@@ -21,7 +22,6 @@ import pandas
 from datatrove.data import Document
 from datatrove.pipeline.writers import JsonlWriter
 
-FOLDER = Path(__file__).resolve().parents[1] / "tests/data/inputs"
 TEXTS = ["Plain words.", "naïve, 東京", "a\n\"b\"\\\t</p>"]
 TOKENS = [list(text.encode()) for text in TEXTS]
 IDS = ["a", "b", "c"]
@@ -87,11 +87,11 @@ FILES = {"plain.jsonl": by_hand, "datatrove.jsonl.gz": by_datatrove, "pandas.jso
          "members.jsonl.gz": by_gzip, "frames.jsonl.zst": by_zstd}
 
 
-def main():
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    writers = [f"{name}: {write(FOLDER / name)}\n" for name, write in FILES.items()]
-    (FOLDER / "jsonl_writers.txt").write_text("".join(writers))
+def main(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    writers = [f"{name}: {write(folder / name)}\n" for name, write in FILES.items()]
+    (folder / "jsonl_writers.txt").write_text("".join(writers))
     print("".join(writers), end="")
 
 
-main()
+main(Path(sys.argv[1]))

@@ -5,7 +5,8 @@
 #   tools/setup.sh               what is needed; nothing to do: returns at once
 #   tools/setup.sh --optional    also what is only convenient
 #   tools/setup.sh --needed      when it installs, nothing that is only convenient
-#   tools/setup.sh --fuzz        also clang with its libFuzzer, where it is to be had
+#   tools/setup.sh --fuzz        also clang with its libFuzzer, if it is available
+#   tools/setup.sh --gate        also what .ci/run uses: clang as above, clang-tidy, clang-format, ccache
 #   TETRARCH_SETUP=skip          does nothing (libraries from environment modules)
 #
 # exit  0 everything needed is there; 1 apt failed; 2 it may not install, and says what to type
@@ -21,6 +22,7 @@ needed=(
 optional=(ccache clang-format python3-matplotlib libbenchmark-dev)
 [[ ${1:-} != --needed ]] || optional=()
 [[ ${1:-} != --fuzz ]] || optional=(clang libclang-rt-dev)
+[[ ${1:-} != --gate ]] || optional=(clang libclang-rt-dev clang-tidy clang-format ccache)
 python=${TETRARCH_PYTHON:-/usr/bin/python3}
 
 # Prints those of its arguments that are not installed.

@@ -107,7 +107,7 @@ class Loop {
   bool needs_tokens() const {
     return topology_.is_first_stage() || (topology_.is_last_stage() && plan_.outputs.logprobs);
   }
-  void run_pass(model::PassRows batch, std::int64_t cache_tokens, LoopReport& report);
+  void run_pass(const model::PassRows& pass, std::int64_t cache_tokens, LoopReport& report);
   void run_microbatch(std::int32_t index, LoopReport& report);
   void commit(LoopReport& report);
 
@@ -152,9 +152,8 @@ std::int64_t Loop::draw() {
   return index;
 }
 
-void Loop::run_pass(model::PassRows batch, std::int64_t cache_tokens, LoopReport& report) {
-  const model::PassRows& pass = batch;
-  workspace_.begin(batch, plan_.model.hidden_size, plan_.model.dtype, topology_.place.tp,
+void Loop::run_pass(const model::PassRows& pass, std::int64_t cache_tokens, LoopReport& report) {
+  workspace_.begin(pass, plan_.model.hidden_size, plan_.model.dtype, topology_.place.tp,
                    cache_tokens);
   collector_.begin_pass(pass);
   if (topology_.is_first_stage()) {

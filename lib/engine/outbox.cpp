@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <exception>
 #include <iterator>
+#include <list>
 #include <utility>
 
 #include "base/error.hpp"
@@ -23,8 +24,10 @@ Outbox::~Outbox() {
   } catch (const base::SystemError&) {
     // the job cannot continue; another place reports the error and ends it
   }
-  // MPI may still read this memory, so it is never freed
-  if (!sends_.empty()) static_cast<void>(new std::deque<Send>(std::move(sends_)));
+  if (sends_.empty()) return;
+  // MPI may read these bytes until the process ends, so they are never freed
+  static auto* const given_up = new std::list<std::deque<Send>>;
+  given_up->push_back(std::move(sends_));
 }
 
 void Outbox::post(std::vector<std::byte> bytes, int to, int tag) {

@@ -317,7 +317,7 @@ Array attend_a_difficult_one(CpuCompute& compute, std::int64_t head_size, std::i
 /// bits.
 TEST(AttentionByTiles, HasTheSameBitsOnEveryInstructionSetBesideTheTiles) {
   if (!testing::has_bf16_kernels(Bf16Kernels::amx_software))
-    GTEST_SKIP() << "software tiles are for x86-64";
+    GTEST_SKIP() << "this CPU is not x86-64";
   CpuCompute compute = portable_compute();
   const auto best = simd::active_isa();
   for (const std::int64_t head_size : {8, 20, 33, 64})

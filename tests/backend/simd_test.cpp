@@ -31,7 +31,7 @@ class Simd : public ::testing::TestWithParam<simd::Isa> {
  protected:
   void SetUp() override {
     best_ = simd::active_isa();
-    if (GetParam() > best_) GTEST_SKIP() << "not on this CPU";
+    if (GetParam() > best_) GTEST_SKIP() << "this CPU has no such instructions";
     testing::set_isa(GetParam());
   }
   void TearDown() override { testing::set_isa(best_); }

@@ -7,7 +7,7 @@
 namespace tetrarch::base {
 namespace {
 
-TEST(Error, UsageErrorKeepsItsCodeAndItsMessageAsWritten) {
+TEST(Error, RefusalKeepsItsCodeAndItsMessageAsWritten) {
   const Refusal error(ExitCode::weights, "bad (why). do.");
 
   EXPECT_EQ(error.code(), ExitCode::weights);

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 import json
+import tarfile
 
 import h5py
 
@@ -12,7 +13,10 @@ TOLERANCE = 1e-4  # of the sum
 
 
 def body(test):
-    folders = sorted(path.parent for path in WRITERS.glob("transformers-*/*/expected.json"))
+    for archive in sorted(WRITERS.glob("transformers-*.tar.gz")):
+        with tarfile.open(archive) as files:
+            files.extractall(test.folder / archive.name.removesuffix(".tar.gz"))
+    folders = sorted(path.parent for path in test.folder.glob("transformers-*/*/expected.json"))
     test.check(len(folders) >= 10, f"{len(folders)} checkpoints, expected 10 at least")
     for folder in folders:
         name = f"{folder.parent.name}-{folder.name}"

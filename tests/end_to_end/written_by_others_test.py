@@ -1,14 +1,15 @@
-"""HDF5 inputs as other programs write them (tests/data/inputs, made by tools/fixtures_hdf5.py), and
-files that HDF5's own tools have packed again."""
+"""HDF5 inputs as other programs write them (made by tools/fixtures_hdf5.py), and files that HDF5's own
+tools have packed again."""
 # SPDX-License-Identifier: Apache-2.0
 
 import shutil
+import tarfile
 
 import h5py
 
 import support
 
-DATA = support.SOURCE / "tests/data/inputs"
+ARCHIVE = support.SOURCE / "tests/data/inputs/hdf5.tar.gz"
 GOOD = ("h5py-default", "h5py-gzip", "h5py-texts", "netcdf-nofill")
 REFUSED = {  # what the message must say
     "h5py-float": ("/tokens is float64 (expected integers)", ".astype('int64')"),
@@ -28,16 +29,19 @@ def repack(test, source, name, arguments):
 
 
 def written_by_others(test, model):
+    data = test.folder / "data"
+    with tarfile.open(ARCHIVE) as files:
+        files.extractall(data)
     sums = []
     for name in GOOD:
         out = test.folder / name
-        test.run(1, (model / "weights.h5", DATA / f"{name}.h5"), out)
+        test.run(1, (model / "weights.h5", data / f"{name}.h5"), out)
         with h5py.File(out / "results.h5") as file:
             sums.append(file["logprobs/sum"][()].tolist())
             test.equal(file["logprobs/count"][()].tolist(), [1, 2, 0], f"count of {name}")
         test.equal(sums[-1], sums[0], f"sums of {name}")
     for name, words in REFUSED.items():
-        result = test.run(1, (model / "weights.h5", DATA / f"{name}.h5"), test.folder / name,
+        result = test.run(1, (model / "weights.h5", data / f"{name}.h5"), test.folder / name,
                           code=3)
         test.equal(len(result.messages()), 1, f"messages\n{result.text}\n")
         for word in words:
@@ -45,9 +49,7 @@ def written_by_others(test, model):
 
 
 def packed_again(test, model):
-    if not shutil.which("h5repack"):
-        print("skip h5repack is not installed", flush=True)
-        return
+    test.check(shutil.which("h5repack"), "h5repack is not installed (hdf5-tools)")
     whole = test.folder / "whole"
     test.run(1, model, whole, *support.EVERYTHING)
     for name, arguments in PACKED:

@@ -20,8 +20,7 @@ namespace tetrarch::fuzz {
 /// Ends the process if `holds` is false; the fuzzer then keeps the input.
 inline void must(bool holds, const char* what, std::string_view detail = {}) {
   if (holds) return;
-  std::fprintf(stderr, "fuzz: broken: %s\n%.*s\n", what, static_cast<int>(detail.size()),
-               detail.data());
+  std::fprintf(stderr, "fuzz: broken: %s\n%s\n", what, std::string(detail).c_str());
   std::abort();
 }
 

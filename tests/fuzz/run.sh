@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Builds the fuzz targets and runs each from its corpus for SECONDS of CPU time; two run at a time.
+# Builds the fuzz targets with clang and runs each for SECONDS of CPU time; two run at a time. A target
+# starts from the inputs of corpus/TARGET.tar.gz, which the build unpacks.
 # SPDX-License-Identifier: Apache-2.0
 #
 #   bash tests/fuzz/run.sh 60                    all targets
 #   bash tests/fuzz/run.sh 1800 hdf5 options     only these targets
-#   bash tests/fuzz/run.sh --keep                adds the inputs found to the corpus and minimises it
+#   bash tests/fuzz/run.sh --keep                adds the inputs found to the archives, minimised
 #
 # New inputs are in build/fuzz/found/TARGET, findings and logs in build/fuzz/findings. Damaged HDF5
 # files may cause faults inside libhdf5 itself; such findings are counted separately.
@@ -14,6 +15,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 
 all=(safetensors hf_config model_spec jsonl_record jsonl_reader gzip zstd options run_folder hdf5 hdf5_damage)
 out=build/fuzz
+corpora=$out/tests/fuzz/corpus
 limits=(-rss_limit_mb=512 -malloc_limit_mb=256 -timeout=10)
 corpus_bytes=200000 # most bytes for one target
 export UBSAN_OPTIONS=print_stacktrace=1
@@ -57,7 +59,7 @@ fuzz() {
   # on a busy machine a run gets less CPU time than its wall time: then another run follows
   while ((cpu < seconds)) && [[ $rc == 0 || $target == hdf5_damage ]]; do
     "$out/tests/fuzz/fuzz_$target" "${limits[@]}" "${options[@]}" -max_total_time=$((seconds - cpu)) \
-      -artifact_prefix="$out/findings/$target-" "$found" "tests/fuzz/corpus/$target" \
+      -artifact_prefix="$out/findings/$target-" "$found" "$corpora/$target" \
       >"$log.piece" 2>&1 || rc=$?
     last=$(grep -oE '^#[0-9]+' "$log.piece" | tail -n 1 | tr -dc 0-9)
     runs=$((runs + ${last:-0})) # no number if the target did not start
@@ -84,22 +86,26 @@ fuzz() {
   }
 }
 
+build() {
+  cmake --preset fuzz >/dev/null && cmake --build --preset fuzz >/dev/null
+}
+
 keep() {
-  local target corpus
+  local target kept
   export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0
+  build || return 1
   for target in "${all[@]}"; do
-    corpus=tests/fuzz/corpus/$target
+    kept=$out/kept/$target
     [[ -d $out/found/$target ]] || continue
-    rm -rf "$out/kept/$target"
-    mkdir -p "$out/kept/$target" "$corpus"
+    rm -rf "$kept"
+    mkdir -p "$kept"
     # without counters: keep one input per place reached, not one per number of times
     "$out/tests/fuzz/fuzz_$target" "${limits[@]}" -use_counters=0 -set_cover_merge=1 \
-      "$out/kept/$target" "$corpus" "$out/found/$target" >/dev/null 2>&1 || return 1
-    rm -rf "$corpus"
-    mv "$out/kept/$target" "$corpus"
-    while (($(cat "$corpus"/* | wc -c) > corpus_bytes)); do
-      find "$corpus" -type f -printf '%s %p\n' | sort -n | tail -n 1 | cut -d' ' -f2 | xargs rm
+      "$kept" "$corpora/$target" "$out/found/$target" >/dev/null 2>&1 || return 1
+    while (($(cat "$kept"/* | wc -c) > corpus_bytes)); do
+      find "$kept" -type f -printf '%s %p\n' | sort -n | tail -n 1 | cut -d' ' -f2 | xargs rm
     done
+    bash tests/fuzz/pack.sh "$kept" "tests/fuzz/corpus/$target.tar.gz" || return 1
   done
 }
 
@@ -116,7 +122,7 @@ shift
 targets=("$@")
 (($# > 0)) || targets=("${all[@]}")
 
-cmake --preset fuzz >/dev/null && cmake --build --preset fuzz >/dev/null || exit 1
+build || exit 1
 mkdir -p "$out/findings"
 failed=0 running=0
 for target in "${targets[@]}"; do

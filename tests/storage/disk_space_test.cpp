@@ -40,7 +40,7 @@ TEST(DiskSpace, AFailedWriteSaysWhatItNeedsAndLeavesNothing) {
   EXPECT_FALSE(std::filesystem::exists(path));
 }
 
-TEST(DiskSpace, WhatTurnsOutWrongInAFileOfOursIsNoUsageError) {
+TEST(DiskSpace, WhatTurnsOutWrongInAFileOfOursIsNoRefusal) {
   const TemporaryFolder folder;
   const auto fail = [] { throw base::Refusal(ExitCode::resources, "it is gone."); };
 

@@ -641,7 +641,7 @@ TEST(InputSetOfLines, TextIsBytesWhereTheTokenizerIsBytes) {
   EXPECT_EQ(tokens_of(inputs, 2), (std::vector<std::uint32_t>{255, 0}));
 }
 
-TEST(InputSetOfLines, TextAndTokenizerThatDoNotGoTogetherAreAUsageError) {
+TEST(InputSetOfLines, TextAndTokenizerThatDoNotGoTogetherAreRefused) {
   const TemporaryFolder folder;
   const std::string path =
       write_lines(folder / "a.jsonl",

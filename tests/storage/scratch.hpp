@@ -51,6 +51,13 @@ inline void python(const Scratch& scratch, const std::string& path, const std::s
   ASSERT_EQ(std::system(command.c_str()), 0) << code;
 }
 
+/// The archive's files, in `folder`, which is made.
+inline void unpack(const std::string& archive, const std::string& folder) {
+  std::filesystem::create_directory(folder);
+  const std::string command = "tar -xzf " + archive + " -C " + folder;
+  ASSERT_EQ(std::system(command.c_str()), 0) << command;
+}
+
 /// Whether `call` throws Refusal(code) with a message that contains all the words.
 template <class Call>
 testing::AssertionResult is_refused(base::ExitCode code, const std::vector<std::string>& words,

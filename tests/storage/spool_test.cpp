@@ -53,7 +53,8 @@ TEST_F(SpoolTest, LabelsNeedNoSpoolAndTokensComeFromIt) {
 }
 
 TEST_F(SpoolTest, FilesOfEveryWriterHoldTheSame) {
-  const std::string folder = TETRARCH_TEST_DATA "/inputs";
+  const std::string folder = scratch_ / "written";
+  test::unpack(TETRARCH_TEST_DATA "/inputs/jsonl.tar.gz", folder);
   InputSet plain = InputSet::open({folder + "/plain.jsonl"}, 256, 64);
   ASSERT_EQ(plain.count(), 3);
   int num_files = 0;

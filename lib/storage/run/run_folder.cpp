@@ -93,7 +93,7 @@ void refuse_changes(const std::string& path, const std::vector<Difference>& foun
                                   path, advice, list_text(found)));
 }
 
-std::string made_folder(const std::string& path) {
+std::string made_folder(std::string path) {
   std::error_code error;
   fs::create_directories(path, error);
   if (error || !fs::is_directory(path, error))
