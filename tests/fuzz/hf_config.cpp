@@ -19,7 +19,7 @@ void check_json(const base::Json& json) {
 
 void check_sources(const plan::ModelSpec& spec) {
   const auto tensors = plan::tensors_of(spec, plan::default_reduction_shards(spec));
-  const auto sources = plan::tensor_sources(spec);
+  const auto sources = hf::tensor_sources(spec);
   fuzz::must(sources.size() == tensors.size(), "each tensor has a source");
   for (std::size_t i = 0; i < tensors.size(); ++i)
     fuzz::must(sources[i].path == tensors[i].path && !sources[i].pieces.empty(),
@@ -37,7 +37,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;
   check_json(json);
   plan::ModelSpec spec;
-  if (!fuzz::is_accepted([&] { spec = plan::from_hugging_face(json, "config.json"); })) return 0;
+  if (!fuzz::is_accepted([&] { spec = hf::from_hugging_face(json, "config.json"); })) return 0;
   const std::string printed = plan::to_config_json(spec);
   fuzz::must(plan::parse_model_spec(printed, "again") == spec, "a model is what it prints",
              printed);

@@ -12,12 +12,12 @@ namespace {
 
 using namespace tetrarch;
 
-void check_cover(std::vector<storage::StoredTensor> tensors, std::int64_t begin, std::int64_t end) {
+void check_cover(std::vector<hf::StoredTensor> tensors, std::int64_t begin, std::int64_t end) {
   std::ranges::sort(tensors, [](const auto& a, const auto& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
   });
   std::int64_t at = begin;
-  for (const storage::StoredTensor& tensor : tensors) {
+  for (const hf::StoredTensor& tensor : tensors) {
     fuzz::must(tensor.begin == at && tensor.end >= at, "tensors follow one another");
     const std::int64_t bytes =
         base::checked_mul(base::checked_elements(tensor.shape), size_of(tensor.dtype));
@@ -34,8 +34,8 @@ void check_file(std::string_view header, std::int64_t data_bytes) {
   bytes += header;
   bytes.resize(bytes.size() + static_cast<std::size_t>(data_bytes), '\1');
   const fuzz::MemoryFile memory(bytes);
-  const storage::SafetensorsFile file(memory.path());
-  for (const storage::StoredTensor& tensor : file.tensors()) {
+  const hf::SafetensorsFile file(memory.path());
+  for (const hf::StoredTensor& tensor : file.tensors()) {
     std::vector<std::byte> read(static_cast<std::size_t>(tensor.end - tensor.begin));
     file.read(tensor, 0, read);
     fuzz::must(std::ranges::all_of(read, [](std::byte b) { return b == std::byte{1}; }),
@@ -52,14 +52,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto data_bytes = static_cast<std::int64_t>(bytes.number(6));
   const std::string_view header = bytes.rest();
   const auto begin = static_cast<std::int64_t>(8 + header.size());
-  std::vector<storage::StoredTensor> tensors;
+  std::vector<hf::StoredTensor> tensors;
   const bool is_accepted = fuzz::is_accepted([&] {
     tensors =
-        storage::parse_safetensors_header(header, begin, begin + data_bytes, "model.safetensors");
+        hf::parse_safetensors_header(header, begin, begin + data_bytes, "model.safetensors");
   });
   if (!is_accepted) {
     const fuzz::MemoryFile whole({reinterpret_cast<const char*>(data), size});
-    fuzz::is_accepted([&] { storage::SafetensorsFile file(whole.path()); });
+    fuzz::is_accepted([&] { hf::SafetensorsFile file(whole.path()); });
     return 0;
   }
   check_cover(tensors, begin, begin + data_bytes);
