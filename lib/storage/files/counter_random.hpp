@@ -1,9 +1,13 @@
-/// Random bits as a function of a key and a counter: any element can be made alone, on every machine.
+/// Random bits as a function of a key and a counter: any element can be made alone, on every
+/// machine.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
+
+#include "storage/files/checksum.hpp"
 
 namespace tetrarch::storage {
 
@@ -16,6 +20,12 @@ inline std::uint64_t random_bits(std::uint64_t key, std::uint64_t counter) {
 }
 
 /// The key of what `what` names (a path, "lengths"), and of its number `index`.
-std::uint64_t key_of(std::uint64_t seed, std::string_view what, std::int64_t index);
+inline std::uint64_t key_of(std::uint64_t seed, std::string_view what, std::int64_t index) {
+  Xxh3 hash;
+  const std::uint64_t numbers[] = {seed, static_cast<std::uint64_t>(index)};
+  hash.update(std::as_bytes(std::span(numbers)));
+  hash.update(what);
+  return hash.digest();
+}
 
 }  // namespace tetrarch::storage

@@ -17,6 +17,26 @@ enum class SequenceStatus : std::uint8_t {
   bad_record = 5,
   not_done = 255,  // only in results whose status is "incomplete"
 };
-std::string_view name_of(SequenceStatus status);
+
+/// In words, as logs show it.
+inline std::string_view name_of(SequenceStatus status) {
+  switch (status) {
+    case SequenceStatus::ok:
+      return "ok";
+    case SequenceStatus::empty:
+      return "empty";
+    case SequenceStatus::bad_token:
+      return "token id";
+    case SequenceStatus::too_long:
+      return "longer than max_position";
+    case SequenceStatus::not_finite:
+      return "non-finite";
+    case SequenceStatus::bad_record:
+      return "bad record";
+    case SequenceStatus::not_done:
+      return "not done";
+  }
+  return "unknown";
+}
 
 }  // namespace tetrarch::storage
