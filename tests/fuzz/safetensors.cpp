@@ -54,8 +54,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto begin = static_cast<std::int64_t>(8 + header.size());
   std::vector<hf::StoredTensor> tensors;
   const bool is_accepted = fuzz::is_accepted([&] {
-    tensors =
-        hf::parse_safetensors_header(header, begin, begin + data_bytes, "model.safetensors");
+    tensors = hf::parse_safetensors_header(header, begin, begin + data_bytes, "model.safetensors");
   });
   if (!is_accepted) {
     const fuzz::MemoryFile whole({reinterpret_cast<const char*>(data), size});
