@@ -36,6 +36,7 @@ GroupHandle FlightRecorder::add_group(const char* name, std::vector<int> ranks) 
   if (!place) place = &groups_.emplace_back();
   place->name = name;
   place->ranks = std::move(ranks);
+  place->number = ++num_groups_;
   place->begun = 0;
   place->is_used = true;
   return GroupHandle(place);
@@ -50,7 +51,7 @@ void FlightRecorder::begin(Group& group, const OperationLabel& label) {
   entry.number.store(0, relaxed);
   entry.name.store(label.name, release);
   entry.group_name.store(group.name, release);
-  entry.group.store(&group, release);
+  entry.group_number.store(group.number, release);
   entry.kind.store(label.kind, release);
   entry.bytes.store(label.bytes, release);
   entry.peer.store(label.peer, release);
@@ -103,14 +104,14 @@ std::optional<OperationRecord> FlightRecorder::read(std::uint64_t number) const 
   record.microbatch = entry.microbatch.load(acquire);
   record.layer = entry.layer.load(acquire);
   record.phase = entry.phase.load(acquire);
-  const Group* const group = entry.group.load(acquire);
+  const std::uint64_t group_number = entry.group_number.load(acquire);
   const std::int64_t begun = entry.begun_ns.load(acquire), ended = entry.ended_ns.load(acquire);
   if (entry.number.load(relaxed) != number) return std::nullopt;
   record.ago_s = static_cast<double>(now_ns() - begun) * 1e-9;
   if (ended != 0) record.seconds = static_cast<double>(ended - begun) * 1e-9;
   const std::lock_guard lock(mutex_);
   for (const Group& each : groups_)
-    if (&each == group && each.is_used) record.ranks = each.ranks;
+    if (each.is_used && each.number == group_number) record.ranks = each.ranks;
   const auto peer = static_cast<std::size_t>(record.peer);
   record.peer = record.peer >= 0 && peer < record.ranks.size() ? record.ranks[peer] : -1;
   return record;

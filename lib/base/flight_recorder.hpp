@@ -23,6 +23,7 @@ namespace tetrarch::base {
 struct Group {
   const char* name = "";              // a string literal
   std::vector<int> ranks;             // world ranks, in the communicator's order
+  std::uint64_t number = 0;           // counts groups from 1; a reused slot has a new one
   std::atomic<std::uint64_t> begun;   // collectives that this process has begun in the group
   std::atomic<bool> is_used = false;  // false: add_group() may reuse this slot
 };
@@ -50,7 +51,7 @@ struct OperationRecord {
   OperationKind kind = OperationKind::collective;
   std::uint64_t bytes = 0;
   int peer = -1;           // world rank; -1: all ranks of the group
-  std::vector<int> ranks;  // world ranks of the group; empty when its slot is free
+  std::vector<int> ranks;  // world ranks of the group; empty when the group is gone
   std::int32_t microbatch = -1, layer = -1;
   Phase phase = Phase::other;
   double ago_s = 0;               // seconds since it began
@@ -105,7 +106,7 @@ class FlightRecorder {
   struct Entry {
     std::atomic<std::uint64_t> number = 0;  // counts operations from 1; 0 while it is written
     std::atomic<const char*> name = "", group_name = "";
-    std::atomic<const Group*> group = nullptr;
+    std::atomic<std::uint64_t> group_number = 0;
     std::atomic<OperationKind> kind;
     std::atomic<std::uint64_t> bytes = 0;
     std::atomic<int> peer = -1;
@@ -122,8 +123,9 @@ class FlightRecorder {
   std::atomic<std::uint64_t> events_ = 0, steps_ = 0;
   std::atomic<Phase> phase_ = Phase::other;
   std::atomic<std::int32_t> microbatch_ = -1, layer_ = -1;
-  mutable std::mutex mutex_;  // guards groups_, which only add_group() changes
-  std::deque<Group> groups_;  // a deque: addresses do not change when it grows
+  mutable std::mutex mutex_;      // guards groups_, which only add_group() changes
+  std::deque<Group> groups_;      // a deque: addresses do not change when it grows
+  std::uint64_t num_groups_ = 0;  // that were ever added
 };
 
 /// The one recorder of this process.

@@ -109,6 +109,7 @@ TEST(FlightRecorder, AGroupThatIsGoneLeavesItsNameInTheRecord) {
   EXPECT_EQ(recorder.groups().front().name, "ep");
   EXPECT_EQ(recorder.groups().front().begun, 0u);
   EXPECT_STREQ(recorder.operations().front().group, "leaders");
+  EXPECT_TRUE(recorder.operations().front().ranks.empty());  // and not the ranks of "ep"
 }
 
 TEST(FlightRecorder, AReaderNeverSeesAMixtureOfTwoOperations) {
