@@ -18,7 +18,8 @@ namespace tetrarch::backend {
 /// How a weight is stored: nk = [outputs][inputs], as in Hugging Face checkpoints; kn =
 /// [inputs][outputs], its transpose.
 enum class WeightOrder { nk, kn };
-/// silu: x / (1 + exp(-x)); gelu: x * Phi(x) by erf; gelu_tanh: its approximation by tanh.
+/// silu: x / (1 + exp(-x)); gelu: x * (1 + erf(x / sqrt(2))) / 2; gelu_tanh: gelu's approximation
+/// by tanh.
 enum class ActivationKind { silu, gelu_tanh, gelu };
 
 /// A weight [outputs, inputs] prepared for products. The memory format is the backend's own.

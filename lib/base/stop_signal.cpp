@@ -19,8 +19,8 @@
 namespace tetrarch::base {
 namespace {
 
-// The data below is all that the signal handlers use. They may call only functions that POSIX lists
-// as async-signal-safe, so the lines they write are formatted beforehand.
+// The data below is all that the signal handlers use. A handler may call only functions that POSIX
+// lists as async-signal-safe, so the lines that it writes are formatted beforehand.
 struct Handled {
   int number;
   const char* name;

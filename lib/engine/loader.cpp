@@ -93,8 +93,8 @@ void Loader::plan(const plan::TensorSpec& tensor, const plan::Shard& shard,
     }
 }
 
-/// The end of a round: consecutive windows of one tensor that different ranks read at the same
-/// time.
+/// The index after the last window of the round that begins with window `begin`. A round is the
+/// consecutive windows of one tensor that different ranks read at the same time.
 std::size_t Loader::end_of_round(std::size_t begin) const {
   const Window& first = windows_[begin];
   const std::size_t most = first.sharing == nullptr ? 1 : first.sharing->size();

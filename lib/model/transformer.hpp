@@ -22,8 +22,8 @@ class Transformer {
 
   /// First stage: computes the residual stream from the token ids.
   void embed(Workspace& workspace, Observer& observer) const;
-  /// Computes the layers of the stage on the residual stream. Returns the number of exchange rounds
-  /// beyond the first of each layer.
+  /// Computes the layers of the stage on the residual stream. Returns how many rounds of the token
+  /// exchange (model/routing.hpp) were needed in addition to one round in each layer.
   std::int64_t run_layers(Workspace& workspace, Observer& observer) const;
   /// Last stage: computes the requested scores from the residual stream.
   TokenScores finish(const HeadRequest& request, Workspace& workspace, Observer& observer) const;

@@ -57,8 +57,8 @@ void ShardBuilder::target_ffn(const plan::TensorSpec& tensor, std::int64_t exper
   }
 }
 
-// The weight o of a row-parallel product is cut by inputs into the reduction shards; each shard is
-// a matrix.
+// Where the bytes of a tensor of the attention go. The product with `o` is summed over reduction
+// shards: `o` is cut along its inputs into these shards, and each of them is a matrix of its own.
 void ShardBuilder::target_attention(const plan::TensorSpec& tensor, Target& target) {
   LayerWeights& layer = shard_.layers.at(tensor.layer);
   if (tensor.role == Role::q) target.matrices = {&layer.q};

@@ -72,8 +72,8 @@ void check_start(const Communicator& world, const Launcher& launcher, const std:
                     "`srun --mpi=pmix` (see `srun --mpi=list`).",
                     launcher.name, launcher.expected_ranks, world.size(),
                     Session::library_version()));
-  // Every rank compares its text with rank 0's. The message names the lowest rank that differs, so
-  // it is the same on every rank.
+  // Every rank compares its `build` with that of rank 0. The message names the lowest rank that
+  // differs, so it is the same on every rank.
   const std::string first = world.broadcast(build, 0);
   const std::int64_t differing = world.min(build == first ? world.size() : world.rank());
   if (differing == world.size()) return;

@@ -56,8 +56,9 @@ Source source_of(int file) {
           static_cast<std::int64_t>(status.st_ino)};
 }
 
-/// Opens the root's file; -1 where that fails or finds another file. A rank in another container
-/// than the root may see another process under the same process id.
+/// Opens the memory file of the rank that made it, through /proc of that rank's process. Returns -1
+/// if that fails, or if the device and inode are those of another file: in another container the
+/// process id may belong to another process.
 int open_source(const Source& source) {
   if (source.descriptor < 0) return -1;
   const int file = ::open(fmt::format("/proc/{}/fd/{}", source.process, source.descriptor).c_str(),

@@ -69,8 +69,8 @@ std::string named(std::span<const int> ranks, std::span<const std::string> hosts
   return more == 0 ? text : fmt::format("{} and {} more", text, more);
 }
 
-/// The rank that has waited longest for one of `ranks`; if none waits for them, the rank that has
-/// waited longest.
+/// The state of the rank that has waited longest for one of `ranks`. If no rank waits for those, of
+/// the rank that has waited longest for any rank; null if no rank waits.
 const RankState* who_waits(Answers answers, std::span<const int> ranks) {
   const RankState* found = nullptr;
   bool is_for_them = false;

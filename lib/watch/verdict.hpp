@@ -11,8 +11,8 @@
 
 namespace tetrarch::watch {
 
-/// Ranks without an answer: tolerated = they still have time to answer; judged = their time is
-/// over.
+/// What judge() makes of ranks without an answer. tolerated: they still have time to answer, and
+/// are left alone. judged: their time is over, and they count as stopped.
 enum class Silence { tolerated, judged };
 
 /// The result of judge().

@@ -282,8 +282,8 @@ std::string RunFolder::log_path() const {
   return path_ + "/log.txt";
 }
 
-/// Finds out the state of results.h5. Throws SystemError(resources) if its bytes cannot be read,
-/// because then it is unknown whether they are damaged.
+/// Sets the state of results.h5 if there is one: complete, unfinished or damaged. Throws
+/// SystemError(resources) if its bytes cannot be read: then it is unknown whether they are damaged.
 void RunFolder::look_at_results(base::Log& log) {
   if (!is_there(results_path())) return;
   prove_readable(results_path());

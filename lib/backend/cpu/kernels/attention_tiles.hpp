@@ -65,8 +65,9 @@ struct TileAttentionSpace {
   }
 };
 
-/// 2^x for x up to about 0, with an error below 2 ulp. The result is 0 for x below -125.5, so that
-/// no result is denormal. NaN stays NaN. The polynomial is a minimax approximation on [-1/2, 1/2].
+/// 2^x for x <= 0; rounding errors may make x a little larger. The error is below 2 ulp. The result
+/// is 0 for x below -125.5, so that no result is denormal. NaN stays NaN. x is split into a whole
+/// number and a rest in [-1/2, 1/2]; 2^rest is a minimax polynomial.
 template <int Width>
 TETRARCH_INLINE simd::F32<Width> exp2_below(simd::F32<Width> x) {
   using simd::splat;
@@ -95,8 +96,9 @@ TETRARCH_INLINE bool is_finite(const base::bf16* row, std::int64_t d) {
   return bad == 0;
 }
 
-/// Computes one work item. Rows of keys and values that are missing or not finite become 0;
-/// positions of rows that are not finite are added to `bad`.
+/// Computes one work item (attention_item.hpp). In a block of keys that reaches beyond the
+/// sequence, the missing rows of keys and values are 0; so are rows that are not finite, and the
+/// positions of these are added to `bad`.
 template <class Tiles>
 class TileAttention {
  public:
