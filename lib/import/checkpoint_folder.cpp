@@ -22,7 +22,6 @@ using storage::begins_as_safetensors;
 using storage::first_bytes_of;
 using storage::foreign_kind;
 using storage::ForeignKind;
-using storage::is_there;
 using storage::read_text_file;
 
 namespace fs = std::filesystem;
