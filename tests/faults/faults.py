@@ -98,7 +98,7 @@ class Faults(support.Test):
         found = self.committed(out)
         is_done = (out / "results.h5").exists()
         self.equal(result.code, 0 if is_done else 85, f"exit code of verify\n{result.text}")
-        said = re.search(r"(\d+) parts with (\d+) sequences", result.text)
+        said = re.search(r"(\d+) parts? with (\d+) sequences?", result.text)
         self.check(bool(said), f"verify does not say how many:\n{result.text}")
         self.equal((int(said[1]), int(said[2])), (len(set(found.values()) | empty_parts(out)),
                                                   len(found)), "parts and sequences by verify")
