@@ -180,7 +180,7 @@ class Sharing {
 
   /// The ranks that need the same part of `tensor` as this rank; null if only this rank needs it.
   const mpi::Communicator* of(const plan::TensorSpec& tensor) const {
-    const bool is_kv = tensor.role == plan::Role::k || tensor.role == plan::Role::v;
+    const bool is_kv = tensor.kind().cut == plan::Cut::kv_heads;
     const mpi::Communicator& all = tensor.num_experts > 1   ? of_place_
                                    : is_kv                  ? of_kv_
                                    : tensor.num_slices == 1 ? everywhere_

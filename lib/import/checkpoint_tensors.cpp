@@ -11,7 +11,6 @@ namespace tetrarch::hf {
 namespace {
 
 using base::ExitCode;
-using plan::Role;
 using plan::TensorSpec;
 
 constexpr std::size_t longest_shown = 200;  // bytes of a name in messages
@@ -37,7 +36,7 @@ constexpr const char* of_one_version =
 void check_shape(plan::Problems& problems, const StoredTensor& found, const TensorSpec& tensor,
                  const base::Shape& expected) {
   if (found.shape == expected) return;
-  const bool is_vocabulary = tensor.role == Role::embed || tensor.role == Role::head;
+  const bool is_vocabulary = tensor.kind().cut == plan::Cut::vocabulary;
   if (is_vocabulary && found.shape.size() == 2 && found.shape[1] == expected[1])
     problems.add(
         "tensor \"{}\" has {} rows, but config.json says vocab_size = {} (a vocabulary that was "

@@ -29,12 +29,10 @@ ShardBuilder::ShardBuilder(const plan::ModelSpec& spec, const plan::LocalSizes& 
 
 std::int64_t ShardBuilder::num_rows(const plan::TensorSpec& tensor) const {
   if (tensor.num_slices == 1) return tensor.rows();
-  switch (tensor.role) {
-    case Role::embed:
-    case Role::head:
+  switch (tensor.kind().cut) {
+    case plan::Cut::vocabulary:
       return local_.vocab_count();
-    case Role::k:
-    case Role::v:
+    case plan::Cut::kv_heads:
       return local_.kv_heads.size() * spec_.head_size;
     default:
       return tensor.rows() / tensor.num_slices * local_.slices.size();

@@ -73,16 +73,17 @@ Held held_by(const Depth& depth, int pp, int pp_rank) {
 }
 
 bool is_held(const TensorSpec& tensor, const ModelSpec& spec, const Held& held) {
-  switch (tensor.role) {
-    case Role::embed:
+  switch (tensor.kind().site) {
+    case Site::embedding:
       return held.embed || (held.head && spec.tied_embeddings);
-    case Role::head:
+    case Site::head:
       return held.head;
-    case Role::final_norm:
+    case Site::final_norm:
       return held.final_norm;
-    default:
-      return held.layers.contains(tensor.layer);
+    case Site::layer:
+      break;
   }
+  return held.layers.contains(tensor.layer);
 }
 
 }  // namespace tetrarch::plan

@@ -187,7 +187,7 @@ std::int64_t matrix_bytes(const TensorSpec& tensor, const Shard& shard, const Mo
                           const MemoryRequest& request) {
   const std::int64_t rows =
       tensor.slice_rows(shard.slices.end - 1).end - tensor.slice_rows(shard.slices.begin).begin;
-  if (tensor.role != Role::o && tensor.role != Role::down)
+  if (tensor.kind().cut != Cut::inputs)
     return times(shard.experts.size(), packed_bytes(spec, request, rows, tensor.columns()));
   const std::int64_t slices = shard.slices.size();
   return times(shard.experts.size(), slices,
@@ -204,7 +204,7 @@ std::int64_t held_bytes(const TensorSpec& tensor, const Shard& shard, const Mode
                         const Held& held, const MemoryRequest& request) {
   if (!is_held(tensor, spec, held)) return 0;
   if (is_vector(tensor)) return shard_bytes(tensor, shard);
-  if (tensor.role != Role::embed) return matrix_bytes(tensor, shard, spec, request);
+  if (tensor.kind().site != Site::embedding) return matrix_bytes(tensor, shard, spec, request);
   const bool is_packed = spec.tied_embeddings && held.head;
   return (held.embed ? shard_bytes(tensor, shard) : 0) +
          (is_packed ? matrix_bytes(tensor, shard, spec, request) : 0);

@@ -11,15 +11,6 @@
 namespace tetrarch::plan {
 namespace {
 
-bool has_experts(const base::Shape& shape) {
-  return shape.size() == 3;
-}
-
-/// The number of units of k and v. Units are whole heads, so there are at most num_kv_heads.
-std::int64_t num_kv_units(const ModelSpec& spec, std::int64_t reduction_shards) {
-  return std::min(reduction_shards, spec.num_kv_heads);
-}
-
 /// The units that a tp rank holds. With fewer units than tp ranks, neighbouring ranks hold the same
 /// one.
 Range units_of(std::int64_t num_units, std::int64_t tp_size, std::int64_t tp_rank) {
@@ -28,58 +19,19 @@ Range units_of(std::int64_t num_units, std::int64_t tp_size, std::int64_t tp_ran
   return {unit, unit + 1};
 }
 
-class TensorList {
- public:
-  TensorList(const ModelSpec& spec, std::int64_t reduction_shards)
-      : spec_(spec), shards_(reduction_shards) {}
-
-  void add(Role role, const char* name, base::Shape shape, std::int64_t num_slices) {
-    TensorSpec tensor;
-    tensor.role = role;
-    tensor.layer = layer_;
-    tensor.path =
-        layer_ < 0 ? fmt::format("/{}", name) : fmt::format("/layers/{:02}/{}", layer_, name);
-    tensor.dtype = spec_.dtype;
-    tensor.num_experts = has_experts(shape) ? shape.front() : 1;
-    tensor.num_slices = num_slices;
-    tensor.shape = std::move(shape);
-    tensors_.push_back(std::move(tensor));
-  }
-
-  void add_layer(int layer) {
-    const std::int64_t hidden = spec_.hidden_size;
-    const std::int64_t query_rows = spec_.num_heads * spec_.head_size;
-    const std::int64_t kv_rows = spec_.num_kv_heads * spec_.head_size;
-    const bool is_moe = spec_.is_moe[static_cast<std::size_t>(layer)];
-    const base::Shape ffn = is_moe ? base::Shape{spec_.num_experts, spec_.expert_ffn, hidden}
-                                   : base::Shape{spec_.dense_ffn, hidden};
-    const std::int64_t kv_units = num_kv_units(spec_, shards_);
-    layer_ = layer;
-    add(Role::attn_norm, "attn_norm", {hidden}, 1);
-    add(Role::q, "q", {query_rows, hidden}, shards_);
-    add(Role::k, "k", {kv_rows, hidden}, kv_units);
-    add(Role::v, "v", {kv_rows, hidden}, kv_units);
-    if (spec_.qk_norm == QkNorm::per_head) {
-      add(Role::q_norm, "q_norm", {spec_.head_size}, 1);
-      add(Role::k_norm, "k_norm", {spec_.head_size}, 1);
-    }
-    add(Role::o, "o", {query_rows, hidden}, shards_);
-    add(Role::moe_norm, "moe_norm", {hidden}, 1);
-    if (is_moe) add(Role::router, "router", {spec_.num_experts, hidden}, 1);
-    if (spec_.expert_kind == ExpertKind::glu) add(Role::gate, "gate", ffn, shards_);
-    add(Role::up, "up", ffn, shards_);
-    add(Role::down, "down", ffn, shards_);
-    layer_ = -1;
-  }
-
-  std::vector<TensorSpec> take() { return std::move(tensors_); }
-
- private:
-  const ModelSpec& spec_;
-  std::int64_t shards_;
-  int layer_ = -1;
-  std::vector<TensorSpec> tensors_;
-};
+TensorSpec tensor_of(const TensorKind& kind, const ModelSpec& spec, int layer, base::Shape shape,
+                     std::int64_t reduction_shards) {
+  TensorSpec tensor;
+  tensor.role = kind.role;
+  tensor.layer = layer;
+  tensor.path =
+      layer < 0 ? fmt::format("/{}", kind.name) : fmt::format("/layers/{:02}/{}", layer, kind.name);
+  tensor.dtype = spec.dtype;
+  tensor.shape = std::move(shape);
+  tensor.num_experts = tensor.has_experts() ? tensor.shape.front() : 1;
+  tensor.num_slices = num_slices(kind, spec, reduction_shards);
+  return tensor;
+}
 
 }  // namespace
 
@@ -110,19 +62,24 @@ std::int64_t TensorSpec::bytes() const {
 }
 
 std::vector<TensorSpec> tensors_of(const ModelSpec& spec, std::int64_t reduction_shards) {
-  TensorList list(spec, reduction_shards);
-  const base::Shape vocabulary{spec.vocab_size, spec.hidden_size};
-  list.add(Role::embed, "embed", vocabulary, reduction_shards);
+  std::vector<TensorSpec> tensors;
+  const auto add = [&](Site site, int layer) {
+    for (const TensorKind& kind : tensor_table())
+      if (kind.site == site)
+        if (base::Shape shape = kind.shape(spec, layer); !shape.empty())
+          tensors.push_back(tensor_of(kind, spec, layer, std::move(shape), reduction_shards));
+  };
+  add(Site::embedding, -1);
   for (int layer = 0; layer < spec.num_layers; ++layer)
-    list.add_layer(layer);
-  list.add(Role::final_norm, "final_norm", {spec.hidden_size}, 1);
-  if (!spec.tied_embeddings) list.add(Role::head, "head", vocabulary, reduction_shards);
-  return list.take();
+    add(Site::layer, layer);
+  add(Site::final_norm, -1);
+  add(Site::head, -1);
+  return tensors;
 }
 
 Shard shard_of(const TensorSpec& tensor, const Grid& grid, const Place& place) {
   Shard shard{{0, 1}, {0, 1}};
-  if (has_experts(tensor.shape)) shard.experts = even_range(tensor.num_experts, grid.ep, place.ep);
+  if (tensor.has_experts()) shard.experts = even_range(tensor.num_experts, grid.ep, place.ep);
   if (tensor.num_slices > 1) shard.slices = units_of(tensor.num_slices, grid.tp, place.tp);
   return shard;
 }
@@ -142,7 +99,7 @@ std::int64_t LocalSizes::vocab_count() const {
 
 LocalSizes local_sizes(const ModelSpec& spec, std::int64_t reduction_shards, const Grid& grid,
                        const Place& place) {
-  const std::int64_t kv_units = num_kv_units(spec, reduction_shards);
+  const std::int64_t kv_units = num_slices(kind_of(Role::k), spec, reduction_shards);
   const std::int64_t heads_per_slice = spec.num_heads / reduction_shards;
   const std::int64_t kv_heads_per_unit = spec.num_kv_heads / kv_units;
   const Range units = units_of(kv_units, grid.tp, place.tp);

@@ -8,27 +8,9 @@
 
 #include "base/shape.hpp"
 #include "plan/layout.hpp"
+#include "plan/tensor_table.hpp"
 
 namespace tetrarch::plan {
-
-/// The role of a tensor in the forward pass.
-enum class Role {
-  embed,
-  head,
-  final_norm,
-  attn_norm,
-  moe_norm,
-  q,
-  k,
-  v,
-  q_norm,
-  k_norm,
-  o,
-  router,
-  gate,
-  up,
-  down
-};
 
 /// One dataset of weights.h5. It is cut into units, and a rank holds whole units. An expert tensor
 /// has a unit for each (expert, slice), another split tensor one for each slice, an unsplit tensor
@@ -42,7 +24,9 @@ struct TensorSpec {
   base::DType dtype;
   std::int64_t num_experts = 1;  // 1 for tensors without experts, such as those of dense layers
   std::int64_t num_slices = 1;   // slices along the row axis; 1: unsplit
-  std::int64_t rows() const;     // rows of one expert; 1 for tensors of one axis
+  const TensorKind& kind() const { return kind_of(role); }
+  bool has_experts() const { return shape.size() == 3; }
+  std::int64_t rows() const;  // rows of one expert; 1 for tensors of one axis
   std::int64_t columns() const;
   std::int64_t num_units() const { return num_experts * num_slices; }
   /// Rows [begin, end) of slice v within one expert: even_range(rows, num_slices, v).

@@ -143,6 +143,22 @@ TEST(Shard, ADenseLayerHasOneFfnAndNoRouterAndHeadNormsAreWhole) {
   EXPECT_EQ(tensors.at("/layers/00/k_norm").role, Role::k_norm);
 }
 
+TEST(Shard, EachRoleHasOneRowOfTheTable) {
+  std::set<Role> roles;
+  std::set<std::string> names;
+  for (const TensorKind& kind : tensor_table()) {
+    roles.insert(kind.role);
+    names.insert(kind.name);
+    EXPECT_EQ(&kind_of(kind.role), &kind) << kind.name;
+    EXPECT_NE(std::string(kind.description), "") << kind.name;
+    EXPECT_GT(kind.deviation.value, 0) << kind.name;
+  }
+
+  EXPECT_EQ(roles.size(), tensor_table().size());
+  EXPECT_EQ(roles.size(), static_cast<std::size_t>(Role::down) + 1);  // down is the last role
+  EXPECT_EQ(names.size(), tensor_table().size());
+}
+
 TEST(Shard, TwoMatrixExpertsHaveNoGateAndTiedModelsNoHead) {
   ModelSpec spec = preset("tetrarch-64-mini");
   spec.tied_embeddings = true;

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include <sys/stat.h>
+
 namespace tetrarch::storage {
 
 /// Properties of a file that change when it is written to or replaced.
@@ -16,6 +18,12 @@ struct FileStamp {
 };
 
 /// The stamp of the file at `path`; a default FileStamp if there is no such file.
-FileStamp stamp_of(const std::string& path);
+inline FileStamp stamp_of(const std::string& path) {
+  struct stat status = {};
+  if (::stat(path.c_str(), &status) != 0) return {};
+  return {static_cast<std::int64_t>(status.st_size),
+          static_cast<std::int64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + status.st_mtim.tv_nsec,
+          static_cast<std::int64_t>(status.st_ino)};
+}
 
 }  // namespace tetrarch::storage

@@ -21,7 +21,6 @@
 namespace tetrarch::storage {
 namespace {
 
-using plan::Role;
 using plan::TensorSpec;
 
 constexpr unsigned most_threads = 8;
@@ -35,23 +34,10 @@ float centred_sum(std::uint64_t bits) {
 }
 
 double deviation(const TensorSpec& tensor) {
-  switch (tensor.role) {
-    case Role::embed:
-      return 1;
-    case Role::final_norm:
-    case Role::attn_norm:
-    case Role::moe_norm:
-    case Role::q_norm:
-    case Role::k_norm:
-      return 0.1;
-    case Role::router:
-      return 2.5 / std::sqrt(static_cast<double>(tensor.columns()));
-    case Role::o:
-    case Role::down:
-      return 1 / std::sqrt(static_cast<double>(tensor.rows()));  // input-major: fan-in is rows
-    default:
-      return 1 / std::sqrt(static_cast<double>(tensor.columns()));
-  }
+  const plan::TensorKind& kind = tensor.kind();
+  if (!kind.deviation.by_fan_in) return kind.deviation.value;
+  const std::int64_t fan_in = kind.cut == plan::Cut::inputs ? tensor.rows() : tensor.columns();
+  return kind.deviation.value / std::sqrt(static_cast<double>(fan_in));
 }
 
 double mean(const TensorSpec& tensor) {

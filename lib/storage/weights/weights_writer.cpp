@@ -18,44 +18,11 @@ namespace tetrarch::storage {
 namespace {
 
 using base::ExitCode;
-using plan::Role;
 
-std::string_view describe(const plan::TensorSpec& tensor) {
-  const bool is_dense = tensor.shape.size() == 2;  // a layer without experts
-  switch (tensor.role) {
-    case Role::embed:
-      return "token embeddings [vocabulary, hidden]";
-    case Role::head:
-      return "output projection [vocabulary, hidden]";
-    case Role::final_norm:
-      return "scale of the norm before the output projection [hidden]";
-    case Role::attn_norm:
-      return "scale of the norm before attention [hidden]";
-    case Role::moe_norm:
-      return "scale of the norm before the experts [hidden]";
-    case Role::q:
-      return "query projection [heads * head_dim, hidden]";
-    case Role::k:
-      return "key projection [kv heads * head_dim, hidden]";
-    case Role::v:
-      return "value projection [kv heads * head_dim, hidden]";
-    case Role::q_norm:
-      return "scale of the norm of each query head [head_dim]";
-    case Role::k_norm:
-      return "scale of the norm of each key head [head_dim]";
-    case Role::o:
-      return "attention's output projection, input-major [heads * head_dim, hidden]";
-    case Role::router:
-      return "router [experts, hidden]";
-    case Role::gate:
-      return is_dense ? "gate projection [ffn, hidden]" : "gate projections [experts, ffn, hidden]";
-    case Role::up:
-      return is_dense ? "up projection [ffn, hidden]" : "up projections [experts, ffn, hidden]";
-    case Role::down:
-      return is_dense ? "down projection, ffn-major [ffn, hidden]"
-                      : "down projections, ffn-major [experts, ffn, hidden]";
-  }
-  return "";
+const char* describe(const plan::TensorSpec& tensor) {
+  const plan::TensorKind& kind = tensor.kind();
+  return tensor.has_experts() && kind.expert_description ? kind.expert_description
+                                                         : kind.description;
 }
 
 void check_space(const std::string& path, std::int64_t bytes) {
