@@ -18,7 +18,8 @@ from pathlib import Path
 
 # Only what tools/setup.sh cannot install is a reason. The first word or words of each:
 ALLOWED = (
-    "this CPU ",  # its instructions, and what the kernel lets programs use of them
+    "this CPU ",
+    "this CPU's ",  # its instructions, and what the kernel lets programs use of them
     "this root user cannot become another user",  # containers with one user
     "there is no nvcc",  # the CUDA toolkit is not a package of Debian's main archive
 )
