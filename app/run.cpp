@@ -215,6 +215,7 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   files.loading = engine::loading_bytes(weights, world.min(std::int64_t{machine.threads_per_rank}));
   files.writer = storage::part_writer_bytes(layout);
   files.results = storage::merge_bytes(inputs.count(), layout);
+  files.ranks_of_node = static_cast<int>(world.min(std::int64_t{node.size()}));
   const plan::Ranks ranks{world.size(), limit, engine::packed_bytes_of(*backend, spec.dtype),
                           files};
   plan::Plan whole = agreed_plan(world, [&] {

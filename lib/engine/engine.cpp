@@ -51,14 +51,6 @@ std::vector<storage::TimingRow> timing_rows(const Job& job,
   return rows;
 }
 
-/// Sends timing records that are in no output part to rank 0, which writes them with the results.
-void gather_rest(const Job& job, const std::vector<base::PhaseRecord>& records,
-                 LoopReport& report) {
-  const std::vector<storage::TimingRow> mine = timing_rows(job, records);
-  const std::vector<std::byte> all = job.world.gather_v(std::as_bytes(std::span(mine)), 0);
-  report.rows = timing_rows_from(all);
-}
-
 /// The loop of one rank in one attempt: its steps, and the objects that they work on.
 class Loop {
  public:
@@ -103,6 +95,7 @@ class Loop {
     const bool meets = job_.config.timing == plan::TimingDetail::layers;
     return {inner, peers, meets ? Meeting::first : Meeting::none, timeline_};
   }
+  bool start(LoopReport& report);
   std::int64_t draw();
   bool needs_tokens() const {
     return topology_.is_first_stage() || (topology_.is_last_stage() && plan_.outputs.logprobs);
@@ -110,6 +103,9 @@ class Loop {
   void run_pass(const model::PassRows& pass, std::int64_t cache_tokens, LoopReport& report);
   void run_microbatch(std::int32_t index, LoopReport& report);
   void commit(LoopReport& report);
+  void finish(LoopReport& report);
+  void sum_up(std::int64_t num_to_do, LoopReport& report);
+  void gather_rest(LoopReport& report);
 
   const Job& job_;
   const plan::Plan& plan_;
@@ -218,21 +214,78 @@ void Loop::commit(LoopReport& report) {
   timeline_.enter(Phase::other);
 }
 
-void Loop::run(LoopReport& report) {
-  std::int64_t total_sequences = 0, total_tokens = 0;
-  for (const plan::Microbatch& microbatch : plan_.microbatches) {
-    total_sequences += static_cast<std::int64_t>(microbatch.sequences.size());
-    total_tokens += microbatch.num_tokens;
-  }
+/// Waits until all ranks have loaded. Returns whether a rank has got a stop signal by then.
+bool Loop::start(LoopReport& report) {
   bool has_signal = false;
   {
     const During waiting(timeline_, Activity::waiting);
-    has_signal = agreed_stop_signal(job_.world) != 0;  // also waits until all ranks have loaded
+    has_signal = agreed_stop_signal(job_.world) != 0;
   }
   before_ = timeline_.cut(-1);
   report.before = timeline_.spending();
   report.startup_seconds = timeline_.now();
-  Progress progress(job_.log, job_.config.progress_interval_s, total_sequences, total_tokens);
+  return has_signal;
+}
+
+/// Writes and commits what is left, and waits until all instances are done.
+void Loop::finish(LoopReport& report) {
+  timeline_.enter(Phase::output);
+  {
+    const During waiting(timeline_, Activity::waiting);
+    collector_.flush();
+  }
+  timeline_.enter(Phase::commit);
+  if (job_.writer) job_.writer->close();
+  timeline_.enter(Phase::other);
+  base::flight_recorder().begin_microbatch(-1);
+  report.planned_bytes = memory_.total_bytes();
+  report.planned_tensor_bytes = memory_.tensor_bytes();
+  report.allocated_bytes = job_.backend.allocated_bytes();
+  report.h5_objects[1] = storage::h5::num_open_objects();
+  if (report.h5_objects[0] == 0) report.h5_objects[0] = report.h5_objects[1];
+  const During waiting(timeline_, Activity::waiting);
+  queue_.reset();
+  job_.world.barrier();
+}
+
+/// Replaces this rank's times and counts by those of all ranks.
+void Loop::sum_up(std::int64_t num_to_do, LoopReport& report) {
+  const mpi::Communicator& world = job_.world;
+  report.wall_seconds = world.max(timeline_.now() - report.startup_seconds);
+  const double first = first_finish_ > 0 ? first_finish_ - report.startup_seconds : 0.0;
+  report.ttft_seconds = std::max(0.0, world.max(first) - world.max(input_seconds_));
+  report.num_sequences = world.sum(report.num_sequences);
+  report.num_tokens = world.sum(report.num_tokens);
+  const bool speaks_for_stage = topology_.place.ep == 0 && topology_.place.tp == 0;
+  report.extra_rounds = world.sum(speaks_for_stage ? report.extra_rounds : 0);
+  report.part_imbalance = world.max(report.part_imbalance);
+  report.is_stopped = report.num_sequences < num_to_do;
+  report.stop_signal = agreed_stop_signal(world);
+  if (job_.config.capacity_factor > 0)
+    for (const std::int64_t dropped : collector_.dropped())
+      report.dropped.push_back(world.sum(dropped));
+  report.failed = collector_.failed().gather(world);
+}
+
+/// Sends timing records that are in no output part to rank 0, which writes them with the results.
+void Loop::gather_rest(LoopReport& report) {
+  // not empty on a rank that drew no microbatch
+  std::vector<base::PhaseRecord> rest = std::move(before_);
+  const std::vector<base::PhaseRecord> after = timeline_.cut(-1);
+  rest.insert(rest.end(), after.begin(), after.end());
+  const std::vector<storage::TimingRow> mine = timing_rows(job_, rest);
+  const std::vector<std::byte> all = job_.world.gather_v(std::as_bytes(std::span(mine)), 0);
+  report.rows = timing_rows_from(all);
+}
+
+void Loop::run(LoopReport& report) {
+  std::int64_t num_sequences = 0, num_tokens = 0;
+  for (const plan::Microbatch& microbatch : plan_.microbatches) {
+    num_sequences += std::ssize(microbatch.sequences);
+    num_tokens += microbatch.num_tokens;
+  }
+  const bool has_signal = start(report);
+  Progress progress(job_.log, job_.config.progress_interval_s, num_sequences, num_tokens);
   for (std::int64_t index = has_signal ? -1 : draw(); index >= 0; index = draw()) {
     run_microbatch(static_cast<std::int32_t>(index), report);
     commit(report);
@@ -242,46 +295,9 @@ void Loop::run(LoopReport& report) {
       progress.update(done.sequences, done.tokens);
     }
   }
-
-  timeline_.enter(Phase::output);
-  {
-    const During waiting(timeline_, Activity::waiting);
-    collector_.flush();
-  }
-  timeline_.enter(Phase::commit);
-  if (job_.writer) job_.writer->close();
-  timeline_.enter(Phase::other);  // the time until the slowest instance is done
-  base::flight_recorder().begin_microbatch(-1);
-  report.planned_bytes = memory_.total_bytes();
-  report.planned_tensor_bytes = memory_.tensor_bytes();
-  report.allocated_bytes = job_.backend.allocated_bytes();
-  report.h5_objects[1] = storage::h5::num_open_objects();
-  if (report.h5_objects[0] == 0) report.h5_objects[0] = report.h5_objects[1];
-  {
-    const During waiting(timeline_, Activity::waiting);
-    queue_.reset();
-    job_.world.barrier();
-  }
-  report.wall_seconds = job_.world.max(timeline_.now() - report.startup_seconds);
-  report.ttft_seconds = std::max(
-      0.0, job_.world.max(first_finish_ > 0 ? first_finish_ - report.startup_seconds : 0.0) -
-               job_.world.max(input_seconds_));
-  report.num_sequences = job_.world.sum(report.num_sequences);
-  report.num_tokens = job_.world.sum(report.num_tokens);
-  const bool speaks_for_stage = topology_.place.ep == 0 && topology_.place.tp == 0;
-  report.extra_rounds = job_.world.sum(speaks_for_stage ? report.extra_rounds : 0);
-  report.part_imbalance = job_.world.max(report.part_imbalance);
-  report.is_stopped = report.num_sequences < total_sequences;
-  report.stop_signal = agreed_stop_signal(job_.world);
-  if (job_.config.capacity_factor > 0)
-    for (const std::int64_t dropped : collector_.dropped())
-      report.dropped.push_back(job_.world.sum(dropped));
-  report.failed = collector_.failed().gather(job_.world);
-  // not empty on a rank that drew no microbatch
-  std::vector<base::PhaseRecord> rest = std::move(before_);
-  const std::vector<base::PhaseRecord> after = timeline_.cut(-1);
-  rest.insert(rest.end(), after.begin(), after.end());
-  gather_rest(job_, rest, report);
+  finish(report);
+  sum_up(num_sequences, report);
+  gather_rest(report);
 }
 
 }  // namespace

@@ -216,7 +216,7 @@ void say_plan(base::Log& log, const plan::Plan& plan, const storage::WeightsFile
           count_text(static_cast<std::int64_t>(plan.microbatches.size())),
           count_text(plan.extents.max_microbatch_tokens), count_text(plan.extents.max_pass_tokens));
   say_passage(log, plan);
-  log.say("memory   {} per rank: {}; {}", bytes_text(plan.memory.total_bytes()),
+  log.say("memory   {} per rank: {}; {}", bytes_text(plan.memory.needed_bytes()),
           plan::to_string(plan.memory),
           memory_limit_bytes == 0 ? "the system names no limit"
                                   : bytes_text(memory_limit_bytes) + " available to each");

@@ -238,7 +238,13 @@ std::int64_t MemoryPlan::passing_bytes() const {
 }
 
 std::int64_t MemoryPlan::total_bytes() const {
-  return weight_bytes + label_bytes + std::max({loading_bytes, passing_bytes(), results_bytes});
+  return weight_bytes + label_bytes + id_bytes +
+         std::max({loading_bytes, passing_bytes(), results_bytes});
+}
+
+std::int64_t MemoryPlan::needed_bytes() const {
+  return weight_bytes + label_bytes + id_share +
+         std::max({loading_bytes, passing_bytes(), results_share});
 }
 
 std::string to_string(const MemoryPlan& memory, std::int64_t compared_with) {
@@ -249,16 +255,19 @@ std::string to_string(const MemoryPlan& memory, std::int64_t compared_with) {
   const auto add = [&](const char* name, std::int64_t bytes) {
     if (bytes > 0) text += fmt::format(", {} {}", name, text_of(bytes));
   };
-  add("labels", memory.label_bytes);
+  add("labels", memory.label_bytes + memory.id_share);
   const std::int64_t passing = memory.passing_bytes();
-  if (passing >= std::max(memory.loading_bytes, memory.results_bytes)) {
+  if (passing >= std::max(memory.loading_bytes, memory.results_share)) {
     add("workspace", memory.workspace_bytes());
     add("tables", memory.table_bytes);
     add("rows to send", memory.outbox_bytes);
     add("likely tokens", memory.likely_bytes);
     add("writers", memory.writer_bytes);
-  } else if (memory.results_bytes >= memory.loading_bytes) {
-    add("at the end, without the workspace, writing results", memory.results_bytes);
+  } else if (memory.results_share >= memory.loading_bytes) {
+    add("at the end, without the workspace, writing results", memory.results_share);
+    if (memory.results_bytes > memory.results_share)
+      text +=
+          fmt::format(" ({} on rank 0, of all ranks of its node)", text_of(memory.results_bytes));
   } else {
     add("at the start, before the workspace, reading weights", memory.loading_bytes);
   }
@@ -336,8 +345,12 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
   memory.loading_bytes = request.files.loading;
   if (place.tp == 0 && place.pp == grid.pp - 1)
     memory.writer_bytes = request.files.writer + gathered_bytes(spec, request);
-  if (place == Place{}) memory.results_bytes = request.files.results;
-  if (place == Place{}) memory.label_bytes += request.files.ids;
+  if (place == Place{}) {
+    memory.id_bytes = request.files.ids;
+    memory.results_bytes = request.files.results;
+  }
+  memory.id_share = base::ceil_div(request.files.ids, request.files.ranks_of_node);
+  memory.results_share = base::ceil_div(request.files.results, request.files.ranks_of_node);
 
   const LocalSizes local = local_sizes(spec, reduction_shards, grid, place);
   // the largest vocabulary slice of all tp ranks, so that every rank computes the same head_chunk
@@ -361,7 +374,7 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
   try {
     memory.workspace = workspace_of(spec, reduction_shards, grid, local, sizes, request);
     base::checked_add(memory.workspace_bytes(), memory.weight_bytes + memory.label_bytes +
-                                                    memory.passing_bytes() -
+                                                    memory.id_bytes + memory.passing_bytes() -
                                                     memory.workspace_bytes());
   } catch (const base::Refusal&) {
     throw base::Refusal(

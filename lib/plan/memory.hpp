@@ -94,6 +94,7 @@ struct FileBytes {
   std::int64_t loading = 0;  // while weights are read
   std::int64_t writer = 0;   // of a rank that writes parts
   std::int64_t results = 0;  // of rank 0 while it writes results.h5
+  int ranks_of_node = 1;     // on rank 0's node: what only rank 0 holds is shared out among them
 };
 
 /// The bytes of one rank.
@@ -106,9 +107,13 @@ struct MemoryPlan {
   std::int64_t outbox_bytes = 0;   // rows in sends to the rank that writes
   std::int64_t likely_bytes = 0;   // most likely tokens of a chunk of rows, on the host
   std::int64_t writer_bytes = 0;   // of the rank that writes: its part, and pieces it receives
-  std::int64_t label_bytes = 0;    // ids, offsets and lengths of all sequences
+  std::int64_t label_bytes = 0;    // offsets and lengths of all sequences
+  std::int64_t id_bytes = 0;       // ids of all sequences, on rank 0
   std::int64_t loading_bytes = 0;  // while weights are read, before the workspace is allocated
   std::int64_t results_bytes = 0;  // while results are written, after the workspace is freed
+  // What only rank 0 holds, divided by the number of ranks on its node. While rank 0 writes
+  // results, the other ranks have freed their workspace too.
+  std::int64_t id_share = 0, results_share = 0;
   std::int64_t workspace_bytes() const;
   /// Everything that the backend allocates.
   std::int64_t tensor_bytes() const { return weight_bytes + table_bytes + workspace_bytes(); }
@@ -116,6 +121,8 @@ struct MemoryPlan {
   std::int64_t passing_bytes() const;
   /// The most bytes at any time of the run.
   std::int64_t total_bytes() const;
+  /// What this rank needs of its node's memory, of which each rank may use an equal share.
+  std::int64_t needed_bytes() const;
 };
 
 /// "weights 1.2 GiB, workspace 300 MiB": the entries that count at the time of the most bytes.

@@ -30,7 +30,7 @@ MemoryPlan largest_memory(const RunConfig& config, const Plan& plan, const Grid&
     for (int tp_rank = 0; tp_rank < grid.tp; ++tp_rank) {
       MemoryPlan memory =
           plan_memory(plan.model, plan.reduction_shards, grid, {0, pp_rank, 0, tp_rank}, request);
-      if (memory.total_bytes() > largest.total_bytes()) largest = std::move(memory);
+      if (memory.needed_bytes() > largest.needed_bytes()) largest = std::move(memory);
     }
   return largest;
 }
@@ -49,7 +49,7 @@ class Needs {
     changed.files = plan_.files;
     changed.outputs = choice.outputs;
     changed.depth = depth_of(choice.outputs, plan_.model.num_layers, config_.capacity_factor);
-    return largest_memory(config_, changed, choice.grid, extents_of_choice(choice)).total_bytes();
+    return largest_memory(config_, changed, choice.grid, extents_of_choice(choice)).needed_bytes();
   }
 
  private:
@@ -78,14 +78,15 @@ class Needs {
 
 void check_fit(const Plan& plan, const RunConfig& config, std::span<const SequenceLength> lengths,
                std::int64_t limit_bytes) {
-  const std::int64_t needed = plan.memory.total_bytes();
+  const std::int64_t needed = plan.memory.needed_bytes();
   if (limit_bytes == 0 || needed <= limit_bytes) return;
-  const RemedyRequest request{plan.model,
-                              plan.reduction_shards,
-                              limit_bytes,
-                              plan.extents.max_sequence_length,
-                              config.capacity_factor > 0,
-                              plan.memory.label_bytes + plan.memory.results_bytes};
+  const RemedyRequest request{
+      plan.model,
+      plan.reduction_shards,
+      limit_bytes,
+      plan.extents.max_sequence_length,
+      config.capacity_factor > 0,
+      plan.memory.label_bytes + plan.memory.id_share + plan.memory.results_share};
   const Remedies remedies =
       find_remedies({plan.grid, config.tokens_per_microbatch, plan.chunk_tokens, plan.outputs},
                     request, Needs(plan, config, lengths));
@@ -190,7 +191,7 @@ Plan make_plan(const RunConfig& config, const ModelSpec& spec, std::int64_t redu
     return extents;
   };
   const auto rank_bytes = [&](const Grid& grid) {
-    return largest_memory(config, plan, grid, extents_on(grid)).total_bytes();
+    return largest_memory(config, plan, grid, extents_on(grid)).needed_bytes();
   };
   ChosenGrid chosen = choose_grid(spec, reduction_shards, ranks.number, config.grid,
                                   ranks.memory_limit_bytes, rank_bytes);

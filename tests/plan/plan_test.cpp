@@ -143,6 +143,20 @@ TEST(Plan, WhatWritersAndResultsTakeCounts) {
   for (const FileBytes files : {FileBytes{.loading = 1 << 30}, FileBytes{.results = 1 << 30}})
     EXPECT_EQ(plan_with(files).total_bytes(),
               none.weight_bytes + none.label_bytes + (std::int64_t{1} << 30));
+  EXPECT_EQ(plan_with({.ids = 1000}).total_bytes(), none.total_bytes() + 1000);
+}
+
+TEST(Plan, WhatOnlyRank0HoldsIsSharedOutAmongTheRanksOfItsNode) {
+  const auto lengths = equal_lengths(64, 100);
+  const FileBytes files{.ids = 800 << 20, .results = std::int64_t{8} << 30, .ranks_of_node = 8};
+
+  const Plan plan = make_plan(with_tokens(100), preset("tiny"), 4, lengths,
+                              {8, std::int64_t{2} << 30, {}, files});
+
+  EXPECT_GT(plan.memory.needed_bytes(), (std::int64_t{1} << 30) + (100 << 20));
+  EXPECT_LT(plan.memory.needed_bytes(), std::int64_t{2} << 30);
+  expect_says(to_string(plan.memory), "labels 100.");
+  expect_says(to_string(plan.memory), "writing results 1.00 GiB (8.00 GiB on rank 0");
 }
 
 TEST(Plan, TheListOfMicrobatchesCounts) {
