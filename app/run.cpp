@@ -1,6 +1,7 @@
 // `tetrarch run`: all steps of a job, from the options to results.h5.
 // SPDX-License-Identifier: Apache-2.0
 #include <functional>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
@@ -20,6 +21,7 @@
 #include "mpi/session.hpp"
 #include "run_end.hpp"
 #include "run_files.hpp"
+#include "run_state.hpp"
 #include "storage/files/disk_space.hpp"
 #include "storage/files/durable.hpp"
 #include "storage/inputs/spool.hpp"
@@ -61,91 +63,6 @@ std::string kernels_of(const mpi::Communicator& world, const backend::Backend& b
   return fmt::format("{}", fmt::join(names, " + "));
 }
 
-storage::RunSettings settings_of(const plan::RunConfig& config, const plan::Plan& plan,
-                                 const storage::WeightsFile& weights,
-                                 const storage::InputSet& inputs,
-                                 const std::vector<storage::DatasetPlan>& layout,
-                                 const std::string& kernels) {
-  storage::RunSettings settings;
-  settings.frozen["weights"]["xxh3"] = weights.identity();
-  settings.frozen["inputs"]["xxh3"] = inputs.identity();
-  if (inputs.tokenizer() == plan::Tokenizer::bytes) settings.frozen["tokenizer"] = "bytes";
-  settings.frozen["dtype"] = std::string(base::name_of(weights.spec().dtype));
-  settings.frozen["outputs"]["pooling"] = static_cast<int>(plan.outputs.pooling);
-  if (plan.outputs.topk) settings.frozen["outputs"]["top_k_logprobs"] = plan.outputs.top_k_logprobs;
-  for (const storage::DatasetPlan& dataset : layout)
-    settings.frozen["outputs"]["datasets"].push_back(dataset.path);
-  if (config.capacity_factor > 0) {  // which copies are dropped depends on these
-    settings.frozen["capacity_factor"] = config.capacity_factor;
-    settings.frozen["tokens_per_microbatch"] = config.tokens_per_microbatch;
-    settings.frozen["grid"] = plan::to_string(plan.grid);
-    settings.facts["ep_set"] = plan.grid.ep;
-  }
-  settings.mixable["version"] = base::build_info().version;
-  settings.mixable["build"] = base::build_info().git_sha;
-  settings.mixable["backend"] = kernels;
-  return settings;
-}
-
-/// The run folder. Only rank 0 holds it open, with its lock; the other ranks know its state.
-struct HeldFolder {
-  std::optional<storage::RunFolder> held;  // on rank 0 only; so is `committed`
-  storage::Committed committed;
-  std::string run_uuid;
-  int attempt = 0;
-  bool is_complete = false;
-};
-
-/// Opens or resumes the run folder on rank 0, and tells its state to all ranks. Only rank 0 calls
-/// `settings`. Collective over `world`.
-HeldFolder hold_folder(const plan::RunConfig& config, const mpi::Communicator& world,
-                       const std::function<storage::RunSettings()>& settings, base::Log& log) {
-  HeldFolder folder;
-  on_root(world, [&] {
-    const storage::RunFolderOptions how{
-        .allow_mixed = config.allow_mixed, .keep_parts = config.keep_parts, .parts_wait_s = 60};
-    folder.held = storage::RunFolder::open(config.out, settings(), how, log);
-    log.also_to(folder.held->log_path());
-    folder.run_uuid = folder.held->run_uuid();
-    folder.attempt = folder.held->attempt();
-    folder.is_complete = folder.held->is_complete();
-    if (!folder.is_complete) folder.committed = folder.held->committed(log);
-  });
-  std::int64_t state[2] = {folder.attempt, folder.is_complete};
-  world.broadcast(std::as_writable_bytes(std::span(state)), 0);
-  folder.attempt = static_cast<int>(state[0]);
-  folder.is_complete = state[1] != 0;
-  folder.run_uuid = world.broadcast(folder.run_uuid, 0);
-  return folder;
-}
-
-/// Bytes of disk space that the run still needs: the parts of the sequences in `left`, the
-/// unpacked copy of compressed inputs, and the results.
-std::int64_t space_needed(const std::vector<storage::DatasetPlan>& layout,
-                          const storage::InputSet& inputs,
-                          std::span<const plan::SequenceLength> left) {
-  std::int64_t num_tokens = 0;
-  for (const plan::SequenceLength& each : left)
-    num_tokens += inputs.length(each.sequence);
-  return storage::payload_bytes(layout, std::ssize(left), num_tokens) +
-         (left.empty() ? 0 : inputs.unpacked_bytes()) +
-         storage::payload_bytes(layout, inputs.count(), inputs.total_tokens());
-}
-
-/// The sequences that are not committed yet, the same list on every rank.
-SequenceList left_to_do(const storage::InputSet& inputs, const HeldFolder& folder,
-                        const mpi::Communicator& world, const mpi::Communicator& node) {
-  const auto count = static_cast<std::size_t>(inputs.count());
-  const auto fill = [&](std::span<std::byte> done) {
-    for (const storage::CommittedSequence& each : folder.committed.sequences) {
-      base::expects(each.entry.sequence < inputs.count(), "sequences of the inputs");
-      done[static_cast<std::size_t>(each.entry.sequence)] = std::byte{'1'};
-    }
-  };
-  const mpi::NodeMemory done = broadcast_by_node(count, fill, world, node);
-  return {inputs, done.bytes(), node};
-}
-
 /// Makes the plan on every rank. Every rank returns the same plan or throws the same Refusal.
 plan::Plan agreed_plan(const mpi::Communicator& world, const std::function<plan::Plan()>& make) {
   std::optional<plan::Plan> plan;
@@ -179,6 +96,231 @@ storage::TimingSummary timing_of(const plan::RunConfig& config, const plan::Plan
   return timing;
 }
 
+/// A run on one rank: what it has opened and decided so far, and its steps in their order.
+class Run {
+ public:
+  /// Opens the weights and the inputs: their descriptions and labels, not yet the values and
+  /// tokens.
+  Run(const plan::RunConfig& config, const Settings& options, std::string command_line,
+      const mpi::Communicator& world, const mpi::Communicator& node, base::Timeline& timeline,
+      base::Log& log)
+      : config_(config),
+        options_(options),
+        command_line_(std::move(command_line)),
+        world_(world),
+        node_(node),
+        timeline_(timeline),
+        log_(log),
+        limit_(engine::memory_limit_bytes(world, node)),
+        weights_(open_weights(config, world, node, limit_, log)),
+        spec_(weights_.spec()),
+        inputs_(open_inputs(config, spec_, world, node, limit_)),
+        all_(inputs_, {}, node) {}
+
+  /// All that follows. Returns the exit code of this rank.
+  int execute(const engine::Machine& machine);
+
+ private:
+  plan::Ranks ranks_to_plan_for(int threads_per_rank) const;
+  plan::Plan plan_all() const;
+  storage::ResultsHeader results_header(const plan::Plan& whole) const;
+  void open_folder(const plan::Plan& whole);
+  plan::Plan plan_left(const plan::Plan& whole, std::span<const plan::SequenceLength> left) const;
+  RunEnd end_of(const plan::Plan& plan) const;
+  std::unique_ptr<storage::Spool> unpack_inputs(const plan::Plan& plan);
+  std::unique_ptr<storage::PartWriter> open_part(const engine::Topology& topology) const;
+  std::int64_t write_results(const plan::Plan& plan, const engine::LoopReport& loop);
+  int compute(const plan::Plan& plan, RunEnd end, const engine::Machine& machine);
+
+  const plan::RunConfig& config_;
+  const Settings& options_;
+  const std::string command_line_;
+  const mpi::Communicator& world_;
+  const mpi::Communicator& node_;
+  base::Timeline& timeline_;
+  base::Log& log_;
+  const std::int64_t limit_;  // bytes of memory that this rank may use; 0: no limit
+  const storage::WeightsFile weights_;
+  const plan::ModelSpec& spec_;
+  storage::InputSet inputs_;
+  SequenceList all_;  // all sequences that can be computed
+  std::unique_ptr<backend::Backend> backend_;
+  std::string kernels_;
+  std::vector<storage::DatasetPlan> layout_;  // of results.h5
+  plan::Ranks ranks_;
+  storage::ResultsHeader header_;
+  HeldFolder folder_;
+};
+
+plan::Ranks Run::ranks_to_plan_for(int threads_per_rank) const {
+  plan::FileBytes files = label_bytes(inputs_, all_, world_, node_);
+  // the smallest number of threads of all ranks, so that every rank plans with the same bytes
+  files.loading = engine::loading_bytes(weights_, world_.min(std::int64_t{threads_per_rank}));
+  files.writer = storage::part_writer_bytes(layout_);
+  files.results = storage::merge_bytes(inputs_.count(), layout_);
+  files.ranks_of_node = static_cast<int>(world_.min(std::int64_t{node_.size()}));
+  return {world_.size(), limit_, engine::packed_bytes_of(*backend_, spec_.dtype), files};
+}
+
+/// The plan for all inputs, also in a resumed run, so that what cannot work is refused before the
+/// run folder is created.
+plan::Plan Run::plan_all() const {
+  plan::Plan whole = agreed_plan(world_, [&] {
+    return plan::make_plan(config_, spec_, weights_.reduction_shards(), all_.lengths(), ranks_);
+  });
+  whole.microbatches = {};  // frees memory: plan_left() makes a list of its own
+  return whole;
+}
+
+storage::ResultsHeader Run::results_header(const plan::Plan& whole) const {
+  return {
+      .command_line = command_line_,
+      .config_json = weights_.config_json(),
+      .options_json = options_.json().dump(-1, ' ', false, base::Json::error_handler_t::replace),
+      .weights_xxh3 = weights_.identity(),
+      .inputs_xxh3 = inputs_.identity(),
+      .grid = whole.grid,
+      .backend = backend_->name(),
+      .dtype = std::string(base::name_of(spec_.dtype)),
+      .reproducible = kernels_ == backend_->identity()};
+}
+
+void Run::open_folder(const plan::Plan& whole) {
+  if (config_.dry_run) return;
+  const auto settings = [&] {
+    auto all = settings_of(config_, whole, weights_, inputs_, layout_, kernels_);
+    all.facts.update(storage::merge_facts(inputs_, layout_, header_, spec_));
+    return all;
+  };
+  folder_ = hold_folder(config_, world_, settings, log_);
+}
+
+/// The plan for the sequences that are left, on the grid that was chosen for all inputs: less work
+/// needs less memory, and could lead to another grid.
+plan::Plan Run::plan_left(const plan::Plan& whole,
+                          std::span<const plan::SequenceLength> left) const {
+  plan::RunConfig settled = config_;
+  settled.grid = {whole.grid.dp, whole.grid.pp, whole.grid.ep, whole.grid.tp};
+  plan::Plan plan = agreed_plan(world_, [&] {
+    return plan::make_plan(settled, spec_, weights_.reduction_shards(), left, ranks_,
+                           all_.lengths());
+  });
+  plan.grid_reason = whole.grid_reason;
+  return plan;
+}
+
+RunEnd Run::end_of(const plan::Plan& plan) const {
+  RunEnd end{.out = config_.out, .num_before = std::ssize(folder_.committed.sequences)};
+  for (const plan::Microbatch& microbatch : plan.microbatches)
+    end.num_to_do += std::ssize(microbatch.sequences);
+  return end;
+}
+
+/// Rank 0 unpacks compressed inputs if there is work to do. The copy is removed when the returned
+/// object ends; it is null on the other ranks.
+std::unique_ptr<storage::Spool> Run::unpack_inputs(const plan::Plan& plan) {
+  std::unique_ptr<storage::Spool> spool;
+  if (!plan.microbatches.empty() && !inputs_.packed().empty())
+    on_root(world_, [&] { spool = std::make_unique<storage::Spool>(inputs_, config_.out, log_); });
+  inputs_.read_packed_from(storage::spool_folder(config_.out));
+  return spool;
+}
+
+/// The part that this rank writes; null if it writes none.
+std::unique_ptr<storage::PartWriter> Run::open_part(const engine::Topology& topology) const {
+  if (!topology.is_writer()) return nullptr;
+  return std::make_unique<storage::PartWriter>(
+      storage::PartOptions{.run_dir = config_.out,
+                           .run_uuid = folder_.run_uuid,
+                           .attempt = folder_.attempt,
+                           .dp = topology.place.dp,
+                           .ep = topology.place.ep,
+                           .commit_interval_s = config_.commit_interval_s},
+      layout_);
+}
+
+/// Merges the parts into results.h5, on rank 0. Returns the number of its error records.
+std::int64_t Run::write_results(const plan::Plan& plan, const engine::LoopReport& loop) {
+  std::int64_t num_failed = 0;
+  on_root(world_, [&] {
+    inputs_.check_unchanged();
+    const auto timing = timing_of(config_, plan, inputs_, loop, folder_.attempt, world_.size());
+    num_failed = storage::merge(*folder_.held, inputs_, layout_, header_, timing, loop.rows,
+                                storage::Missing::refused, log_)
+                     .num_failed;
+    if (!config_.keep_parts) folder_.held->remove_parts();
+  });
+  return num_failed;
+}
+
+/// Loads the weights, computes all microbatches of the plan, and writes the results.
+int Run::compute(const plan::Plan& plan, RunEnd end, const engine::Machine& machine) {
+  std::unique_ptr<storage::Spool> spool = unpack_inputs(plan);
+  const engine::Topology topology = engine::make_topology(plan.grid, world_, *backend_);
+  const double load_started = timeline_.now();
+  engine::LoadReport load;
+  const model::ModelShard shard = engine::load_shard(
+      weights_, config_.verify,
+      plan::local_sizes(spec_, weights_.reduction_shards(), plan.grid, topology.place), plan.depth,
+      topology, world_, *backend_, timeline_, load);
+  engine::say_loaded(log_, world_, load, timeline_.now() - load_started);
+  const std::unique_ptr<storage::PartWriter> writer = open_part(topology);
+
+  const engine::Job job{config_,         plan,
+                        inputs_,         world_,
+                        topology,        *backend_,
+                        shard,           writer.get(),
+                        folder_.attempt, [&] { return folder_.held->stop_requested(); },
+                        timeline_,       log_};
+  const engine::LoopReport loop = engine::run_microbatches(job);
+  end.num_done = loop.num_sequences;
+  timeline_.enter(base::Phase::commit);
+  if (world_.rank() > 0) timeline_.begin(base::Activity::waiting);
+  if (!loop.is_stopped) end.num_failed = write_results(plan, loop);
+  spool.reset();
+  timeline_.begin(base::Activity::work);
+  timeline_.enter(base::Phase::other);
+  engine::say_end(job, machine, load, loop);
+  return loop.is_stopped ? say_stopped(end, world_, loop.stop_signal, log_)
+                         : say_done(end, world_, log_);
+}
+
+int Run::execute(const engine::Machine& machine) {
+  backend_ = engine::make_backend(config_.backend, world_, machine.threads_per_rank);
+  backend_->prepare(spec_.dtype, engine::whole_weights(spec_, weights_.reduction_shards()));
+  kernels_ = kernels_of(world_, *backend_, config_.allow_mixed);
+  layout_ = storage::results_layout(plan::resolve_outputs(config_, spec_), spec_);
+  ranks_ = ranks_to_plan_for(machine.threads_per_rank);
+  const plan::Plan whole = plan_all();
+  header_ = results_header(whole);
+  open_folder(whole);
+  engine::say_program(log_, machine, command_line_, *backend_);
+  for (const std::string& line : options_.lines())
+    log_.say("option   {}", line);
+  if (folder_.is_complete) {
+    log_.say("complete {} is there already; nothing is left to do.", config_.out + "/results.h5");
+    return static_cast<int>(ExitCode::done);
+  }
+
+  const SequenceList left = left_to_do(inputs_, folder_, world_, node_);
+  if (config_.capacity_factor == 0) all_ = {};
+  const plan::Plan plan = plan_left(whole, left.lengths());
+  const RunEnd end = end_of(plan);
+  engine::say_plan(log_, plan, weights_, inputs_, end.num_before, limit_);
+  if (folder_.held)
+    storage::note_scarce_space(config_.out, space_needed(layout_, inputs_, left.lengths()), log_);
+  folder_.committed = {};
+  for (const std::string& note : backend_->notes())
+    log_.note(note);
+  if (config_.dry_run) {
+    log_.say("dry run  everything above holds; nothing was loaded or written.");
+    return static_cast<int>(ExitCode::done);
+  }
+  if (const int signal = engine::agreed_stop_signal(world_); signal != 0)
+    return say_stopped(end, world_, signal, log_);
+  return compute(plan, end, machine);
+}
+
 }  // namespace
 
 int run(const plan::RunConfig& config, const Settings& options, int argc, char** argv) {
@@ -197,137 +339,8 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   const engine::Machine machine = engine::describe_machine(world, node);
   if (watchdog) watchdog->meet(watch::watchdog_team(config.out, world, machine.hosts));
   first_look.end(world);
-
-  // Read the description of the model and the labels of the inputs (ids, offsets, lengths).
-  const std::int64_t limit = engine::memory_limit_bytes(world, node);
-  check_synthetic(config, world, node, limit);
-  const storage::WeightsFile weights = open_weights(config, world, log);
-  const plan::ModelSpec& spec = weights.spec();
-  storage::InputSet inputs = open_inputs(config, spec, world, node, limit);
-  SequenceList all(inputs, {}, node);
-  const auto backend = engine::make_backend(config.backend, world, machine.threads_per_rank);
-  backend->prepare(spec.dtype, engine::whole_weights(spec, weights.reduction_shards()));
-  const std::string kernels = kernels_of(world, *backend, config.allow_mixed);
-  // Plan for all inputs, so that what cannot work is refused before the run folder is created.
-  const auto layout = storage::results_layout(plan::resolve_outputs(config, spec), spec);
-  plan::FileBytes files = label_bytes(inputs, all, world, node);
-  // the smallest number of threads of all ranks, so that every rank plans with the same bytes
-  files.loading = engine::loading_bytes(weights, world.min(std::int64_t{machine.threads_per_rank}));
-  files.writer = storage::part_writer_bytes(layout);
-  files.results = storage::merge_bytes(inputs.count(), layout);
-  files.ranks_of_node = static_cast<int>(world.min(std::int64_t{node.size()}));
-  const plan::Ranks ranks{world.size(), limit, engine::packed_bytes_of(*backend, spec.dtype),
-                          files};
-  plan::Plan whole = agreed_plan(world, [&] {
-    return plan::make_plan(config, spec, weights.reduction_shards(), all.lengths(), ranks);
-  });
-  whole.microbatches = {};  // freed: the plan below has its own list, of what is left to do
-
-  storage::ResultsHeader header{
-      .command_line = joined(argc, argv),
-      .config_json = weights.config_json(),
-      .options_json = options.json().dump(-1, ' ', false, base::Json::error_handler_t::replace),
-      .weights_xxh3 = weights.identity(),
-      .inputs_xxh3 = inputs.identity(),
-      .grid = whole.grid,
-      .backend = backend->name(),
-      .dtype = std::string(base::name_of(spec.dtype)),
-      .reproducible = kernels == backend->identity()};
-  HeldFolder folder;
-  if (!config.dry_run)
-    folder = hold_folder(
-        config, world,
-        [&] {
-          auto settings = settings_of(config, whole, weights, inputs, layout, kernels);
-          settings.facts.update(storage::merge_facts(inputs, layout, header, spec));
-          return settings;
-        },
-        log);
-  engine::say_program(log, machine, header.command_line, *backend);
-  for (const std::string& line : options.lines())
-    log.say("option   {}", line);
-  if (folder.is_complete) {
-    log.say("complete {} is there already; nothing is left to do.", config.out + "/results.h5");
-    return static_cast<int>(ExitCode::done);
-  }
-
-  // Plan what is left to do, on the grid that was chosen for all inputs: less work needs less
-  // memory, and could lead to another grid.
-  plan::RunConfig settled = config;
-  settled.grid = {whole.grid.dp, whole.grid.pp, whole.grid.ep, whole.grid.tp};
-  const SequenceList left = left_to_do(inputs, folder, world, node);
-  if (config.capacity_factor == 0) all = {};
-  plan::Plan plan = agreed_plan(world, [&] {
-    return plan::make_plan(settled, spec, weights.reduction_shards(), left.lengths(), ranks,
-                           all.lengths());
-  });
-  plan.grid_reason = whole.grid_reason;
-  engine::say_plan(log, plan, weights, inputs, std::ssize(folder.committed.sequences), limit);
-  if (folder.held)
-    storage::note_scarce_space(config.out, space_needed(layout, inputs, left.lengths()), log);
-  RunEnd end{.out = config.out, .num_before = std::ssize(folder.committed.sequences)};
-  for (const plan::Microbatch& microbatch : plan.microbatches)
-    end.num_to_do += std::ssize(microbatch.sequences);
-  folder.committed = {};
-  for (const std::string& note : backend->notes())
-    log.note(note);
-  if (config.dry_run) {
-    log.say("dry run  everything above holds; nothing was loaded or written.");
-    return static_cast<int>(ExitCode::done);
-  }
-
-  if (const int signal = engine::agreed_stop_signal(world); signal != 0)
-    return say_stopped(end, world, signal, log);
-
-  // Prepare: unpack compressed inputs, make communicators, load weights, open the part to write.
-  std::optional<storage::Spool> spool;  // on rank 0 only
-  if (!plan.microbatches.empty() && !inputs.packed().empty())
-    on_root(world, [&] { spool.emplace(inputs, config.out, log); });
-  inputs.read_packed_from(storage::spool_folder(config.out));
-  const engine::Topology topology = engine::make_topology(plan.grid, world, *backend);
-  const double load_started = timeline.now();
-  engine::LoadReport load;
-  const model::ModelShard shard = engine::load_shard(
-      weights, config.verify,
-      plan::local_sizes(spec, weights.reduction_shards(), plan.grid, topology.place), plan.depth,
-      topology, world, *backend, timeline, load);
-  engine::say_loaded(log, world, load, timeline.now() - load_started);
-  std::optional<storage::PartWriter> writer;
-  if (topology.is_writer())
-    writer.emplace(storage::PartOptions{.run_dir = config.out,
-                                        .run_uuid = folder.run_uuid,
-                                        .attempt = folder.attempt,
-                                        .dp = topology.place.dp,
-                                        .ep = topology.place.ep,
-                                        .commit_interval_s = config.commit_interval_s},
-                   layout);
-
-  const engine::Job job{config,         plan,
-                        inputs,         world,
-                        topology,       *backend,
-                        shard,          writer ? &*writer : nullptr,
-                        folder.attempt, [&] { return folder.held->stop_requested(); },
-                        timeline,       log};
-  const engine::LoopReport loop = engine::run_microbatches(job);
-
-  end.num_done = loop.num_sequences;
-  timeline.enter(base::Phase::commit);
-  if (world.rank() > 0) timeline.begin(base::Activity::waiting);
-  if (!loop.is_stopped)
-    on_root(world, [&] {
-      inputs.check_unchanged();
-      const auto timing = timing_of(config, plan, inputs, loop, folder.attempt, world.size());
-      end.num_failed = storage::merge(*folder.held, inputs, layout, header, timing, loop.rows,
-                                      storage::Missing::refused, log)
-                           .num_failed;
-      if (!config.keep_parts) folder.held->remove_parts();
-    });
-  spool.reset();
-  timeline.begin(base::Activity::work);
-  timeline.enter(base::Phase::other);
-  engine::say_end(job, machine, load, loop);
-  return loop.is_stopped ? say_stopped(end, world, loop.stop_signal, log)
-                         : say_done(end, world, log);
+  Run run(config, options, joined(argc, argv), world, node, timeline, log);
+  return run.execute(machine);
 }
 
 }  // namespace tetrarch::app

@@ -70,39 +70,6 @@ void FirstLook::end(const mpi::Communicator& world) {
   engine::agree(world, failure_);
 }
 
-storage::WeightsFile open_weights(const plan::RunConfig& config, const mpi::Communicator& world,
-                                  base::Log& log) {
-  const std::string path = weights_path(config);
-  on_root(world, [&] {
-    if (is_synthetic(config) && !storage::is_there(path)) {
-      if (config.dry_run)
-        throw base::Refusal(
-            ExitCode::usage,
-            fmt::format("--dry-run writes nothing, and {} is yet to be written. Make the model "
-                        "with tetrarch synth, or leave out --dry-run.",
-                        config.weights));
-      const plan::ModelSpec spec = synthetic_spec(config);
-      storage::synthesize_weights(spec, plan::default_reduction_shards(spec), synth_seed, path,
-                                  log);
-    }
-    storage::refuse_foreign_weights(path);
-    const storage::WeightsFile proved = storage::WeightsFile::open(path);
-    if (is_synthetic(config)) refuse_other_model(proved, config);
-    if (config.verify == plan::VerifyMode::full) proved.verify_all({});
-  });
-  std::optional<storage::WeightsFile> weights;
-  engine::agree(world, engine::attempt([&] { weights = storage::WeightsFile::open(path); }));
-  const std::vector<std::string> all = world.all_gather(weights->identity());
-  for (int rank = 1; rank < world.size(); ++rank)
-    if (all[rank] != all[0])
-      throw base::Refusal(
-          ExitCode::weights,
-          fmt::format("{}: rank 0 sees the weights {}, rank {} sees {} (the path names different "
-                      "files on different nodes). Put one file where all ranks see it.",
-                      path, all[0], rank, all[rank]));
-  return std::move(*weights);
-}
-
 mpi::NodeMemory broadcast_by_node(std::size_t bytes,
                                   const std::function<void(std::span<std::byte>)>& fill,
                                   const mpi::Communicator& world, const mpi::Communicator& node) {
@@ -178,9 +145,11 @@ plan::FileBytes label_bytes(const storage::InputSet& inputs, const SequenceList&
   return bytes;
 }
 
-void check_synthetic(const plan::RunConfig& config, const mpi::Communicator& world,
-                     const mpi::Communicator& node, std::int64_t memory_limit) {
-  if (!is_synthetic(config)) return;
+namespace {
+
+/// Makes a plan for the preset, and throws as make_plan() does.
+void check_plan_of_preset(const plan::RunConfig& config, const mpi::Communicator& world,
+                          const mpi::Communicator& node, std::int64_t memory_limit) {
   const plan::ModelSpec spec = synthetic_spec(config);
   const storage::InputSet inputs = open_inputs(config, spec, world, node, memory_limit);
   const SequenceList list(inputs, {}, node);
@@ -189,6 +158,43 @@ void check_synthetic(const plan::RunConfig& config, const mpi::Communicator& wor
                    .memory_limit_bytes = memory_limit,
                    .packed_bytes = {},
                    .files = label_bytes(inputs, list, world, node)});
+}
+
+}  // namespace
+
+storage::WeightsFile open_weights(const plan::RunConfig& config, const mpi::Communicator& world,
+                                  const mpi::Communicator& node, std::int64_t memory_limit,
+                                  base::Log& log) {
+  if (is_synthetic(config)) check_plan_of_preset(config, world, node, memory_limit);
+  const std::string path = weights_path(config);
+  on_root(world, [&] {
+    if (is_synthetic(config) && !storage::is_there(path)) {
+      if (config.dry_run)
+        throw base::Refusal(
+            ExitCode::usage,
+            fmt::format("--dry-run writes nothing, and {} is yet to be written. Make the model "
+                        "with tetrarch synth, or leave out --dry-run.",
+                        config.weights));
+      const plan::ModelSpec spec = synthetic_spec(config);
+      storage::synthesize_weights(spec, plan::default_reduction_shards(spec), synth_seed, path,
+                                  log);
+    }
+    storage::refuse_foreign_weights(path);
+    const storage::WeightsFile proved = storage::WeightsFile::open(path);
+    if (is_synthetic(config)) refuse_other_model(proved, config);
+    if (config.verify == plan::VerifyMode::full) proved.verify_all({});
+  });
+  std::optional<storage::WeightsFile> weights;
+  engine::agree(world, engine::attempt([&] { weights = storage::WeightsFile::open(path); }));
+  const std::vector<std::string> all = world.all_gather(weights->identity());
+  for (int rank = 1; rank < world.size(); ++rank)
+    if (all[rank] != all[0])
+      throw base::Refusal(
+          ExitCode::weights,
+          fmt::format("{}: rank 0 sees the weights {}, rank {} sees {} (the path names different "
+                      "files on different nodes). Put one file where all ranks see it.",
+                      path, all[0], rank, all[rank]));
+  return std::move(*weights);
 }
 
 }  // namespace tetrarch::app

@@ -33,16 +33,14 @@ class FirstLook {
   std::optional<engine::Problem> failure_;
 };
 
-/// Does nothing unless the weights are a preset ("synth:PRESET"). Then makes a plan for it, so that
-/// a run that cannot work is refused before its model is written. `memory_limit` is in bytes, for
-/// each rank; 0: no limit. Throws as plan::make_plan() and open_inputs() do.
-void check_synthetic(const plan::RunConfig& config, const mpi::Communicator& world,
-                     const mpi::Communicator& node, std::int64_t memory_limit);
-
 /// Rank 0 checks the file (for "synth:PRESET" it first makes it, if it is not there); then all
-/// ranks open it. Collective over `world`. Throws Refusal on all ranks: with code `weights` for
-/// a bad file, and when ranks see different files; `usage` when a dry run would have to make it.
+/// ranks open it. Before a file is made, a plan for the preset is made, so that a run that cannot
+/// work is refused first. `memory_limit` is in bytes, for each rank; 0: no limit. Collective over
+/// `world` and `node`. Throws Refusal on all ranks: with code `weights` for a bad file, and when
+/// ranks see different files; `usage` when a dry run would have to make it; and as
+/// plan::make_plan() and open_inputs() do.
 storage::WeightsFile open_weights(const plan::RunConfig& config, const mpi::Communicator& world,
+                                  const mpi::Communicator& node, std::int64_t memory_limit,
                                   base::Log& log);
 
 /// Rank 0 reads the labels of all inputs (ids, offsets, lengths, errors) and sends what all ranks
