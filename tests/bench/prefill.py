@@ -10,8 +10,9 @@ Needs the targets tetrarch and gemm_bench. All that is compared alternates, `rou
 time in a new process; a line is the median [min..max], a ratio that of the medians.
 ceiling    oneDNN's packed product of 512 x 1792 x 1024 in the model's dtype, the best of many runs
            (where oneDNN has no bf16 on this CPU: f32, and the line says so)
-one rank   8 prompts, --prompts of them a microbatch, the head on the last position. Useful GFLOP/s: products,
-           visible attention pairs, router, wanted rows of the head; what is not done is not counted
+one rank   16,384 tokens, so that the last commit is a small part of the time; --prompts of the prompts
+           in a microbatch, the head on the last position. Useful GFLOP/s: products, visible attention
+           pairs, router, wanted rows of the head; what is not done is not counted
 llama.cpp  llama-bench of a random bf16 model of the same shape (tests/bench/llama_model.py, which
            needs a Python with the package gguf), same threads, prompt processing alone, with the
            fastest of its options (peers.py); once for each --llama-bench: branches differ
@@ -41,6 +42,7 @@ SHAPES = {
     "B": "--layers 16 --hidden 512 --heads 8 --kv-heads 8 --head-dim 64 --experts 16 --top-k 2 "
          "--expert-ffn 2048 --vocab 32000",
 }
+NUM_TOKENS = 16384  # of the prompts of one rank
 GRIDS = {2: (["--ep", "2"], 2), 64: (["--ep", "16", "--tp", "4"], 16)}  # and prompts a microbatch
 
 
@@ -99,9 +101,10 @@ def print_phases(run):
 
 def one_rank(args, folder, shape, tokens, peers):
     model = folder / f"{shape}-{tokens}"
-    make_model(args, model, shape, tokens, 8, 4)
+    prompts = max(8, NUM_TOKENS // tokens)
+    make_model(args, model, shape, tokens, prompts, 4)
     if args.price:
-        make_model(args, folder / "plain", shape, tokens, 8, 1)
+        make_model(args, folder / "plain", shape, tokens, prompts, 1)
     ceilings, runs, plain, theirs = [], [], [], [[] for _ in peers]
     for _ in range(args.rounds):
         value, dtype = ceiling(args)
