@@ -205,6 +205,18 @@ TEST(H5, IsReadByH5pyAsPlainValues) {
          "assert list(f['t']) == [b'ab', b'cdef']\n");
 }
 
+TEST(H5, AFileThatItsWriterDidNotCloseIsNotCalledDamaged) {
+  const Scratch scratch;
+  const std::string path = scratch / "a.h5";
+  python(scratch, path,
+         "import os\n"
+         "f = h5py.File(path, 'w', libver='latest'); f['x'] = [1, 2]\n"
+         "f.flush(); f.swmr_mode = True; f.flush(); os._exit(0)\n");
+
+  EXPECT_TRUE(is_refused(ExitCode::weights, {path, "ended without closing it", "h5clear -s"},
+                         [&] { open(path); }));
+}
+
 TEST(H5, ReadsTextsAndAttributesOfH5py) {
   const Scratch scratch;
   const std::string path = scratch / "a.h5";

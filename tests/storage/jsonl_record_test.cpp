@@ -96,15 +96,16 @@ TEST(JsonlRecord, NullIsAsIfTheKeyWereAbsent) {
 }
 
 TEST(JsonlRecord, InputIdsStandForTokens) {
-  for (const char* line : {R"({"id": 7, "input_ids": [5, 6], "attention_mask": [1, 1]})",
-                           R"({"id": 7, "input_ids": [5, 6], "attention_mask": [true, false]})",
-                           R"({"id": 7, "input_ids": [5, 6], "attention_mask": "none"})",
-                           R"({"id": 7, "tokens": [5, 6], "attention_mask": [1, 0]})",
-                           R"({"id": 7, "input_ids": [5, 6], "tokens": [5, 6]})",
-                           R"({"id": 7, "tokens": [5, 6], "input_ids": [5, 6], "text": "a"})",
-                           R"({"id": 7, "tokens": null, "input_ids": [5, 6]})",
-                           R"({"id": 7, "tokens": [5, 6], "input_ids": null})",
-                           R"({"id": 7, "input\u005fids": [5, 6]})"}) {
+  for (const char* line :
+       {R"({"id": 7, "input_ids": [5, 6], "attention_mask": [1, 1]})",
+        R"({"id": 7, "input_ids": [5, 6], "attention_mask": [true, 1.0, null, "0"]})",
+        R"({"id": 7, "input_ids": [5, 6], "attention_mask": "none"})",
+        R"({"id": 7, "tokens": [5, 6], "attention_mask": [1, 0]})",
+        R"({"id": 7, "input_ids": [5, 6], "tokens": [5, 6]})",
+        R"({"id": 7, "tokens": [5, 6], "input_ids": [5, 6], "text": "a"})",
+        R"({"id": 7, "tokens": null, "input_ids": [5, 6]})",
+        R"({"id": 7, "tokens": [5, 6], "input_ids": null})",
+        R"({"id": 7, "input\u005fids": [5, 6]})"}) {
     const JsonlRecord record = parsed(line);
 
     EXPECT_EQ(record.problem, "") << line;
@@ -246,6 +247,10 @@ TEST(JsonlRecord, EachMistakeIsToldAndTheIdIsTakenWhereItCanBeRead) {
       {R"({"id": 7, "input_ids": [5, 6, 0, 0], "attention_mask": [1, 1, 0, 0]})", true,
        "input_ids hold padding (attention_mask has 2 zeros"},
       {R"({"id": 7, "attention_mask": [0, 1, 1], "input_ids": [0, 6, 7]})", true,
+       "input_ids hold padding (attention_mask has 1 zero;"},
+      {R"({"id": 7, "attention_mask": [true, false, false], "input_ids": [5, 0, 0]})", true,
+       "input_ids hold padding (attention_mask has 2 zeros;"},
+      {R"({"id": 7, "attention_mask": [1.0, 0.0], "input_ids": [5, 0]})", true,
        "input_ids hold padding (attention_mask has 1 zero;"}};
 
   for (const Broken& each : cases) {

@@ -120,6 +120,11 @@ void fail_reading(base::ExitCode code, const std::string& object, const std::str
         fmt::format("{}: {} (HDF5: {}; the system gave no more memory). Raise the limits of this "
                     "process (ulimit -v, the job's memory).",
                     object, problem, why));
+  if (why.find("already open for write") != std::string::npos)
+    refuse(code, fmt::format("{}: {} (its mark \"open for writing\" is set: a program is still "
+                             "writing it, or ended without closing it). Wait for that program; if "
+                             "it has ended, run h5clear -s on the file, and check what it holds.",
+                             object, problem));
   refuse(code, fmt::format("{}: {} (HDF5: {}). The file is damaged or incomplete; copy it or make "
                            "it again.",
                            object, problem, why));

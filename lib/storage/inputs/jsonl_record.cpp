@@ -69,6 +69,18 @@ bool take_numbers(std::string_view array, Tokens& list) {
   }
 }
 
+/// Is this element of an array `false`, or a number that is zero?
+bool means_zero(std::string_view element) {
+  constexpr std::string_view blanks = " \t\r";
+  element.remove_prefix(std::min(element.find_first_not_of(blanks), element.size()));
+  element = element.substr(0, element.find_last_not_of(blanks) + 1);
+  double number = 1;
+  const auto [after, error] =
+      std::from_chars(element.data(), element.data() + element.size(), number);
+  return element == "false" ||
+         (error == std::errc() && after == element.data() + element.size() && number == 0);
+}
+
 /// Event handler (SAX) of the JSON parser for the value of one field.
 class Value {
  public:
@@ -229,10 +241,20 @@ class Fields {
     record_.score_from = value;
   }
   /// Counts the zeros of attention_mask. Tokenizers write it together with input_ids: 1 for a
-  /// token, 0 for padding. A mask of another form is ignored.
+  /// token, 0 for padding; some write numbers with a point, or true and false. Other values are
+  /// ignored.
   void take_mask(std::string_view value) {
     Tokens mask;
-    if (take_numbers(value, mask)) num_padding_ += std::ranges::count(mask, 0u);
+    if (take_numbers(value, mask)) {
+      num_padding_ += std::ranges::count(mask, 0u);
+      return;
+    }
+    if (!value.starts_with('[')) return;
+    for (std::string_view rest = value.substr(1); !rest.empty();) {
+      const std::size_t end = std::min(rest.find_first_of(",]"), rest.size());
+      num_padding_ += means_zero(rest.substr(0, end));
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
   }
   void take_input_ids() {
     if (num_seen_[tokens] == 0) {
