@@ -33,6 +33,8 @@ struct Tensor {
                   "a row range inside a tensor of one slice");
     return {at(begin), dtype, 1, count, columns};
   }
+  /// The same elements as a tensor of one slice.
+  Tensor flat() const { return {data, dtype, 1, slices * rows, columns}; }
   /// A pointer to the elements. The memory must be on the host or accessible from it, and T must
   /// have the size of the dtype.
   template <class T>

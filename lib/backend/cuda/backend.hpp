@@ -1,4 +1,4 @@
-/// The CUDA backend. This version does not compute: it looks for devices and refuses.
+/// The CUDA backend: one GPU for each rank; ranks exchange rows by MPI through host memory.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -9,8 +9,8 @@
 
 namespace tetrarch::backend {
 
-/// Always throws Refusal(usage), on all ranks; the message names the reason and the devices
-/// found.
+/// Throws Refusal(usage) on all ranks when a rank has no GPU, or when the program was built without
+/// CUDA; the message names the reason. Collective over `world`, which must live longer.
 std::unique_ptr<Backend> make_cuda_backend(const mpi::Communicator& world, int num_threads);
 
 }  // namespace tetrarch::backend

@@ -1,39 +1,46 @@
-// Asks the CUDA runtime for its devices.
 // SPDX-License-Identifier: Apache-2.0
+#include "backend/cuda/device.hpp"
+
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
-#include "backend/cuda/backend.hpp"
+#include "backend/cuda/check.hpp"
 
-namespace tetrarch::backend {
+namespace tetrarch::backend::cuda {
 namespace {
 
-/// The devices as text, for example "2 devices, the first NVIDIA H100 (compute capability 9.0);
-/// driver 12.4, runtime 12.4".
-std::string devices_text() {
-  int driver = 0, runtime = 0, devices = 0;
+std::string versions_text() {
+  int driver = 0, runtime = 0;
   cudaDriverGetVersion(&driver);
   cudaRuntimeGetVersion(&runtime);
-  const cudaError_t status = cudaGetDeviceCount(&devices);
-  const auto versions = fmt::format("driver {}.{}, runtime {}.{}", driver / 1000,
-                                    driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
-  if (status != cudaSuccess)
-    return fmt::format("no device: {}; {}", cudaGetErrorString(status), versions);
-  cudaDeviceProp first{};
-  if (devices == 0 || cudaGetDeviceProperties(&first, 0) != cudaSuccess)
-    return fmt::format("{} devices; {}", devices, versions);
-  return fmt::format("{} devices, the first {} (compute capability {}.{}); {}", devices, first.name,
-                     first.major, first.minor, versions);
+  return fmt::format("driver {}.{}, runtime {}.{}", driver / 1000, driver % 1000 / 10,
+                     runtime / 1000, runtime % 1000 / 10);
+}
+
+/// Why this process cannot use a GPU; "" if it can.
+std::string problem_of(int& num_devices) {
+  const cudaError_t status = cudaGetDeviceCount(&num_devices);
+  if (status != cudaSuccess) return cudaGetErrorString(status);
+  return num_devices == 0 ? "this machine has no GPU" : "";
 }
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cuda_backend(const mpi::Communicator&, int) {
-  throw base::Refusal(
-      base::ExitCode::usage,
-      fmt::format("--backend cuda does not compute in this version (the machine has {}). Use "
-                  "--backend cpu.",
-                  devices_text()));
+std::string use_device(const mpi::Communicator& world) {
+  int num_devices = 0;
+  const std::vector<std::string> problems = world.all_gather(problem_of(num_devices));
+  for (std::size_t rank = 0; rank < problems.size(); ++rank)
+    if (!problems[rank].empty())
+      throw base::Refusal(
+          base::ExitCode::usage,
+          fmt::format("--backend cuda cannot be used (rank {}: {}; {}). Use --backend cpu.", rank,
+                      problems[rank], versions_text()));
+  const mpi::Communicator node = world.split_by_node();
+  check(cudaSetDevice(node.rank() % num_devices), "cudaSetDevice");
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, node.rank() % num_devices), "cudaGetDeviceProperties");
+  return fmt::format("{} (compute capability {}.{}, {})", properties.name, properties.major,
+                     properties.minor, versions_text());
 }
 
-}  // namespace tetrarch::backend
+}  // namespace tetrarch::backend::cuda

@@ -1,5 +1,5 @@
 /// Switches for tests only: lesser instruction sets, and faults that the same-bits tests must
-/// detect.
+/// detect. See also backend/testing.hpp.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -8,7 +8,6 @@
 
 #include "backend/cpu/kernels/bf16_kernels.hpp"
 #include "backend/cpu/kernels/simd.hpp"
-#include "base/timeline.hpp"
 
 namespace tetrarch::backend::cpu::testing {
 
@@ -30,17 +29,5 @@ void set_attention_block_shift(std::int64_t shift);
 /// rank one after another, then the sums of the ranks from the last to the first, and rounds each
 /// sum. An ordinary reducing collective may do this; the bits then depend on the number of ranks.
 void set_plain_reduction(bool is_on);
-
-/// Makes this process skip its `number`-th (from 1) collective of tensors in `phase`. Collectives
-/// of one rank do not count. 0: skip none.
-void set_left_out(base::Phase phase, int number);
-
-/// Sets the approximate size in bytes of the pieces in which tensors are sent. It must be the same
-/// on all ranks.
-void set_piece_bytes(std::int64_t bytes);
-
-/// Makes this process wait `seconds` before each piece of its next collective of tensors in
-/// `phase`.
-void set_slow_exchange(base::Phase phase, double seconds);
 
 }  // namespace tetrarch::backend::cpu::testing
