@@ -116,7 +116,7 @@ TEST(Plan, LabelsOfAllSequencesCountAgainstTheLimit) {
   EXPECT_EQ(with.tensor_bytes(), without.tensor_bytes());
   EXPECT_EQ(with.total_bytes(), without.total_bytes() + (1 << 20));
   expect_says(message, "0.01 MiB more");
-  expect_says(message, "labels 1.01 MiB");
+  expect_says(message, "ids and lengths 1.01 MiB");
 }
 
 TEST(Plan, LabelsThatDoNotFitNeedSeveralRuns) {
@@ -127,7 +127,7 @@ TEST(Plan, LabelsThatDoNotFitNeedSeveralRuns) {
               {1, 32 << 20, {}, {.labels = 32 << 20}});
   });
 
-  expect_says(message, "Labels of all sequences");
+  expect_says(message, "The ids, offsets and lengths of all sequences");
   expect_says(message, "several runs");
 }
 

@@ -71,8 +71,8 @@ TEST(Validate, NumbersThatSpoilTheArithmeticAreRefused) {
 
 TEST(Validate, SizesAtOddsWithEachOtherAreRefused) {
   expect_refused(
-      {{"num_heads = 8 is no multiple", [](ModelSpec& s) { s.num_kv_heads = 3; }},
-       {"num_heads = 8 is no multiple", [](ModelSpec& s) { s.num_kv_heads = 16; }},
+      {{"num_heads = 8 is not a multiple", [](ModelSpec& s) { s.num_kv_heads = 3; }},
+       {"num_heads = 8 is not a multiple", [](ModelSpec& s) { s.num_kv_heads = 16; }},
        {"rope.dim = 7", [](ModelSpec& s) { s.rope_dim = 7; }},
        {"rope.dim = 10", [](ModelSpec& s) { s.rope_dim = 10; }},
        {"rope.dim = 0", [](ModelSpec& s) { s.rope_dim = 0; }},
