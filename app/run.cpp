@@ -55,8 +55,8 @@ std::string kernels_of(const mpi::Communicator& world, const backend::Backend& b
     if (all[rank] != all[0] && !allow_mixed)
       throw base::Refusal(
           ExitCode::communication,
-          fmt::format("rank 0 computes with \"{}\", rank {} with \"{}\" (their bits differ). Use "
-                      "nodes of one kind, or --allow-mixed.",
+          fmt::format("rank 0 computes with \"{}\", rank {} with \"{}\" (the bits of their results "
+                      "differ). Use nodes of one kind, or --allow-mixed.",
                       all[0], rank, all[rank]));
   return fmt::format("{}", fmt::join(names, " + "));
 }
@@ -246,7 +246,7 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   for (const std::string& line : options.lines())
     log.say("option   {}", line);
   if (folder.is_complete) {
-    log.say("complete {} is there already; nothing is left to do.", config.out + "/results.h5");
+    log.say("complete {} exists already; nothing is left to do.", config.out + "/results.h5");
     return static_cast<int>(ExitCode::done);
   }
 
@@ -271,7 +271,7 @@ int run(const plan::RunConfig& config, const Settings& options, int argc, char**
   for (const std::string& note : backend->notes())
     log.note(note);
   if (config.dry_run) {
-    log.say("dry run  everything above holds; nothing was loaded or written.");
+    log.say("dry run  all checks passed; nothing was loaded or written.");
     return static_cast<int>(ExitCode::done);
   }
 
