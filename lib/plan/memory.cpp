@@ -255,8 +255,8 @@ std::string to_string(const MemoryPlan& memory, std::int64_t compared_with) {
     add("workspace", memory.workspace_bytes());
     add("RoPE tables", memory.table_bytes);
     add("rows to send", memory.outbox_bytes);
-    add("most likely tokens", memory.likely_bytes);
-    add("writer of results", memory.writer_bytes);
+    add("topk candidates", memory.likely_bytes);
+    add("buffers of the writer", memory.writer_bytes);
   } else if (memory.results_bytes >= memory.loading_bytes) {
     add("at the end, after the workspace is freed, for writing results", memory.results_bytes);
   } else {
