@@ -180,7 +180,7 @@ def unusable_lines(test, weights):
     path.write_text("\n".join(lines))
     for arguments in ((), ("--dry-run",)):
         refused(test, "nothing usable", 3, 2, (weights, path), *arguments,
-                words=("not one of its 9 lines", "is 1.5 (expected an unsigned integer): 5, first "
+                words=("none of its 9 lines", "is 1.5 (expected an unsigned integer): 5, first "
                        "line 4"))
     out = test.folder / "some-usable"
     path.write_text("\n".join([*lines, '{"input_ids": [1, 2]}']))

@@ -113,7 +113,7 @@ TEST(InputHdf5, FilesOfOtherProgramsAreNamed) {
                       [&] { open(scratch / "b.h5"); });
   };
 
-  EXPECT_TRUE(refused("PYTABLES_FORMAT_VERSION", "PyTables wrote it"));
+  EXPECT_TRUE(refused("PYTABLES_FORMAT_VERSION", "PyTables (pandas' to_hdf) wrote it"));
   EXPECT_TRUE(refused("_NCProperties", "it is a netCDF file"));
 }
 

@@ -201,9 +201,10 @@ void Dataset::extend(std::int64_t rows) {
 std::vector<std::string> Dataset::read_texts(std::int64_t begin, std::int64_t count) const {
   const Owned type(H5Dget_type(id_.get()));
   if (H5Tget_class(type.get()) != H5T_STRING || shape_of_dataset(id_.get()).size() != 1)
-    raw::refuse(code_, fmt::format("{}: no list of texts, which was expected. Make the file again "
-                                   "with texts there.",
-                                   name_));
+    raw::refuse(
+        code_,
+        fmt::format("{}: is no list of texts, expected one. Make the file again with texts there.",
+                    name_));
   std::vector<std::string> texts;
   if (count == 0) return texts;
   const Hyperslab slab{{begin}, {count}};

@@ -203,7 +203,7 @@ void RowsVerifier::read_counts() {
     if (labels_.is_ok(i) && length == 0)
       labels_.refuse("/sequences", fmt::format("sequence {} is ok without tokens", i));
     if (counted_[static_cast<std::size_t>(i)] > most)
-      note(fmt::format("/logprobs/count: sequence {} has {}, at most {} can be", i,
+      note(fmt::format("/logprobs/count: sequence {} has {}, expected at most {}", i,
                        counted_[static_cast<std::size_t>(i)], most));
   }
 }
@@ -226,7 +226,7 @@ void RowsVerifier::check_sums() {
     const bool is_equal =
         std::bit_cast<std::uint64_t>(stored[index]) == std::bit_cast<std::uint64_t>(sums_[index]);
     if (labels_.is_ok(i) && !is_equal && !(stored[index] == 0 && sums_[index] == 0))
-      note(fmt::format("/logprobs/sum: sequence {} has {}, its {} tokens add up to {}", i,
+      note(fmt::format("/logprobs/sum: sequence {} has {}, but its {} tokens add up to {}", i,
                        stored[index], counted_[index], sums_[index]));
   }
 }
