@@ -115,8 +115,10 @@ void remark_dense_layers_beyond(HfReader& root, const ModelSpec& spec) {
     return layer.is_number_integer() && (layer < 0 || layer >= spec.num_layers);
   });
   if (beyond != layers.end())
-    root.remark("mlp_only_layers names layer {}, which is not used: num_hidden_layers = {}.",
-                beyond->dump(), spec.num_layers);
+    root.remark(
+        "mlp_only_layers names layer {}, which the model does not have (num_hidden_layers = {}); "
+        "it is ignored.",
+        beyond->dump(), spec.num_layers);
 }
 
 /// Refuses a use_sliding_window that contradicts the window as read. Only Qwen's class reads this

@@ -187,7 +187,7 @@ def unusable_lines(test, weights):
     result = test.run(0, (weights, path), out, code=8)
     for words in ("9 error records: the token at position 0 is 1.5 (expected an unsigned integer) "
                   f"(5, first {path}:4); tokens are missing", f"(3, first {path}:1)",
-                  "1 line is without id"):
+                  "1 line has no id"):
         test.check(words in result.text, f"\"{words}\" is not in\n{result.text}")
 
 

@@ -603,9 +603,9 @@ TEST(InputSetOfLines, ABadLineGetsAStatusAndTheOthersStay) {
   EXPECT_TRUE(inputs.error(4).starts_with("9 tokens, max_position is 8 (one more is taken "));
   EXPECT_EQ(inputs.error(5), "score_from 2 is beyond its 1 tokens");
   EXPECT_EQ(inputs.error(6), "the token at position 0 is 1.5 (expected an unsigned integer)");
-  EXPECT_EQ(inputs.notes(), std::vector<std::string>{"1 line is without id: the id is the text "
-                                                     "FILE:LINE, first \"a.jsonl:9\" (so all ids "
-                                                     "are texts)."});
+  EXPECT_EQ(inputs.notes(),
+            std::vector<std::string>{"1 line has no id: each gets the text FILE:LINE as its id, "
+                                     "the first \"a.jsonl:9\" (so all ids are texts)."});
   EXPECT_EQ(tokens_of(inputs, 7), (std::vector<std::uint32_t>{1, 2}));
   EXPECT_EQ(tokens_of(inputs, 9), (std::vector<std::uint32_t>{1, 2}));
 }

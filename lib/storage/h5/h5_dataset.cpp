@@ -157,8 +157,8 @@ void Dataset::read(const Hyperslab& slab, base::DType dtype, void* to) const {
   const Owned type(H5Dget_type(id_.get()));
   if (H5Tequal(type.get(), raw::file_type(dtype)) <= 0) {
     const auto found = raw::dtype_of(type.get());
-    raw::refuse(code_, fmt::format("{}: its elements are {}, expected {} (nothing is converted). "
-                                   "Make the file again with that type.",
+    raw::refuse(code_, fmt::format("{}: its elements are {}, expected {} (types are not "
+                                   "converted). Make the file again with that type.",
                                    name_, found ? base::name_of(*found) : "of another kind",
                                    base::name_of(dtype)));
   }

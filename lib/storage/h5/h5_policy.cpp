@@ -198,7 +198,7 @@ class Walk {
 
   void enter(Id group, const std::string& at) {
     const std::optional<std::string> place = place_of(group);
-    if (!place) raw::fail_reading(code_, named(at), "cannot be described");
+    if (!place) raw::fail_reading(code_, named(at), "cannot be examined");
     if (!seen_.insert(*place).second)
       refuse(at, "leads to a group that another path also leads to");
     if (std::count(at.begin(), at.end(), '/') > deepest_group)
@@ -265,7 +265,7 @@ void check_storage(Id dataset, const std::string& object, std::int64_t file_byte
   const Owned plist(H5Dget_create_plist(dataset));
   const Owned type(H5Dget_type(dataset));
   if (!plist.has_value() || !type.has_value())
-    raw::fail_reading(code, object, "cannot be described");
+    raw::fail_reading(code, object, "cannot be examined");
   const H5D_layout_t layout = H5Pget_layout(plist.get());
   const Wide element_bytes = H5Tget_size(type.get());
   if (layout == H5D_VIRTUAL) refuse_storage(code, object, "is a virtual dataset");

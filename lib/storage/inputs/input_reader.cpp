@@ -314,9 +314,10 @@ InputSet InputReader::finish(std::vector<std::string> notes) {
   set_.notes_.insert(set_.notes_.end(), made_notes_.begin(), made_notes_.end());
   if (num_made_ids_ > 0)
     set_.notes_.push_back(fmt::format(
-        "{} without id: the id is the text FILE:LINE, first \"{}\" (so all ids are texts).",
-        num_made_ids_ == 1 ? std::string("1 line is")
-                           : fmt::format("{} lines are", base::count_text(num_made_ids_)),
+        "{} no id: each gets the text FILE:LINE as its id, the first \"{}\" (so all ids are "
+        "texts).",
+        num_made_ids_ == 1 ? std::string("1 line has")
+                           : fmt::format("{} lines have", base::count_text(num_made_ids_)),
         first_made_id_));
   set_.identity_ = hex_text(hash_.digest());
   return std::move(set_);

@@ -196,7 +196,7 @@ void ResultsLabels::check_timing() const {
   if (info.shape.size() != 1) refuse("/timing/phases", "is not a list of records");
   if (!info.can_hold(base::checked_mul(info.shape[0], sizeof(TimingRow))))
     refuse("/timing/phases",
-           fmt::format("{} bytes of data for {} records", info.stored_bytes, info.shape[0]));
+           fmt::format("{} bytes of data do not fit {} records", info.stored_bytes, info.shape[0]));
   constexpr std::int64_t block = 1 << 16;
   std::vector<TimingRow> rows;
   Xxh3 hash;
