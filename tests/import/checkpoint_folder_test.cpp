@@ -53,7 +53,7 @@ TEST_F(CheckpointFolder, NamesTheSnapshotsOfAHubCache) {
 }
 
 TEST_F(CheckpointFolder, NamesWhatElseHasNoConfig) {
-  EXPECT_TRUE(config_refused({"has no config.json. Download it"}));
+  EXPECT_TRUE(config_refused({"has no config.json. Download the config.json of the same version"}));
   EXPECT_TRUE(config_refused({"/nowhere: there is no such folder"}, "/nowhere"));
 
   put("checkpoint-500/config.json");
