@@ -703,7 +703,7 @@ TEST(InputSetOfLines, IdsThatStandTwiceAreRefusedWithFileAndLine) {
   const Refused refusal = refusal_of([&] { open({a, b, c}); });
 
   EXPECT_EQ(refusal.code, ExitCode::input);
-  EXPECT_NE(refusal.message.find("2 ids stand twice"), std::string::npos) << refusal.message;
+  EXPECT_NE(refusal.message.find("2 ids occur twice"), std::string::npos) << refusal.message;
   EXPECT_NE(refusal.message.find("id 2 is in " + a + " (sequence 1) and in " + b + " (line 3)"),
             std::string::npos)
       << refusal.message;
