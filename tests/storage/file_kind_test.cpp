@@ -37,7 +37,7 @@ TEST(FileKind, WhatIsReadIsKnownByItsBytesWhateverItsName) {
 TEST(FileKind, EveryOtherKindHasItsOwnWords) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"", "empty (0 bytes)"},
-      {" \r\n\t\n", "empty (nothing but blanks"},
+      {" \r\n\t\n", "empty (it has only white space"},
       {"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"},
       {"PAR1" + std::string(30, '\0') + "PAR1", "Parquet"},
       {"ARROW1\0\0"s, "Arrow"},

@@ -25,7 +25,7 @@ const std::vector<Kind> kinds = {
     {"\x80\2}q\1(X"s, "pickle", "save_pretrained"},
     {"\x89HDF\r\n\x1a\n"s, "HDF5", "Hugging Face"},
     {"GGUF\3\0\0\0"s, "llama.cpp", "safetensors"},
-    {"<!DOCTYPE html>"s, "answer of a server", "Download"}};
+    {"<!DOCTYPE html>"s, "error message of a server", "Download"}};
 
 TEST(ForeignKind, KnowsWhatUsersMixUpWithCheckpoints) {
   for (const auto& [bytes, what, advice] : kinds) {

@@ -65,7 +65,7 @@ constexpr std::array signatures = {
               "7zXZ\0"sv,
               "xz", "Unpack it first: xz -dk FILE."},
     Signature{"1AY&SY"sv, "bzip2", "Unpack it first: bunzip2 -k FILE.", 4},
-    Signature{"PK\x03\x04"sv, "a zip archive (also .npz, .xlsx and PyTorch files are)",
+    Signature{"PK\x03\x04"sv, "a zip archive (.npz, .xlsx and PyTorch files are zip archives too)",
               unpack_first},
     Signature{"PK\x05\x06"sv, "an empty zip archive", unpack_first},
     Signature{"7z\xbc\xaf\x27\x1c"sv, "a 7z archive", unpack_first},
@@ -76,12 +76,12 @@ constexpr std::array signatures = {
     Signature{"LZIP"sv, "lzip", "Unpack it first: lzip -dk FILE."},
     Signature{"ustar"sv, "a tar archive", "Unpack it first: tar -xf FILE.", 257},
     Signature{"%PDF-"sv, "a PDF document", write_lines},
-    Signature{"<!DOCTYPE"sv, "an HTML page (a download that went wrong leaves one)",
-              "Download the file again, and look at what comes."},
-    Signature{"<!doctype"sv, "an HTML page (a download that went wrong leaves one)",
-              "Download the file again, and look at what comes."},
-    Signature{"<html"sv, "an HTML page (a download that went wrong leaves one)",
-              "Download the file again, and look at what comes."},
+    Signature{"<!DOCTYPE"sv, "an HTML page (often the result of a failed download)",
+              "Download the file again, and check that it is not an HTML page."},
+    Signature{"<!doctype"sv, "an HTML page (often the result of a failed download)",
+              "Download the file again, and check that it is not an HTML page."},
+    Signature{"<html"sv, "an HTML page (often the result of a failed download)",
+              "Download the file again, and check that it is not an HTML page."},
     Signature{"<?xml"sv, "XML", write_lines},
 };
 
@@ -127,7 +127,7 @@ FileKind utf16(std::string_view name) {
 /// The kind of a file that has no known signature and is no text.
 FileKind unknown_bytes(std::string_view head, const std::string& name) {
   if (std::ranges::all_of(head, [](char c) { return c == '\0'; }))
-    return other("made of zero bytes (what a copy or a download that broke off leaves)",
+    return other("made of zero bytes (often the result of an interrupted copy or download)",
                  "Copy it again, or make it again.");
   std::string bytes;
   for (const char c : head.substr(0, 8))
@@ -152,7 +152,7 @@ FileKind kind_of_text(std::string_view head, bool is_whole, const std::string& n
   const FileKind lines{InputFormat::lines, "JSON lines", ""};
   const std::string_view text = without_blanks(head);
   if (text.empty())
-    return is_whole ? other("empty (nothing but blanks stands in it)", "Make it again.") : lines;
+    return is_whole ? other("empty (it has only white space)", "Make it again.") : lines;
   const std::string_view first = first_line(text), second = second_line(text);
   if (first == "{" && !second.starts_with('{'))
     return other("one JSON document over many lines (JSON lines have an object in each line)",

@@ -31,9 +31,9 @@ constexpr Signature signatures[] = {
     {"\x80\2"sv, "is a Python pickle, as PyTorch's older files (.bin, .pt) are", save_again},
     {"\x80\4"sv, "is a Python pickle, as PyTorch's older files (.bin, .pt) are", save_again},
     {"\x89HDF\r\n\x1a\n"sv, "is an HDF5 file", "Give the folder of a Hugging Face checkpoint."},
-    {"GGUF"sv, "is a GGUF file of llama.cpp",
-     "Use the checkpoint in safetensors files that it was made of."},
-    {"<"sv, "is a page or an answer of a server, not the file", "Download the file again."},
+    {"GGUF"sv, "is a GGUF file of llama.cpp", "Use the safetensors files that it was made from."},
+    {"<"sv, "is an HTML page or an error message of a server, not the file",
+     "Download the file again."},
 };
 
 }  // namespace
