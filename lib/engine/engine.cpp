@@ -167,7 +167,7 @@ void Loop::run_pass(const model::PassRows& pass, std::int64_t cache_tokens, Loop
   report.extra_rounds += transformer_.run_layers(workspace_, collector_);
   if (topology_.is_last_stage()) {
     const model::TokenScores scores = transformer_.finish(request_, workspace_, collector_);
-    collector_.scores(workspace_.batch(), scores);
+    collector_.scores(workspace_.pass_rows(), scores);
   } else {
     timeline_.enter(Phase::pp_wait);
     pp_.send(workspace_.residual(), topology_.place.pp + 1);

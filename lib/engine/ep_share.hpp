@@ -49,7 +49,7 @@ class EpShare {
     std::int64_t cache_row = -1;  // as in model::SequenceRows
   };
   void measure_imbalance();
-  void place_in_microbatch(model::PassRows& batch) const;
+  void place_in_microbatch(model::PassRows& pass) const;
 
   const plan::Plan& plan_;
   const Topology& topology_;
