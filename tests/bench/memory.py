@@ -37,8 +37,8 @@ sys.path.insert(0, str(REPO / "tests/end_to_end"))
 from support import EVERYTHING, descendants, environment, is_program  # noqa: E402
 
 UNITS = {"B": 2**-20, "KiB": 2**-10, "MiB": 1.0, "GiB": 2**10}
-MEMORY = re.compile(r"memory   of a rank: planned (.*); tensors planned (.*), allocated (.*) \((.*)\); "
-                    r"resident (.*) before loading, at most (.*); HDF5")
+MEMORY = re.compile(r"memory   per rank: planned (.*); tensors: planned (.*), allocated (.*) \((.*)\); "
+                    r"resident: (.*) before loading, (.*) at most; open HDF5")
 GRIDS = "1x1,2x1,1x2,4x1,2x2,1x4"
 MANY_GRIDS = "1x1,2x1,1x2,4x1,2x2,1x4,8x1,4x2,2x4"
 MANY_LAYERS = ("--layers 40 --hidden 128 --heads 8 --kv-heads 4 --head-dim 16 --experts 16 --top-k 2 "

@@ -27,7 +27,8 @@ from support import descendants, environment, is_program, write_inputs  # noqa: 
 
 TOKENS = 64       # of a microbatch
 DONE = re.compile(r"([\d,]+)/[\d,]+ sequences")
-OBJECTS = re.compile(r"HDF5 objects open: (\d+) after the first commit, (\d+) after the last")
+OBJECTS = re.compile(r"open HDF5 objects of all ranks: (\d+) after the first commit, "
+                     r"(\d+) after the last")
 
 
 def short_sequences(microbatches):
