@@ -275,8 +275,7 @@ void say_memory(const Job& job, const LoadReport& load, const LoopReport& loop) 
   job.log.say(
       "memory   per rank: planned {}; tensors: planned {}, allocated {} ({}); resident: {} before "
       "loading, {} at most; open HDF5 objects of all ranks: {} after the first commit, {} after "
-      "the "
-      "last",
+      "the last",
       planned, tensors, allocated,
       unlike == 0 ? "the same on every rank"
                   : fmt::format("different from the plan on {} ranks", unlike),
@@ -296,8 +295,7 @@ void say_end(const Job& job, const Machine& machine, const LoadReport& load,
   if (job.world.size() > 1 && job.config.timing != plan::TimingDetail::layers)
     log.say(
         "           move s includes waiting for the last rank of an exchange; --timing layers "
-        "shows "
-        "the two separately, and CPU time");
+        "shows the two separately, and CPU time");
   log.say("");
   const double rate = static_cast<double>(loop.num_tokens) / loop.wall_seconds;
   log.say(

@@ -282,7 +282,7 @@ TEST_F(CollectorTest, ARowThatIsNotFiniteMarksItsSequenceAlone) {
   EXPECT_EQ(entries[1].status, storage::SequenceStatus::not_finite);
   EXPECT_EQ(errors.at(entries[1].sequence),
             "non-finite values first at layer 0, expert 5, position 1 (a broken weight, or values "
-            "beyond f32). Look at /layers/00/gate, up, down [5] of the weights.");
+            "too large for f32). Check /layers/00/gate, up, down [5] in the weights file.");
   EXPECT_EQ(entries[2].status, storage::SequenceStatus::ok);
 }
 
