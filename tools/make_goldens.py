@@ -140,7 +140,8 @@ def grow_sequence(model, length):
     while len(sequence) < length:
         clear = clear_tokens(model, sequence)
         if not clear.any():
-            raise SystemExit(f"position {len(sequence)}: no token is clear. Use another seed.")
+            raise SystemExit(f"position {len(sequence)}: after every token some router chooses by "
+                             "too small a gap. Use another seed.")
         sequence = torch.cat([sequence, clear.float().multinomial(1)])
     return sequence
 
@@ -207,7 +208,8 @@ def make_golden(name, sizes, folder, checkpoints):
     noise = choice_noise(exact, rounded, top_k)
     share = same_experts(exact, rounded).float().mean().item()
     if share < MIN_AGREEMENT:
-        raise SystemExit(f"{name}: bf16 agrees at {share:.1%} of the positions. Use another seed.")
+        raise SystemExit(f"{name}: bf16 chooses the same experts at only {share:.1%} of the positions. "
+                         "Use another seed.")
     attributes = {
         "format": "tetrarch-golden", "format_version": numpy.array([1, 0], numpy.uint32),
         "description": "computed by tools/make_goldens.py",
