@@ -178,16 +178,16 @@ void Loop::run_microbatch(std::int32_t index, LoopReport& report) {
   const plan::Microbatch& microbatch = plan_.microbatches[index];
   base::flight_recorder().begin_microbatch(index);
   timeline_.enter(Phase::other);
-  EpShare part(plan_, topology_, job_.inputs, index,
-               job_.config.capacity_factor > 0 ? Capacity::limited : Capacity::none);
-  report.part_imbalance = std::max(report.part_imbalance, part.imbalance());
-  collector_.begin(part.sequences(), job_.inputs);
+  EpShare share(plan_, topology_, job_.inputs, index,
+                job_.config.capacity_factor > 0 ? Capacity::limited : Capacity::none);
+  report.share_imbalance = std::max(report.share_imbalance, share.imbalance());
+  collector_.begin(share.sequences(), job_.inputs);
   const double started = timeline_.now();
-  if (needs_tokens()) part.read_tokens(timeline_);
+  if (needs_tokens()) share.read_tokens(timeline_);
   if (index == 0 && topology_.is_first_stage()) input_seconds_ = timeline_.now() - started;
   timeline_.enter(Phase::other);
-  for (std::int64_t pass = 0; pass < part.num_passes(); ++pass)
-    run_pass(part.pass(pass), part.cache_tokens(), report);
+  for (std::int64_t pass = 0; pass < share.num_passes(); ++pass)
+    run_pass(share.pass(pass), share.cache_tokens(), report);
   if (index == 0) first_finish_ = timeline_.now();
 
   timeline_.enter(Phase::output);
@@ -270,7 +270,7 @@ void Loop::run(LoopReport& report) {
   report.num_tokens = job_.world.sum(report.num_tokens);
   const bool speaks_for_stage = topology_.place.ep == 0 && topology_.place.tp == 0;
   report.extra_rounds = job_.world.sum(speaks_for_stage ? report.extra_rounds : 0);
-  report.part_imbalance = job_.world.max(report.part_imbalance);
+  report.share_imbalance = job_.world.max(report.share_imbalance);
   report.is_stopped = report.num_sequences < total_sequences;
   report.stop_signal = agreed_stop_signal(job_.world);
   if (job_.config.capacity_factor > 0)

@@ -34,9 +34,9 @@ void EpShare::measure_imbalance() {
   const double linear = plan::linear_cost(plan_.model);
   const double quadratic = plan::quadratic_cost(plan_.model);
   double total = 0, largest = 0;
-  for (const auto& part : shares_) {
+  for (const auto& share : shares_) {
     double cost = 0;
-    for (const plan::SequenceLength& sequence : part) {
+    for (const plan::SequenceLength& sequence : share) {
       const auto length = static_cast<double>(sequence.length);
       cost += length * linear + length * (length + 1) / 2 * quadratic;
     }
@@ -77,9 +77,9 @@ void EpShare::place_in_microbatch(model::PassRows& pass) const {
     first[sequence.sequence] = place;
     place += sequence.length;
   }
-  for (const std::vector<plan::SequenceLength>& part : shares_) {
+  for (const std::vector<plan::SequenceLength>& share : shares_) {
     std::int64_t rows = 0;
-    for (const plan::SequenceLength& sequence : part) {
+    for (const plan::SequenceLength& sequence : share) {
       for (std::int64_t i = 0; i < sequence.length; ++i)
         pass.stage_place.push_back(static_cast<std::int32_t>(first[sequence.sequence] + i));
       rows += sequence.length;

@@ -83,12 +83,12 @@ void say_notes(const Job& job, const Machine& machine, const LoopReport& loop,
                     "oversubscribed, so all times are longer. Start fewer ranks{}.",
                     machine.ranks_on_node, machine.threads_per_rank, machine.cores,
                     machine.threads_per_rank > 1 ? ", or set OMP_NUM_THREADS lower" : ""));
-  if (loop.part_imbalance > 1.05 && job.topology.grid.ep > 1)
+  if (loop.share_imbalance > 1.05 && job.topology.grid.ep > 1)
     log.note(fmt::format(
         "in one microbatch the busiest EP rank had {:.2f} times the mean attention work "
         "(all tokens of a sequence are on one EP rank). A larger "
         "--tokens-per-microbatch balances the work better.",
-        loop.part_imbalance));
+        loop.share_imbalance));
   if (loop.extra_rounds > 0)
     log.note(fmt::format(
         "routing was uneven: {} extra exchange rounds in {} layers and {} microbatches (an EP rank "
