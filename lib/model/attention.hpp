@@ -24,7 +24,7 @@ struct LayerPlace {
 /// over tp. The products of the reduction shards are summed in the fixed tree order at the home of
 /// each token. Keys and values are computed for every row, and kept in the cache for sequences that
 /// pass in chunks. If only some rows of the output are wanted, the residual stream and
-/// workspace.batch() are reduced to them. Collective over tp.
+/// workspace.pass_rows() are reduced to them. Collective over tp.
 void attention_step(const Context& context, const LayerWeights& weights, const RopeTable& rope,
                     const LayerPlace& place, Workspace& workspace, Observer& observer);
 
@@ -35,7 +35,7 @@ backend::Tensor gather_pass(const Context& context, const Workspace& workspace,
 /// residual += the sum of the reduction shards, computed at the home of each row. partial [local
 /// slices][pass][D]. Collective over tp.
 void add_to_residual(const Context& context, const backend::Tensor& partial, Workspace& workspace);
-/// Uploads the position of every row of workspace.batch() for RoPE. Call it once per pass, and
+/// Uploads the position of every row of workspace.pass_rows() for RoPE. Call it once per pass, and
 /// after the rows change.
 void upload_positions(const Context& context, const Workspace& workspace);
 /// to[i] = from[rows[i]].

@@ -15,17 +15,18 @@ int owner_of(const Context& context, std::int32_t token) {
   const std::int64_t vocab = context.spec.vocab_size, shards = context.reduction_shards;
   for (int rank = 0; rank < tp; ++rank)
     if (token < plan::even_range(vocab, shards, (rank + 1) * (shards / tp) - 1).end) return rank;
-  throw base::InternalError("a token id below the vocabulary size");
+  base::expects(false, "a token id below the vocabulary size");
+  return 0;
 }
 
 }  // namespace
 
 void embed_tokens(const Context& context, const ModelShard& shard, Workspace& workspace) {
   const int tp = context.tp.size(), tp_rank = context.tp.rank();
-  const PassRows& batch = workspace.batch();
+  const PassRows& pass_rows = workspace.pass_rows();
   const backend::Tensor residual = workspace.residual();
   if (tp == 1) {
-    select(context, workspace, shard.embed.tensor, batch.token, residual);
+    select(context, workspace, shard.embed.tensor, pass_rows.token, residual);
     return;
   }
 
@@ -36,12 +37,12 @@ void embed_tokens(const Context& context, const ModelShard& shard, Workspace& wo
   std::vector<std::int64_t> receive_count(tp, 0), receive_offset(tp, 0);
   std::vector<std::vector<std::int32_t>> from_owner(tp);  // this rank's home rows, by owner
   for (int home = 0; home < tp; ++home) {
-    const plan::Range rows = batch.home(home);
+    const plan::Range rows = pass_rows.home(home);
     send_offset[home] = static_cast<std::int64_t>(mine.size());
     for (std::int64_t row = rows.begin; row < rows.end; ++row) {
-      const int owner = owner_of(context, batch.token[row]);
+      const int owner = owner_of(context, pass_rows.token[row]);
       if (owner == tp_rank)
-        mine.push_back(batch.token[row] -
+        mine.push_back(pass_rows.token[row] -
                        static_cast<std::int32_t>(context.local.vocab.front().begin));
       if (home == tp_rank) from_owner[owner].push_back(static_cast<std::int32_t>(row - rows.begin));
     }

@@ -41,12 +41,13 @@ std::int64_t slice_of(const Context& context, std::int32_t token) {
   for (std::int64_t slice = 0; slice < context.reduction_shards; ++slice)
     if (plan::even_range(context.spec.vocab_size, context.reduction_shards, slice).contains(token))
       return slice;
-  throw base::InternalError("a token id below the vocabulary size");
+  base::expects(false, "a token id below the vocabulary size");
+  return 0;
 }
 
 /// A row whose logits are needed, and for which output.
 struct HeadRow {
-  std::int32_t row = 0;          // row of the batch
+  std::int32_t row = 0;          // row of workspace.pass_rows()
   std::int32_t next_token = -1;  // the token whose log-probability is wanted; -1: none
   std::int64_t last_of = -1;     // the run whose sequence ends at this row; -1: none
 };
@@ -122,15 +123,15 @@ void merge_tops(std::vector<Likely>& likely, std::int64_t top_k, const LogSumExp
   });
 }
 
-std::vector<HeadRow> head_rows_of(const PassRows& batch, const HeadRequest& request) {
+std::vector<HeadRow> head_rows_of(const PassRows& pass_rows, const HeadRequest& request) {
   std::vector<HeadRow> wanted;
   std::int32_t row = 0;
-  for (std::int64_t run = 0; run < std::ssize(batch.rows); ++run) {
-    const SequenceRows& rows = batch.rows[run];
+  for (std::int64_t run = 0; run < std::ssize(pass_rows.rows); ++run) {
+    const SequenceRows& rows = pass_rows.rows[run];
     for (std::int64_t i = 0; i < rows.count; ++i, ++row) {
       HeadRow head{row, -1, -1};
       if (request.logprobs)
-        head.next_token = i + 1 < rows.count ? batch.token[row + 1] : rows.next_token;
+        head.next_token = i + 1 < rows.count ? pass_rows.token[row + 1] : rows.next_token;
       if (request.last_logits && i + 1 == rows.count && rows.span().is_last()) head.last_of = run;
       if (head.next_token >= 0 || head.last_of >= 0 || request.top_k > 0) wanted.push_back(head);
     }
@@ -257,7 +258,7 @@ TokenScores head_step(const Context& context, const ModelShard& shard,
     scores.next_logprob.assign(pass.rows, base::failed_value());
     scores.is_greedy.assign(pass.rows, 1);
   }
-  const std::vector<HeadRow> wanted = head_rows_of(workspace.batch(), request);
+  const std::vector<HeadRow> wanted = head_rows_of(workspace.pass_rows(), request);
   std::vector<std::int32_t> index;
   for (const HeadRow& head : wanted)
     index.push_back(head.row);

@@ -300,7 +300,7 @@ class Launched(unittest.TestCase):
         done = subprocess.run([*script, "2", "./none", "--version"], cwd=folder, text=True,
                               capture_output=True, timeout=60, check=False)
         self.assertEqual(done.returncode, 127, done.stderr)
-        self.assertIn("launch: ./none is no program", done.stderr)
+        self.assertIn("launch: ./none cannot be started", done.stderr)
 
     def test_the_launcher_says_how_it_is_used(self):
         script = [str(SOURCE / "tools/launch.sh")]

@@ -35,12 +35,12 @@ struct CollectorTest : ::testing::Test {
       storage::write_inputs(folder / "inputs.h5", given);
     });
     inputs.emplace(storage::InputSet::open({folder / "inputs.h5"}, 38, 64));
-    batch = model::batch_of({3, 4, 1}, std::vector<std::int32_t>(8));
+    pass_rows = model::pass_rows_of({3, 4, 1}, std::vector<std::int32_t>(8));
     const std::int64_t sequences[] = {0, 2, 3};
     for (std::size_t i = 0; i < 3; ++i)
-      batch.rows[i].sequence = sequences[i];
-    model::spread_evenly(batch, world.size());
-    home = batch.home(world.rank());
+      pass_rows.rows[i].sequence = sequences[i];
+    model::spread_evenly(pass_rows, world.size());
+    home = pass_rows.home(world.rank());
     for (std::int64_t row = 0; row < 8; ++row)
       scores.next_logprob.push_back(-0.5f * static_cast<float>(row + 1));
     for (const std::size_t last : {2u, 6u, 7u})
@@ -86,21 +86,22 @@ struct CollectorTest : ::testing::Test {
                         writer ? &*writer : nullptr);
     const std::vector<plan::SequenceLength> sequences{{0, 3}, {2, 4}, {3, 1}};
     collector.begin(sequences, *inputs);
-    collector.begin_pass(batch);
+    collector.begin_pass(pass_rows);
     for (const std::int64_t layer : {-1, 0, 1}) {
       if (layer == 0) feed_layer(collector);
       std::vector<float> rows = hidden_rows(layer, home);
-      collector.hidden(layer, batch, {rows.data(), base::DType::f32, 1, home.size(), 16});
+      collector.hidden(layer, pass_rows, {rows.data(), base::DType::f32, 1, home.size(), 16});
     }
     for (const auto& [row, found] : not_finite)
       if (home.contains(row)) collector.not_finite(found);
     feed_logits(collector, {0, 1});  // in two calls, as with chunks
     feed_logits(collector, {2});
     const std::size_t some = 2 * 5;  // the first 5 of 8 rows
-    collector.likely(batch, 0, std::span(top_id).first(some), std::span(top_logprob).first(some));
-    collector.likely(batch, 5, std::span(top_id).subspan(some),
+    collector.likely(pass_rows, 0, std::span(top_id).first(some),
+                     std::span(top_logprob).first(some));
+    collector.likely(pass_rows, 5, std::span(top_id).subspan(some),
                      std::span(top_logprob).subspan(some));
-    collector.scores(batch, scores);
+    collector.scores(pass_rows, scores);
     storage::TimingRow timing;
     timing.rank = world.rank();
     timing.set_phase("head");
@@ -143,7 +144,7 @@ struct CollectorTest : ::testing::Test {
     for (const std::int64_t run : runs)
       for (std::int64_t i = 0; i < columns; ++i)
         values.push_back(logit(run, begin + i));
-    collector.last_logits(batch, runs,
+    collector.last_logits(pass_rows, runs,
                           {values.data(), base::DType::f32, 1, std::ssize(runs), columns});
   }
 
@@ -168,7 +169,7 @@ struct CollectorTest : ::testing::Test {
   Topology topology = make_topology(grid, world, *stage.backend);
   std::optional<storage::InputSet> inputs;
   plan::Outputs outputs;
-  model::PassRows batch;
+  model::PassRows pass_rows;
   plan::Range home;
   model::TokenScores scores;
   std::vector<std::uint32_t> top_id;
@@ -281,7 +282,7 @@ TEST_F(CollectorTest, ARowThatIsNotFiniteMarksItsSequenceAlone) {
   EXPECT_EQ(entries[1].status, storage::SequenceStatus::not_finite);
   EXPECT_EQ(errors.at(entries[1].sequence),
             "non-finite values first at layer 0, expert 5, position 1 (a broken weight, or values "
-            "beyond f32). Look at /layers/00/gate, up, down [5] of the weights.");
+            "too large for f32). Check /layers/00/gate, up, down [5] in the weights file.");
   EXPECT_EQ(entries[2].status, storage::SequenceStatus::ok);
 }
 

@@ -39,8 +39,8 @@ void expect_embedded(base::DType dtype, const std::vector<std::int32_t>& tokens)
   const ModelShard shard = make_shard(stage, table_value);
   Workspace workspace(stage.memory({std::max<std::int64_t>(1, std::ssize(tokens))}, 2.0),
                       *stage.backend);
-  PassRows batch = batch_of({std::ssize(tokens)}, tokens);
-  begin(stage, batch, workspace);
+  PassRows pass_rows = pass_rows_of({std::ssize(tokens)}, tokens);
+  begin(stage, pass_rows, workspace);
 
   embed_tokens(stage.context, shard, workspace);
 

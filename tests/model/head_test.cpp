@@ -114,11 +114,11 @@ struct HeadStep {
     std::vector<std::int32_t> tokens;
     for (std::int64_t i = 0; i < count; ++i)
       tokens.push_back(static_cast<std::int32_t>((i * 17 + 3) % 37));
-    batch = batch_of(lengths, tokens);
+    pass_rows = pass_rows_of(lengths, tokens);
     plan::MemoryPlan memory = stage.memory({std::max<std::int64_t>(1, count)}, 2.0);
     if (head_chunk > 0) memory.head_chunk = head_chunk;
     workspace.emplace(memory, *stage.backend);
-    begin(stage, batch, *workspace);
+    begin(stage, pass_rows, *workspace);
   }
 
   /// The value of a row of the pass: half of a small whole number that depends on the column.
@@ -160,7 +160,7 @@ struct HeadStep {
 
   Stage stage;
   ModelShard shard;
-  PassRows batch;
+  PassRows pass_rows;
   std::optional<Workspace> workspace;
   std::vector<std::uint32_t> top_id;
   std::vector<float> top_logprob;
@@ -168,12 +168,12 @@ struct HeadStep {
 };
 
 void expect_scores(HeadStep& step, const TokenScores& scores, double size = 1) {
-  ASSERT_EQ(std::ssize(scores.next_logprob), step.batch.num_tokens());
+  ASSERT_EQ(std::ssize(scores.next_logprob), step.pass_rows.num_tokens());
   std::int64_t row = 0;
-  for (const SequenceRows& run : step.batch.rows)
+  for (const SequenceRows& run : step.pass_rows.rows)
     for (std::int64_t i = 0; i < run.count; ++i, ++row) {
       const auto at = static_cast<std::size_t>(row);
-      const std::int32_t next = i + 1 < run.count ? step.batch.token[at + 1] : run.next_token;
+      const std::int32_t next = i + 1 < run.count ? step.pass_rows.token[at + 1] : run.next_token;
       if (next < 0) {
         EXPECT_TRUE(std::isnan(scores.next_logprob[at]));
         EXPECT_EQ(scores.is_greedy[at], 1);
@@ -232,7 +232,7 @@ TEST(Head, LastLogitsAreThoseAfterEachSequencesEnd) {
   const std::int64_t first = step.stage.context.local.vocab.front().begin;
   std::int64_t end = 0;
   for (std::int64_t run = 0; run < 3; ++run) {
-    end += step.batch.rows[static_cast<std::size_t>(run)].count;
+    end += step.pass_rows.rows[static_cast<std::size_t>(run)].count;
     const std::vector<double> logits = step.logits(end - 1);
     ASSERT_EQ(std::ssize(step.last[run]), step.stage.context.local.vocab_count());
     for (std::size_t i = 0; i < step.last[run].size(); ++i)
@@ -242,8 +242,8 @@ TEST(Head, LastLogitsAreThoseAfterEachSequencesEnd) {
 
 TEST(Head, EqualLogitsAreGreedyForTheLowestIdAlone) {
   HeadStep step({4});
-  step.batch.token = {5, 0, 1, 36};  // a row of zeros gives every token the same probability
-  begin(step.stage, step.batch, *step.workspace);
+  step.pass_rows.token = {5, 0, 1, 36};  // a row of zeros gives every token the same probability
+  begin(step.stage, step.pass_rows, *step.workspace);
 
   const TokenScores scores = step.run({.logprobs = true, .last_logits = false, .top_k = 0}, 0);
 
@@ -292,9 +292,9 @@ TEST(Head, AllTokensCanBeAskedFor) {
 
 TEST(Head, ARunInTheMiddleScoresTheTokenThatComesNext) {
   HeadStep step({4, 3});
-  step.batch.rows[0].length = 9;
-  step.batch.rows[0].next_token = 21;
-  begin(step.stage, step.batch, *step.workspace);
+  step.pass_rows.rows[0].length = 9;
+  step.pass_rows.rows[0].next_token = 21;
+  begin(step.stage, step.pass_rows, *step.workspace);
 
   const TokenScores scores = step.run({.logprobs = true, .last_logits = true, .top_k = 0});
 

@@ -80,11 +80,11 @@ struct Forward {
     std::vector<std::int32_t> tokens;
     for (int i = 0; i < 9; ++i)
       tokens.push_back((11 * i + 5) % 37);
-    batch = batch_of({5, 4}, tokens);
+    pass_rows = pass_rows_of({5, 4}, tokens);
     workspace.emplace(
         stage.memory(std::vector<std::int64_t>(static_cast<std::size_t>(grid.ep), 9), 2.0),
         *stage.backend);
-    begin(stage, batch, *workspace);
+    begin(stage, pass_rows, *workspace);
     home = workspace->home();
     const Transformer transformer(stage.context, shard, whole_depth(stage.spec), {0, num_layers},
                                   16, *stage.backend);
@@ -126,7 +126,7 @@ struct Forward {
   Stage stage;
   ModelShard shard;
   Witness witness;
-  PassRows batch;
+  PassRows pass_rows;
   std::optional<Workspace> workspace;
   plan::Range home;
 };

@@ -23,9 +23,10 @@ struct Routed {
   explicit Routed(const plan::ModelSpec& spec, const std::vector<float>& rows)
       : stage(spec, {}),
         workspace(stage.memory({std::ssize(rows) / 16}, 2.0), *stage.backend),
-        batch(batch_of({std::ssize(rows) / 16}, std::vector<std::int32_t>(rows.size() / 16))),
+        pass_rows(
+            pass_rows_of({std::ssize(rows) / 16}, std::vector<std::int32_t>(rows.size() / 16))),
         shard(make_shard(stage, identity_router)) {
-    begin(stage, batch, workspace);
+    begin(stage, pass_rows, workspace);
     put(stage, rows, workspace.residual());
     normed = floats_of(stage, router_step(stage.context, shard.layers[0], workspace));
   }
@@ -36,7 +37,7 @@ struct Routed {
 
   Stage stage;
   Workspace workspace;
-  PassRows batch;
+  PassRows pass_rows;
   ModelShard shard;
   std::vector<float> normed;
 };

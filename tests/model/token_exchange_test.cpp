@@ -40,8 +40,8 @@ class Exchanging {
         workspace_(stage_.memory(part_tokens_, round_factor), *stage_.backend) {
     const auto ep = static_cast<std::size_t>(stage_.place.ep);
     const std::int64_t count = part_tokens_[ep];
-    batch_ = batch_of({count}, std::vector<std::int32_t>(static_cast<std::size_t>(count)));
-    begin(stage_, batch_, workspace_);
+    pass_rows_ = pass_rows_of({count}, std::vector<std::int32_t>(static_cast<std::size_t>(count)));
+    begin(stage_, pass_rows_, workspace_);
     first_token_ = std::accumulate(part_tokens_.begin(), part_tokens_.begin() + stage_.place.ep,
                                    workspace_.home().begin);
     put(stage_, values(residual_value), workspace_.residual());
@@ -148,7 +148,7 @@ class Exchanging {
 
   Stage stage_;
   std::vector<std::int64_t> part_tokens_;
-  PassRows batch_;
+  PassRows pass_rows_;
   Workspace workspace_;
   std::int64_t first_token_ = 0, num_rounds_ = 0, num_rows_ = 0;
 };
@@ -287,8 +287,9 @@ TEST(TokenExchange, TiedTokensGoToTheLowestExperts) {
         });
     Workspace workspace(stage.memory(parts, 1.0), *stage.backend);
     const std::int64_t count = parts[static_cast<std::size_t>(stage.place.ep)];
-    PassRows batch = batch_of({count}, std::vector<std::int32_t>(static_cast<std::size_t>(count)));
-    begin(stage, batch, workspace);
+    PassRows pass_rows =
+        pass_rows_of({count}, std::vector<std::int32_t>(static_cast<std::size_t>(count)));
+    begin(stage, pass_rows, workspace);
     put(stage, std::vector<float>(static_cast<std::size_t>(workspace.residual().elements()), 2.0f),
         workspace.residual());
 

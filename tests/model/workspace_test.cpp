@@ -38,8 +38,8 @@ TEST_F(WorkspaceTest, AViewBeyondThePlanIsRefused) {
 }
 
 TEST_F(WorkspaceTest, TheResidualStreamChangesSides) {
-  PassRows batch = batch_of({11}, std::vector<std::int32_t>(11));
-  begin(stage, batch, workspace);
+  PassRows pass_rows = pass_rows_of({11}, std::vector<std::int32_t>(11));
+  begin(stage, pass_rows, workspace);
   const void* first = workspace.residual().data;
   const void* second = workspace.residual_next().data;
 
@@ -53,15 +53,15 @@ TEST_F(WorkspaceTest, TheResidualStreamChangesSides) {
 }
 
 TEST_F(WorkspaceTest, HomesAreEvenPartsOfTheTokens) {
-  PassRows batch = batch_of({7}, std::vector<std::int32_t>(7));
+  PassRows pass_rows = pass_rows_of({7}, std::vector<std::int32_t>(7));
 
-  spread_evenly(batch, 4);
-  workspace.begin(batch, 16, base::DType::f32, 2);
+  spread_evenly(pass_rows, 4);
+  workspace.begin(pass_rows, 16, base::DType::f32, 2);
 
   EXPECT_EQ(workspace.home_count(), (std::vector<std::int64_t>{1, 2, 2, 2}));
   EXPECT_EQ(workspace.home(), (plan::Range{3, 5}));
   EXPECT_EQ(workspace.residual().rows, 2);
-  EXPECT_EQ(workspace.batch().num_tokens(), 7);
+  EXPECT_EQ(workspace.pass_rows().num_tokens(), 7);
 }
 
 TEST_F(WorkspaceTest, RoundAndChunkAreThePlans) {

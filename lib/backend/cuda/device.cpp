@@ -31,9 +31,10 @@ std::string devices_text() {
 std::unique_ptr<Backend> make_cuda_backend(const mpi::Communicator&, int) {
   throw base::Refusal(
       base::ExitCode::usage,
-      fmt::format("--backend cuda does not compute in this version (the machine has {}). Use "
-                  "--backend cpu.",
-                  devices_text()));
+      fmt::format(
+          "--backend cuda cannot be used (this version does not compute on GPUs; found {}). Use "
+          "--backend cpu.",
+          devices_text()));
 }
 
 }  // namespace tetrarch::backend
