@@ -13,7 +13,7 @@
 #include "base/text.hpp"
 #include "plan/problems.hpp"
 #include "storage/files/durable.hpp"
-#include "storage/files/foreign_kind.hpp"
+#include "storage/files/file_kind.hpp"
 
 namespace tetrarch::hf {
 namespace {

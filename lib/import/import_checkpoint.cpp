@@ -17,7 +17,7 @@
 #include "import/convert_elements.hpp"
 #include "import/hf_config.hpp"
 #include "import/tied_head.hpp"
-#include "storage/files/foreign_kind.hpp"
+#include "storage/files/file_kind.hpp"
 #include "storage/weights/weights_writer.hpp"
 
 namespace tetrarch::hf {

@@ -14,7 +14,7 @@
 
 #include "base/json.hpp"
 #include "base/text.hpp"
-#include "storage/files/foreign_kind.hpp"
+#include "storage/files/file_kind.hpp"
 
 namespace tetrarch::hf {
 namespace {

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <mutex>
 #include <optional>
 #include <set>
 
@@ -231,12 +230,8 @@ class Walk {
 }  // namespace
 
 void set() {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    be_quiet();
-    H5PLset_loading_state(0);
-    if (H5Lis_registered(H5L_TYPE_EXTERNAL) > 0) H5Lunregister(H5L_TYPE_EXTERNAL);
-  });
+  H5PLset_loading_state(0);
+  if (H5Lis_registered(H5L_TYPE_EXTERNAL) > 0) H5Lunregister(H5L_TYPE_EXTERNAL);
 }
 
 std::int64_t size_of_file(const std::string& path, ExitCode code) {
