@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/embedding.hpp"
 
-#include "model/attention.hpp"
+#include "model/row_operations.hpp"
 
 namespace tetrarch::model {
 

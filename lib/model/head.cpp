@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 
-#include "model/attention.hpp"
+#include "model/row_operations.hpp"
 
 namespace tetrarch::model {
 
