@@ -22,7 +22,7 @@ std::vector<std::int64_t> vocabulary_ends(const Context& context) {
 /// The tp rank that holds the embedding of a token id.
 int owner_of(std::span<const std::int64_t> ends, std::int32_t token) {
   for (int rank = 0; rank < std::ssize(ends); ++rank)
-    if (token < ends[rank]) return rank;
+    if (token >= 0 && token < ends[rank]) return rank;
   throw base::InternalError("a token id below the vocabulary size");
 }
 
