@@ -107,7 +107,10 @@ void on_every_grid(const Test& test) {
     }
 }
 
-TEST(Dense, TheFfnIsAddedToTheStream) {
+using DenseTest = backend::EachBackend;
+INSTANTIATE_TEST_SUITE_P(Backends, DenseTest, backend::at_hand(), backend::name_of_param);
+
+TEST_P(DenseTest, TheFfnIsAddedToTheStream) {
   on_every_grid([](const plan::Grid& grid, plan::ExpertKind kind) {
     Dense dense(grid, kind);
     const plan::Range home = dense.workspace->home();
@@ -129,7 +132,7 @@ std::vector<float> rows_alone(const Dense& dense) {
   const plan::ModelSpec& spec = dense.stage.spec;
   const std::int64_t pass = dense.batch.num_tokens();
   const mpi::Communicator alone = dense.stage.world.split(dense.stage.world.rank(), 0);
-  const auto backend = backend::make_cpu_backend(alone, 1, backend::cpu::GemmChoice::portable);
+  const auto backend = backend::EachBackend::GetParam().make(alone);
   const std::vector<int> self = {0};
   const auto one = backend->make_communicator(self, "alone");
   base::Timeline timeline;
@@ -151,7 +154,7 @@ std::vector<float> rows_alone(const Dense& dense) {
   return floats_of(dense.stage, workspace.residual());
 }
 
-TEST(Dense, TheBitsAreThoseOfOneRank) {
+TEST_P(DenseTest, TheBitsAreThoseOfOneRank) {
   on_every_grid([](const plan::Grid& grid, plan::ExpertKind kind) {
     Dense dense(grid, kind);
     const plan::Range home = dense.workspace->home();
@@ -164,7 +167,7 @@ TEST(Dense, TheBitsAreThoseOfOneRank) {
   });
 }
 
-TEST(Dense, NothingIsRoutedAfterwards) {
+TEST_P(DenseTest, NothingIsRoutedAfterwards) {
   on_every_grid([](const plan::Grid& grid, plan::ExpertKind kind) {
     Dense dense(grid, kind);
     dense.workspace->routing.expert_id = dense.workspace->residual();
