@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 
-#include "model/attention.hpp"
+#include "model/row_operations.hpp"
 
 namespace tetrarch::model {
 
@@ -36,13 +36,19 @@ backend::Tensor logits_of(const Context& context, const ModelShard& shard,
   return logits;
 }
 
-/// The vocabulary slice (0 .. reduction shards - 1) that holds a token id.
-std::int64_t slice_of(const Context& context, std::int32_t token) {
+/// The token ids of each vocabulary slice, 0 .. reduction shards - 1.
+std::vector<plan::Range> vocabulary_slices(const Context& context) {
+  std::vector<plan::Range> slices;
   for (std::int64_t slice = 0; slice < context.reduction_shards; ++slice)
-    if (plan::even_range(context.spec.vocab_size, context.reduction_shards, slice).contains(token))
-      return slice;
-  base::expects(false, "a token id below the vocabulary size");
-  return 0;
+    slices.push_back(plan::even_range(context.spec.vocab_size, context.reduction_shards, slice));
+  return slices;
+}
+
+/// The index of the vocabulary slice that holds a token id.
+std::int64_t slice_of(std::span<const plan::Range> slices, std::int32_t token) {
+  for (std::int64_t slice = 0; slice < std::ssize(slices); ++slice)
+    if (slices[slice].contains(token)) return slice;
+  throw base::InternalError("a token id below the vocabulary size");
 }
 
 /// A row whose logits are needed, and for which output.
@@ -143,6 +149,7 @@ std::vector<HeadRow> head_rows_of(const PassRows& pass_rows, const HeadRequest& 
 void score_rows(const Context& context, std::span<const HeadRow> rows,
                 std::span<const SliceStats> stats, TokenScores& scores) {
   const std::int64_t num_slices = context.reduction_shards;
+  const std::vector<plan::Range> vocabulary = vocabulary_slices(context);
   for (std::int64_t i = 0; i < std::ssize(rows); ++i) {
     const HeadRow& head = rows[i];
     if (head.next_token < 0) continue;
@@ -150,7 +157,7 @@ void score_rows(const Context& context, std::span<const HeadRow> rows,
     const auto best =
         std::max_element(slices.begin(), slices.end(),
                          [](const SliceStats& a, const SliceStats& b) { return a.max < b.max; });
-    scores.next_logprob[head.row] = log_probability(slices, slice_of(context, head.next_token));
+    scores.next_logprob[head.row] = log_probability(slices, slice_of(vocabulary, head.next_token));
     scores.is_greedy[head.row] = best->best_id == head.next_token ? 1 : 0;
   }
 }
@@ -222,7 +229,7 @@ LogSumExp log_sum_exp(std::span<const SliceStats> slices) {
   for (const SliceStats& slice : slices)
     max = std::max(max, static_cast<double>(slice.max));
   std::array<double, 8> sum{};
-  base::expects(slices.size() <= sum.size(), "at most 8 vocabulary slices");
+  base::expects_in_debug(slices.size() <= sum.size(), "at most 8 vocabulary slices");
   for (std::size_t i = 0; i < slices.size(); ++i)
     sum[i] = slices[i].sum_exp * std::exp(static_cast<double>(slices[i].max) - max);
   for (std::size_t step = 1; step < slices.size(); step *= 2)

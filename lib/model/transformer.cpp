@@ -3,6 +3,7 @@
 
 #include "model/embedding.hpp"
 #include "model/not_finite.hpp"
+#include "model/row_operations.hpp"
 
 namespace tetrarch::model {
 

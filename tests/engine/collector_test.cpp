@@ -24,7 +24,7 @@ plan::ModelSpec odd_spec() {
 }
 
 /// The output part has the sequences 0, 2 and 3, of lengths 3, 4 and 1.
-struct CollectorTest : ::testing::Test {
+struct CollectorTest : backend::EachBackend {
   CollectorTest() {
     folder.on_root([&] {
       std::filesystem::create_directories(storage::attempt_folder(folder / "", 1));
@@ -89,8 +89,8 @@ struct CollectorTest : ::testing::Test {
     collector.begin_pass(pass_rows);
     for (const std::int64_t layer : {-1, 0, 1}) {
       if (layer == 0) feed_layer(collector);
-      std::vector<float> rows = hidden_rows(layer, home);
-      collector.hidden(layer, pass_rows, {rows.data(), base::DType::f32, 1, home.size(), 16});
+      const backend::Uploaded rows(*stage.backend, hidden_rows(layer, home), 16);
+      collector.hidden(layer, pass_rows, rows.tensor());
     }
     for (const auto& [row, found] : not_finite)
       if (home.contains(row)) collector.not_finite(found);
@@ -122,8 +122,8 @@ struct CollectorTest : ::testing::Test {
         value.push_back(-key.back());
         if (row == 7 && column == 15) key.back() += bad_key;
       }
-    collector.kv(0, {key.data(), base::DType::f32, 1, 8, columns},
-                 {value.data(), base::DType::f32, 1, 8, columns});
+    collector.kv(0, backend::Uploaded(*stage.backend, key, columns).tensor(),
+                 backend::Uploaded(*stage.backend, value, columns).tensor());
     std::vector<std::int32_t> ids, count(8, 0);
     for (std::int64_t row = home.begin; row < home.end; ++row) {
       ids.insert(ids.end(),
@@ -131,9 +131,11 @@ struct CollectorTest : ::testing::Test {
       ++count[static_cast<std::size_t>(row % 8)];
       ++count[static_cast<std::size_t>(7 - row % 8)];
     }
+    const backend::Uploaded uploaded_ids(*stage.backend, ids, 2);
+    const backend::Uploaded uploaded_count(*stage.backend, count, 8);
     model::Routing routing;
-    routing.expert_id = {ids.data(), base::DType::i32, 1, home.size(), 2};
-    routing.count = {count.data(), base::DType::i32, 1, 1, 8};
+    routing.expert_id = uploaded_ids.tensor();
+    routing.count = uploaded_count.tensor();
     routing.num_dropped = world.rank() + 1;
     collector.experts(0, routing);
   }
@@ -145,7 +147,7 @@ struct CollectorTest : ::testing::Test {
       for (std::int64_t i = 0; i < columns; ++i)
         values.push_back(logit(run, begin + i));
     collector.last_logits(pass_rows, runs,
-                          {values.data(), base::DType::f32, 1, std::ssize(runs), columns});
+                          backend::Uploaded(*stage.backend, values, columns).tensor());
   }
 
   std::string part() const {
@@ -178,8 +180,9 @@ struct CollectorTest : ::testing::Test {
   std::vector<std::pair<std::int64_t, model::NotFinite>> not_finite;
   float bad_key = 0;  // in the last row
 };
+INSTANTIATE_TEST_SUITE_P(Backends, CollectorTest, backend::at_hand(), backend::name_of_param);
 
-TEST_F(CollectorTest, RowsOfAllRanksStandInOrder) {
+TEST_P(CollectorTest, RowsOfAllRanksStandInOrder) {
   collect();
 
   if (!topology.is_writer()) return;
@@ -189,7 +192,7 @@ TEST_F(CollectorTest, RowsOfAllRanksStandInOrder) {
             (std::vector<std::uint16_t>{0, 7, 1, 6, 2, 5, 3, 4, 4, 3, 5, 2, 6, 1, 7, 0}));
 }
 
-TEST_F(CollectorTest, LogitsOfAllRanksStandSideBySide) {
+TEST_P(CollectorTest, LogitsOfAllRanksStandSideBySide) {
   collect();
 
   if (!topology.is_writer()) return;
@@ -200,7 +203,7 @@ TEST_F(CollectorTest, LogitsOfAllRanksStandSideBySide) {
   EXPECT_EQ(read<float>("/last_logits", base::DType::f32, 3 * 38), expected);
 }
 
-TEST_F(CollectorTest, KeysOfAllRanksStandSideBySide) {
+TEST_P(CollectorTest, KeysOfAllRanksStandSideBySide) {
   collect();
 
   if (!topology.is_writer()) return;
@@ -214,7 +217,7 @@ TEST_F(CollectorTest, KeysOfAllRanksStandSideBySide) {
     }
 }
 
-TEST_F(CollectorTest, CountsOfAllRanksAreAddedUp) {
+TEST_P(CollectorTest, CountsOfAllRanksAreAddedUp) {
   collect();
 
   if (!topology.is_writer()) return;
@@ -225,7 +228,7 @@ TEST_F(CollectorTest, CountsOfAllRanksAreAddedUp) {
             std::vector<std::uint64_t>{ranks * (ranks + 1) / 2});
 }
 
-TEST_F(CollectorTest, LikelyTokensStandAtTheRowThatPredictsThem) {
+TEST_P(CollectorTest, LikelyTokensStandAtTheRowThatPredictsThem) {
   collect();
 
   if (!topology.is_writer()) return;
@@ -233,7 +236,7 @@ TEST_F(CollectorTest, LikelyTokensStandAtTheRowThatPredictsThem) {
   EXPECT_EQ(read<float>("/topk/logprobs", base::DType::f32, 16), top_logprob);
 }
 
-TEST_F(CollectorTest, SumsBeginWhereTheInputsSay) {
+TEST_P(CollectorTest, SumsBeginWhereTheInputsSay) {
   collect();
 
   if (!topology.is_writer()) return;
@@ -253,7 +256,7 @@ TEST_F(CollectorTest, SumsBeginWhereTheInputsSay) {
   }
 }
 
-TEST_F(CollectorTest, EverySequenceIsListedWithItsStatus) {
+TEST_P(CollectorTest, EverySequenceIsListedWithItsStatus) {
   collect();
 
   if (!topology.is_writer()) return;
@@ -267,7 +270,7 @@ TEST_F(CollectorTest, EverySequenceIsListedWithItsStatus) {
     EXPECT_EQ(entry.status, storage::SequenceStatus::ok);
 }
 
-TEST_F(CollectorTest, ARowThatIsNotFiniteMarksItsSequenceAlone) {
+TEST_P(CollectorTest, ARowThatIsNotFiniteMarksItsSequenceAlone) {
   not_finite = {{6, {2, 1, 3, model::Origin::attention}},
                 {3, {2, 0, 2, model::Origin::expert, 7}},
                 {5, {2, 0, 1, model::Origin::expert, 5}},
@@ -286,7 +289,7 @@ TEST_F(CollectorTest, ARowThatIsNotFiniteMarksItsSequenceAlone) {
   EXPECT_EQ(entries[2].status, storage::SequenceStatus::ok);
 }
 
-TEST_F(CollectorTest, AScoreThatIsNotFiniteMarksItsSequenceAlone) {
+TEST_P(CollectorTest, AScoreThatIsNotFiniteMarksItsSequenceAlone) {
   scores.next_logprob[3] =
       -std::numeric_limits<float>::infinity();  // an error although it is before score_from
 
@@ -299,7 +302,7 @@ TEST_F(CollectorTest, AScoreThatIsNotFiniteMarksItsSequenceAlone) {
   EXPECT_EQ(entries[1].status, storage::SequenceStatus::not_finite);
 }
 
-TEST_F(CollectorTest, AKeyThatIsNotFiniteMarksItsSequenceAlone) {
+TEST_P(CollectorTest, AKeyThatIsNotFiniteMarksItsSequenceAlone) {
   bad_key = std::numeric_limits<float>::quiet_NaN();
 
   collect();
@@ -315,7 +318,7 @@ TEST_F(CollectorTest, AKeyThatIsNotFiniteMarksItsSequenceAlone) {
       << errors.at(entries[2].sequence);
 }
 
-TEST_F(CollectorTest, PooledRowsAreOneForEachSequence) {
+TEST_P(CollectorTest, PooledRowsAreOneForEachSequence) {
   outputs.pooling = plan::Pooling::mean;
 
   collect();
@@ -332,7 +335,7 @@ TEST_F(CollectorTest, PooledRowsAreOneForEachSequence) {
   EXPECT_EQ(read<float>("/hidden/final", base::DType::f32, 48), expected);
 }
 
-TEST_F(CollectorTest, TimingOfEveryRankIsInThePart) {
+TEST_P(CollectorTest, TimingOfEveryRankIsInThePart) {
   collect();
 
   if (!topology.is_writer()) return;

@@ -108,7 +108,10 @@ void on_every_grid(const Test& test) {
     }
 }
 
-TEST(Dense, TheFfnIsAddedToTheStream) {
+using DenseTest = backend::EachBackend;
+INSTANTIATE_TEST_SUITE_P(Backends, DenseTest, backend::at_hand(), backend::name_of_param);
+
+TEST_P(DenseTest, TheFfnIsAddedToTheStream) {
   on_every_grid([](const plan::Grid& grid, plan::ExpertKind kind) {
     Dense dense(grid, kind);
     const plan::Range home = dense.workspace->home();
@@ -130,7 +133,7 @@ std::vector<float> rows_alone(const Dense& dense) {
   const plan::ModelSpec& spec = dense.stage.spec;
   const std::int64_t pass = dense.pass_rows.num_tokens();
   const mpi::Communicator alone = dense.stage.world.split(dense.stage.world.rank(), 0);
-  const auto backend = backend::make_cpu_backend(alone, 1, backend::cpu::GemmChoice::portable);
+  const auto backend = backend::EachBackend::GetParam().make(alone);
   const std::vector<int> self = {0};
   const auto one = backend->make_communicator(self, "alone");
   base::Timeline timeline;
@@ -152,7 +155,7 @@ std::vector<float> rows_alone(const Dense& dense) {
   return floats_of(dense.stage, workspace.residual());
 }
 
-TEST(Dense, TheBitsAreThoseOfOneRank) {
+TEST_P(DenseTest, TheBitsAreThoseOfOneRank) {
   on_every_grid([](const plan::Grid& grid, plan::ExpertKind kind) {
     Dense dense(grid, kind);
     const plan::Range home = dense.workspace->home();
@@ -165,7 +168,7 @@ TEST(Dense, TheBitsAreThoseOfOneRank) {
   });
 }
 
-TEST(Dense, NothingIsRoutedAfterwards) {
+TEST_P(DenseTest, NothingIsRoutedAfterwards) {
   on_every_grid([](const plan::Grid& grid, plan::ExpertKind kind) {
     Dense dense(grid, kind);
     dense.workspace->routing.expert_id = dense.workspace->residual();

@@ -7,7 +7,7 @@
 #include <numeric>
 #include <vector>
 
-#include "backend/cpu/backend.hpp"
+#include "backends_at_hand.hpp"
 #include "model/context.hpp"
 #include "model/weights.hpp"
 #include "model/workspace.hpp"
@@ -48,7 +48,8 @@ inline plan::Depth whole_depth(const plan::ModelSpec& spec) {
   return {spec.num_layers, plan::RowsWanted::all, false, true, true};
 }
 
-/// The objects of one stage. Collective over all ranks of the test.
+/// The objects of one stage, on the backend that the running test is for (backends_at_hand.hpp).
+/// Collective over all ranks of the test.
 struct Stage {
   static constexpr std::int64_t reduction_shards = 4;
 
@@ -85,8 +86,7 @@ struct Stage {
   }
 
   mpi::Communicator world = mpi::everyone();
-  std::unique_ptr<backend::Backend> backend =
-      backend::make_cpu_backend(world, 1, backend::cpu::GemmChoice::portable);
+  std::unique_ptr<backend::Backend> backend = backend::EachBackend::GetParam().make(world);
   plan::ModelSpec spec;
   plan::Grid grid;
   plan::Place place;

@@ -139,7 +139,10 @@ void on_every_grid(const Test& test) {
   }
 }
 
-TEST(Transformer, AnEmptyLayerLeavesTheEmbedding) {
+using TransformerTest = backend::EachBackend;
+INSTANTIATE_TEST_SUITE_P(Backends, TransformerTest, backend::at_hand(), backend::name_of_param);
+
+TEST_P(TransformerTest, AnEmptyLayerLeavesTheEmbedding) {
   on_every_grid([](const plan::Grid& grid) {
     Forward forward(grid);
 
@@ -176,7 +179,7 @@ std::vector<double> expert_answer(const std::vector<plan::TensorSpec>& tensors, 
   return answer;
 }
 
-TEST(Transformer, ExpertsAddTheirWeightedAnswersToTheStream) {
+TEST_P(TransformerTest, ExpertsAddTheirWeightedAnswersToTheStream) {
   on_every_grid([](const plan::Grid& grid) {
     Forward forward(grid, busy_experts);
     const std::vector<plan::TensorSpec> tensors = plan::tensors_of(forward.stage.spec, 4);
@@ -203,7 +206,7 @@ TEST(Transformer, ExpertsAddTheirWeightedAnswersToTheStream) {
   });
 }
 
-TEST(Transformer, TheObserverSeesEachStepInOrder) {
+TEST_P(TransformerTest, TheObserverSeesEachStepInOrder) {
   on_every_grid([](const plan::Grid& grid) {
     Forward forward(grid);
 
@@ -215,7 +218,7 @@ TEST(Transformer, TheObserverSeesEachStepInOrder) {
   });
 }
 
-TEST(Transformer, EachTokenHasTwoDifferentExperts) {
+TEST_P(TransformerTest, EachTokenHasTwoDifferentExperts) {
   on_every_grid([](const plan::Grid& grid) {
     Forward forward(grid);
 
@@ -230,7 +233,7 @@ TEST(Transformer, EachTokenHasTwoDifferentExperts) {
   });
 }
 
-TEST(Transformer, TheFinalStreamIsNormed) {
+TEST_P(TransformerTest, TheFinalStreamIsNormed) {
   on_every_grid([](const plan::Grid& grid) {
     Forward forward(grid);
 
@@ -253,7 +256,7 @@ TEST(Transformer, TheFinalStreamIsNormed) {
   });
 }
 
-TEST(Transformer, EachRowScoresTheTokenAfterIt) {
+TEST_P(TransformerTest, EachRowScoresTheTokenAfterIt) {
   on_every_grid([](const plan::Grid& grid) {
     Forward forward(grid);
 
@@ -266,7 +269,7 @@ TEST(Transformer, EachRowScoresTheTokenAfterIt) {
   });
 }
 
-TEST(Transformer, OnlyWantedRowsPassTheDeepestLayer) {
+TEST_P(TransformerTest, OnlyWantedRowsPassTheDeepestLayer) {
   on_every_grid([](const plan::Grid& grid) {
     Forward whole(grid, busy_experts), narrow(grid, busy_experts);
     narrow.depth.rows = plan::RowsWanted::predicting;
@@ -289,7 +292,7 @@ TEST(Transformer, OnlyWantedRowsPassTheDeepestLayer) {
   });
 }
 
-TEST(Transformer, WhereNoRowIsWantedKeysAreAllThereIs) {
+TEST_P(TransformerTest, WhereNoRowIsWantedKeysAreAllThereIs) {
   on_every_grid([](const plan::Grid& grid) {
     Forward forward(grid);
     forward.depth = {1, plan::RowsWanted::none, false, false, false};
@@ -300,7 +303,7 @@ TEST(Transformer, WhereNoRowIsWantedKeysAreAllThereIs) {
   });
 }
 
-TEST(Transformer, WorkIsBookedToItsPhases) {
+TEST_P(TransformerTest, WorkIsBookedToItsPhases) {
   Forward forward({1, 1, mpi::everyone().size(), 1});
 
   forward.run();

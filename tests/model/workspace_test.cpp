@@ -11,13 +11,14 @@ namespace {
 
 using plan::BufferName;
 
-struct WorkspaceTest : ::testing::Test {
+struct WorkspaceTest : backend::EachBackend {
   Stage stage{small_spec(), {}};
   plan::MemoryPlan plan = stage.memory({11}, 2.0);
   Workspace workspace{plan, *stage.backend};
 };
+INSTANTIATE_TEST_SUITE_P(Backends, WorkspaceTest, backend::at_hand(), backend::name_of_param);
 
-TEST_F(WorkspaceTest, BuffersLieSideBySideInOrder) {
+TEST_P(WorkspaceTest, BuffersLieSideBySideInOrder) {
   const auto* next = static_cast<std::byte*>(nullptr);
   for (const plan::BufferPlan& buffer : plan.workspace) {
     const auto* at = static_cast<std::byte*>(
@@ -30,14 +31,14 @@ TEST_F(WorkspaceTest, BuffersLieSideBySideInOrder) {
   }
 }
 
-TEST_F(WorkspaceTest, AViewBeyondThePlanIsRefused) {
+TEST_P(WorkspaceTest, AViewBeyondThePlanIsRefused) {
   for (const plan::BufferPlan& buffer : plan.workspace)
     EXPECT_THROW(workspace.tensor(buffer.name, base::DType::u8, 1, buffer.bytes + 1, 1),
                  base::InternalError)
         << plan::name_of(buffer.name);
 }
 
-TEST_F(WorkspaceTest, TheResidualStreamChangesSides) {
+TEST_P(WorkspaceTest, TheResidualStreamChangesSides) {
   PassRows pass_rows = pass_rows_of({11}, std::vector<std::int32_t>(11));
   begin(stage, pass_rows, workspace);
   const void* first = workspace.residual().data;
@@ -52,7 +53,7 @@ TEST_F(WorkspaceTest, TheResidualStreamChangesSides) {
   EXPECT_EQ(workspace.residual().columns, 16);
 }
 
-TEST_F(WorkspaceTest, HomesAreEvenPartsOfTheTokens) {
+TEST_P(WorkspaceTest, HomesAreEvenPartsOfTheTokens) {
   PassRows pass_rows = pass_rows_of({7}, std::vector<std::int32_t>(7));
 
   spread_evenly(pass_rows, 4);
@@ -64,7 +65,7 @@ TEST_F(WorkspaceTest, HomesAreEvenPartsOfTheTokens) {
   EXPECT_EQ(workspace.pass_rows().num_tokens(), 7);
 }
 
-TEST_F(WorkspaceTest, RoundAndChunkAreThePlans) {
+TEST_P(WorkspaceTest, RoundAndChunkAreThePlans) {
   EXPECT_EQ(workspace.round_rows(), plan.round_rows);
   EXPECT_EQ(workspace.head_chunk(), plan.head_chunk);
 }
