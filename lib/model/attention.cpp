@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/attention.hpp"
 
-#include "model/head_norm.hpp"
 #include "model/row_operations.hpp"
 
 namespace tetrarch::model {

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "model/context.hpp"
+#include "model/weights.hpp"
 #include "model/workspace.hpp"
 
 namespace tetrarch::model {
@@ -22,5 +23,9 @@ void upload_positions(const Context& context, const Workspace& workspace);
 /// to[i] = from[rows[i]].
 void select(const Context& context, const Workspace& workspace, const backend::Tensor& from,
             std::span<const std::int32_t> rows, const backend::Tensor& to);
+
+/// Applies an RMS norm to each head of x [rows, local heads * d] in place, before RoPE. All heads
+/// share `weight` [1, d]. If the weight is absent (model without qk_norm), x does not change.
+void norm_heads(const Context& context, const OwnedTensor& weight, const backend::Tensor& x);
 
 }  // namespace tetrarch::model

@@ -1,11 +1,10 @@
 // Each head of queries and keys is normed separately, with one weight for all heads.
 // SPDX-License-Identifier: Apache-2.0
-#include "model/head_norm.hpp"
-
 #include <cmath>
 
 #include <gtest/gtest.h>
 
+#include "model/row_operations.hpp"
 #include "model/stage.hpp"
 
 namespace tetrarch::model {
