@@ -71,7 +71,9 @@ Failure defect(const std::string& what) {
 Failure current_failure() {
   try {
     if (!std::current_exception())
-      return {base::ExitCode::internal, "internal defect: the program was told to terminate."};
+      return {base::ExitCode::internal,
+              "internal defect: std::terminate() was called without an exception. Please report it "
+              "with the command line."};
     throw;
   } catch (const base::Refusal& error) {
     return {error.code(), error.what()};
@@ -82,7 +84,7 @@ Failure current_failure() {
   } catch (const std::bad_alloc&) {
     return {
         base::ExitCode::resources,
-        fmt::format("out of memory (the system gave no more than the {} of addresses in use{}). "
+        fmt::format("out of memory ({} of address space is in use, and the system gave no more{}). "
                     "Raise the limits of this process (ulimit -v, the job's memory), or use a "
                     "smaller --tokens-per-microbatch.",
                     base::bytes_text(addresses_in_use()), limit_text())};
@@ -124,8 +126,8 @@ void check_address_space() {
   if (found == MAP_FAILED)
     throw base::Refusal(
         base::ExitCode::resources,
-        fmt::format("MPI cannot begin with less than {} of addresses ({} are in use{}). Raise the "
-                    "limit.",
+        fmt::format("MPI cannot start with less than {} of free address space ({} is in use{}). "
+                    "Raise the limit.",
                     base::bytes_text(needed), base::bytes_text(addresses_in_use()), limit_text()));
   ::munmap(found, needed);
 }
@@ -135,8 +137,8 @@ void watch_for_exits() {
       [](int code, void*) {
         if (code != EXIT_FAILURE || !mpi::Session::is_active()) return;
         say(rank_label() +
-            fmt::format("a library ended the program, most likely since it got no memory or no "
-                        "thread (its own words stand before this line{}). Raise the limits of this "
+            fmt::format("a library ended the program, most likely because it got no memory or no "
+                        "thread (its own message is above this line{}). Raise the limits of this "
                         "process (ulimit -u, ulimit -v, the job's memory).",
                         limit_text()));
         mpi::Session::abort(static_cast<int>(base::ExitCode::resources));

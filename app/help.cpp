@@ -87,8 +87,8 @@ std::string help_text(const Subcommand& subcommand) {
   for (const OptionSpec& option : subcommand.options)
     if (!option.only) text += option_row(option);
   text += row("--config FILE",
-              "read options from an INI file (name = value, comments after #); the command line "
-              "comes first");
+              "read options from an INI file (name = value, comments after #); options on the "
+              "command line take precedence");
   text += row("--help", "this text");
   return text + later_text(subcommand.options) + "\n" + subcommand.notes + "\n";
 }

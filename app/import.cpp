@@ -20,7 +20,7 @@ int import_model(const Settings& settings) {
 
 Subcommand import_subcommand() {
   return {.name = "import",
-          .summary = "make weights.h5 of a Hugging Face checkpoint folder",
+          .summary = "make weights.h5 from a Hugging Face checkpoint folder",
           .usage = "tetrarch import --from HF_DIR --out weights.h5 [options]",
           .word = "",
           .options = {{.name = "from",
@@ -34,22 +34,24 @@ Subcommand import_subcommand() {
                       {.name = "dtype",
                        .kind = Kind::choice,
                        .placeholder = "f32|bf16",
-                       .help = "of the weights written (default the checkpoint's)"},
+                       .help = "dtype of the weights written (default the checkpoint's)"},
                       {.name = "reduction-shards",
                        .kind = Kind::integer,
                        .placeholder = "V",
-                       .help = "which tp must divide (default the largest of 4, 2, 1 that fits)",
+                       .help = "number V of reduction shards, which tp must divide (default the "
+                               "largest of 4, 2, 1 that fits)",
                        .min = 1,
                        .max = 8},
                       {.name = "tied",
                        .kind = Kind::choice,
                        .placeholder = "yes|no",
-                       .help = "whether the embedding is the head, where config.json and the "
-                               "tensors disagree"}},
+                       .help = "whether the head is the embedding's matrix; needed only where "
+                               "config.json and the tensors disagree"}},
           .notes =
               "Example\n"
               "  tetrarch import --from mixtral-8x7b/ --out mixtral/weights.h5\n\n"
-              "The result is FILE, which is replaced only once the new one is complete.",
+              "The result is FILE. An earlier weights file of that name is replaced after the new "
+              "one is complete.",
           .act = [](const Settings& settings, int, char**) { return import_model(settings); }};
 }
 

@@ -14,8 +14,9 @@ Subcommand inspect_subcommand() {
           .word = "FILE",
           .options = {},
           .notes =
-              "FILE is weights.h5, inputs.h5, results.h5, a JSONL file or a run folder. Of HDF5 "
-              "only labels\nare read; `tetrarch verify` reads all of it.\n\n"
+              "FILE is weights.h5, inputs.h5, results.h5, a JSONL file or a run folder. Of an "
+              "HDF5\nfile only metadata, the first ids and the statuses are read; `tetrarch "
+              "verify` reads all of it.\n\n"
               "Example\n"
               "  tetrarch inspect demo/weights.h5",
           .act = [](const Settings& settings, int, char**) {

@@ -48,7 +48,7 @@ int print(const std::string& text) {
   for (const Subcommand& subcommand : all_subcommands())
     names.push_back(subcommand.name);
   const std::string near = base::nearest(name, names);
-  refuse(fmt::format("\"{}\" is no subcommand. {}Use one of {}.", name,
+  refuse(fmt::format("\"{}\" is not a subcommand. {}Use one of {}.", name,
                      near.empty() ? "" : fmt::format("Did you mean {}? ", near),
                      fmt::join(names.begin() + 3, names.end(), ", ")));
 }

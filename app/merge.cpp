@@ -19,8 +19,8 @@ int merge(const Settings& settings) {
           base::count_text(report.num_failed), base::count_text(report.num_missing));
   if (report.num_missing > 0)
     log.note(
-        "the run is not complete (status = \"incomplete\"). Run the same command again, then "
-        "merge again.");
+        "the run is not complete (status = \"incomplete\"). Start the `run` command again: it "
+        "computes the missing sequences and writes the complete results.");
   return 0;
 }
 
@@ -28,7 +28,7 @@ int merge(const Settings& settings) {
 
 Subcommand merge_subcommand() {
   return {.name = "merge",
-          .summary = "make one results.h5 of what a run has committed so far",
+          .summary = "make one results.h5 from what a run has committed so far",
           .usage = "tetrarch merge RUN_DIR [--keep-parts]",
           .word = "RUN_DIR",
           .options = {{.name = "keep-parts",

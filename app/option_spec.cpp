@@ -25,7 +25,7 @@ void check_integer(const OptionSpec& spec, const std::string& value, const std::
                    plan::Problems& problems) {
   const auto number = number_in<std::int64_t>(value);
   if (!number) {
-    problems.add("{} \"{}\" is no whole number (of 64 bits). {}.", label, base::shown(value),
+    problems.add("{} \"{}\" is not a whole number of 64 bits. {}.", label, base::shown(value),
                  range_of(spec));
   } else if (static_cast<double>(*number) < spec.min || static_cast<double>(*number) > spec.max) {
     problems.add("{} {} is out of range. {}.", label, base::shown(value), range_of(spec));
@@ -36,7 +36,7 @@ void check_number(const OptionSpec& spec, const std::string& value, const std::s
                   plan::Problems& problems) {
   const auto number = number_in<double>(value);
   if (!number || !std::isfinite(*number)) {
-    problems.add("{} \"{}\" is no number. {}.", label, base::shown(value), range_of(spec));
+    problems.add("{} \"{}\" is not a number. {}.", label, base::shown(value), range_of(spec));
   } else if (*number < spec.min || *number > spec.max) {
     problems.add("{} {} is out of range. {}.", label, base::shown(value), range_of(spec));
   }
@@ -51,7 +51,7 @@ void check_choice(const OptionSpec& spec, const std::string& value, const std::s
   if (std::find(words.begin(), words.end(), value) != words.end()) return;
   const std::string near = base::nearest(value, words);
   const std::string hint = near.empty() ? "" : fmt::format("Did you mean {}? ", near);
-  problems.add("{} \"{}\" is no valid value. {}Use {}.", label, base::shown(value), hint,
+  problems.add("{} \"{}\" is not a valid value. {}Use {}.", label, base::shown(value), hint,
                fmt::join(words, ", "));
 }
 
@@ -64,7 +64,7 @@ void check_value(const OptionSpec& spec, const std::string& value, const std::st
   if (spec.kind == Kind::number) return check_number(spec, value, label, problems);
   if (spec.kind == Kind::choice) return check_choice(spec, value, label, problems);
   if (spec.kind == Kind::flag && value != "true" && value != "false")
-    problems.add("{} \"{}\" is neither true nor false (it is a switch). Use one of the two.", label,
+    problems.add("{} \"{}\" is neither true nor false (it is a switch). Use true or false.", label,
                  base::shown(value));
 }
 

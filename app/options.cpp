@@ -114,8 +114,8 @@ void check_comments(const std::string& text, const std::string& where, plan::Pro
     if (at == 0 || std::isspace(static_cast<unsigned char>(text[at - 1]))) continue;
     const std::size_t begin = text.rfind('\n', at) + 1;
     problems.add(
-        "{}\"{}\" has a # in a word (it would cut the word off there). Put a space before "
-        "a comment; give names with # on the command line.",
+        "{}\"{}\" has a # inside a word (the rest of the line would be taken for a comment). Put a "
+        "space before a comment; give names with # on the command line.",
         where, base::shown(text.substr(begin, at + 1 - begin)));
   }
 }
@@ -142,7 +142,10 @@ Given Reader::read_file(const std::string& path) {
       if (option.unregistered)
         refuse_unknown(option.string_key, where);
       else if (option.string_key == "config")
-        problems_.add("{}config stands in a file (files do not nest). Remove the line.", where);
+        problems_.add(
+            "{}--config is an option of the command line only (a file cannot name another file). "
+            "Remove the line.",
+            where);
       else
         add(spec_of(option.string_key), value, where, &given);
     }
@@ -156,8 +159,8 @@ Given Reader::read_file(const std::string& path) {
 void Reader::refuse_unknown(const std::string& key, const std::string& where) {
   const std::string near = problems_.is_full() ? "" : base::nearest("--" + key, names_);
   const std::string hint =
-      near.empty() ? "--help lists all." : fmt::format("Did you mean {}?", near);
-  problems_.add("{}--{} is no option here. {}", where, base::shown(key), hint);
+      near.empty() ? "--help lists all options." : fmt::format("Did you mean {}?", near);
+  problems_.add("{}--{} is an unknown option. {}", where, base::shown(key), hint);
 }
 
 /// Takes the values of one option. A switch takes true, false or nothing; any other option takes
@@ -187,7 +190,7 @@ void Reader::add(const OptionSpec& spec, const std::string& value, const std::st
   }
   if (!base::is_printable(value))
     problems_.add(
-        "{}--{} \"{}\" is no printable UTF-8 (values go into logs and results). Use other "
+        "{}--{} \"{}\" is not printable UTF-8 (values go into logs and results). Use other "
         "characters.",
         where, spec.name, base::shown(value, longest_shown));
   if (!values.empty() && !spec.is_repeatable)

@@ -41,8 +41,8 @@ constexpr char still_alive = '\2';
 [[noreturn]] void fail(const char* what, int error) {
   throw base::SystemError(
       ExitCode::resources,
-      fmt::format("no process can be started to look at the files first ({}: {}). Check the limits "
-                  "of the node on processes and memory.",
+      fmt::format("cannot start, or wait for, the child process that checks the files ({}: {}). "
+                  "Check the limits of the node on processes and memory.",
                   what, std::strerror(error)));
 }
 
@@ -156,10 +156,10 @@ Outcome listen_to(const Descriptor& output, double silence_s, const std::functio
 std::string end_of(const Outcome& outcome, const ProbeLimits& limits) {
   const int signal = WIFSIGNALED(outcome.status) ? WTERMSIG(outcome.status) : 0;
   if (outcome.is_late)
-    return fmt::format("the HDF5 library did not come back within {:.0f} s while opening it",
+    return fmt::format("the HDF5 library did not return within {:.0f} s while opening it",
                        limits.silence_s);
   if (signal == SIGXCPU)
-    return fmt::format("the HDF5 library found no end in it within {} s of computing",
+    return fmt::format("the HDF5 library did not finish opening it within {} s of CPU time",
                        limits.cpu_s);
   if (signal != 0)
     return fmt::format("the HDF5 library crashed with signal {} while opening it", signal);
@@ -230,14 +230,14 @@ int probe_one(const std::string& path, storage::Purpose purpose, std::int64_t cp
   } catch (const std::bad_alloc&) {
     if (is_limited_from_outside) {
       say(
-          fmt::format("{}: cannot be looked at (the system gave no more memory than its limits "
-                      "allow). Raise the limits of this process (ulimit -v, the job's memory).",
+          fmt::format("{}: cannot be checked (the limits of this process leave too little memory). "
+                      "Raise them (ulimit -v, the job's memory).",
                       path));
       return static_cast<int>(ExitCode::resources);
     }
     say(
-        fmt::format("{}: cannot be opened within {} of memory (its labels ask for more). Copy the "
-                    "file again, or make it again.",
+        fmt::format("{}: cannot be opened within {} of memory (its metadata asks for more). Copy "
+                    "the file again, or make it again.",
                     path, base::bytes_text(memory)));
     return static_cast<int>(storage::code_of(path, purpose));
   }

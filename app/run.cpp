@@ -57,8 +57,8 @@ std::string kernels_of(const mpi::Communicator& world, const backend::Backend& b
     if (all[rank] != all[0] && !allow_mixed)
       throw base::Refusal(
           ExitCode::communication,
-          fmt::format("rank 0 computes with \"{}\", rank {} with \"{}\" (their bits differ). Use "
-                      "nodes of one kind, or --allow-mixed.",
+          fmt::format("rank 0 computes with \"{}\", rank {} with \"{}\" (the bits of their results "
+                      "differ). Use nodes of one kind, or --allow-mixed.",
                       all[0], rank, all[rank]));
   return fmt::format("{}", fmt::join(names, " + "));
 }
@@ -298,7 +298,7 @@ int Run::execute(const engine::Machine& machine) {
   for (const std::string& line : options_.lines())
     log_.say("option   {}", line);
   if (folder_.is_complete) {
-    log_.say("complete {} is there already; nothing is left to do.", config_.out + "/results.h5");
+    log_.say("complete {} exists already; nothing is left to do.", config_.out + "/results.h5");
     return static_cast<int>(ExitCode::done);
   }
 
@@ -313,7 +313,7 @@ int Run::execute(const engine::Machine& machine) {
   for (const std::string& note : backend_->notes())
     log_.note(note);
   if (config_.dry_run) {
-    log_.say("dry run  everything above holds; nothing was loaded or written.");
+    log_.say("dry run  all checks passed; nothing was loaded or written.");
     return static_cast<int>(ExitCode::done);
   }
   if (const int signal = engine::agreed_stop_signal(world_); signal != 0)

@@ -44,11 +44,10 @@ void refuse_other_model(const storage::WeightsFile& weights, const plan::RunConf
   const plan::ModelSpec spec = synthetic_spec(config);
   if (storage::is_synthesis(weights, spec, plan::default_reduction_shards(spec), synth_seed))
     return;
-  throw base::Refusal(
-      ExitCode::weights,
-      fmt::format("{}: is not the model {} (its sizes or values are others). Remove it, so that it "
-                  "is made again, or give it by its path as --weights.",
-                  weights.path(), config.weights));
+  throw base::Refusal(ExitCode::weights,
+                      fmt::format("{}: is not the model {} (its sizes or values differ). Remove "
+                                  "it, so that it is made again, or give its path as --weights.",
+                                  weights.path(), config.weights));
 }
 
 }  // namespace
@@ -172,8 +171,8 @@ storage::WeightsFile open_weights(const plan::RunConfig& config, const mpi::Comm
       if (config.dry_run)
         throw base::Refusal(
             ExitCode::usage,
-            fmt::format("--dry-run writes nothing, and {} is yet to be written. Make the model "
-                        "with tetrarch synth, or leave out --dry-run.",
+            fmt::format("--dry-run writes nothing, but {} does not exist yet and would have to be "
+                        "written. Make the model with tetrarch synth, or leave out --dry-run.",
                         config.weights));
       const plan::ModelSpec spec = synthetic_spec(config);
       storage::synthesize_weights(spec, plan::default_reduction_shards(spec), synth_seed, path,

@@ -13,31 +13,34 @@ std::vector<OptionSpec> file_options() {
   return {
       {.name = "weights",
        .placeholder = "W.h5|synth:PRESET",
-       .help = "the model",
+       .help = "file of the model's weights; synth:PRESET makes a random model",
        .is_required = true},
       {.name = "inputs",
        .placeholder = "FILE|FOLDER",
-       .help = "token sequences, HDF5 or JSONL; may be repeated, in this order",
+       .help =
+           "file or folder of token sequences (HDF5 or JSONL); may be repeated, the order is kept",
        .is_required = true,
        .is_repeatable = true},
       {.name = "tokenizer",
        .kind = Kind::choice,
        .placeholder = "none|bytes",
        .fallback = "none",
-       .help = "how text of JSONL inputs becomes tokens: one for each byte (bytes)"},
+       .help =
+           "how the key \"text\" of JSONL inputs becomes tokens; bytes: one token for each byte"},
       {.name = "out",
        .placeholder = "RUN_DIR",
-       .help = "run folder; made, or resumed when it has work to do",
+       .help = "run folder; created if it does not exist, resumed if it is of an earlier run",
        .is_required = true},
       {.name = "keep-parts",
        .kind = Kind::flag,
        .fallback = "false",
-       .help = "keep RUN_DIR/parts once results.h5 is there"},
+       .help = "keep RUN_DIR/parts after results.h5 is written"},
       {.name = "verify",
        .kind = Kind::choice,
        .placeholder = "none|fast|full",
        .fallback = "fast",
-       .help = "checksums of weights: of what a rank reads (fast), of the whole file (full)"},
+       .help = "which checksums of the weights are checked: of what each rank reads (fast), of the "
+               "whole file (full)"},
   };
 }
 
@@ -51,34 +54,37 @@ std::vector<OptionSpec> grid_options() {
                       .max = most_ranks};
   };
   return {
-      size("ep", "expert-parallel ranks; what is not given is chosen, and said why"),
+      size("ep",
+           "expert-parallel ranks; sizes that are not given are chosen, and the log says why"),
       size("tp", "tensor-parallel ranks"),
       size("pp", "pipeline stages"),
-      size("dp", "independent instances that share the inputs"),
+      size("dp", "copies of the model (instances) that share the inputs"),
       {.name = "backend",
        .kind = Kind::choice,
        .placeholder = "auto|cpu|cuda",
        .fallback = "auto",
-       .help = "what computes"},
+       .help = "the backend that computes"},
       {.name = "tokens-per-microbatch",
        .kind = Kind::integer,
        .placeholder = "N",
        .fallback = "8192",
-       .help = "tokens of one microbatch over all ranks; never changes bits",
+       .help = "most tokens of one microbatch of one instance, counted over all its EP ranks; does "
+               "not change the results unless --capacity-factor is set",
        .min = 1,
        .max = 1u << 31},
       {.name = "chunk-tokens",
        .kind = Kind::integer,
        .placeholder = "C",
-       .help = "longer sequences pass in chunks of so many tokens (default: as above); never "
-               "changes bits",
+       .help = "a sequence of more than C tokens passes the layers in chunks of C tokens (default: "
+               "--tokens-per-microbatch); does not change the results",
        .min = 1,
        .max = 1u << 31},
       {.name = "capacity-factor",
        .kind = Kind::number,
        .placeholder = "X",
        .fallback = "0",
-       .help = "copies that an expert takes, over the mean; the rest is dropped. 0: nothing is",
+       .help = "an expert takes at most X times the mean number of copies of tokens; further "
+               "copies are dropped. 0: no copy is dropped",
        .max = 1e6},
   };
 }
@@ -88,34 +94,36 @@ std::vector<OptionSpec> output_options() {
       {.name = "outputs",
        .placeholder = "LIST",
        .fallback = "logprobs",
-       .help = "of logprobs, topk, last_logits, hidden, kv, routing, experts; with commas"},
+       .help = "comma-separated list of logprobs, topk, last_logits, hidden, kv, routing, experts"},
       {.name = "top-k-logprobs",
        .kind = Kind::integer,
        .placeholder = "K",
        .fallback = "5",
-       .help = "of output topk: most likely next tokens at each position, up to the vocabulary",
+       .help = "for output topk: number of most likely next tokens at each position, at most the "
+               "size of the vocabulary",
        .min = 1,
        .max = most_vocabulary},
       {.name = "hidden-layers",
        .placeholder = "LIST",
        .fallback = "final",
-       .help = "of output hidden: final, embed, all, or layer numbers; with commas"},
+       .help = "for output hidden: comma-separated list of final, embed, all, or layer numbers"},
       {.name = "hidden-pooling",
        .kind = Kind::choice,
        .placeholder = "none|last|mean",
        .fallback = "none",
-       .help = "of output hidden: every position, the last, or the mean"},
+       .help = "for output hidden: the row of every position (none), of the last position, or the "
+               "mean over all positions"},
       {.name = "timing",
        .kind = Kind::choice,
        .placeholder = "summary|phases|layers",
        .fallback = "phases",
-       .help = "detail of /timing; with layers ranks meet before each exchange, to tell waiting "
-               "from moving"},
+       .help = "detail of /timing in the results; with layers, ranks wait for each other before "
+               "each exchange, so that waiting and transfer are timed separately"},
       {.name = "peak-tflops",
        .kind = Kind::number,
        .placeholder = "X",
        .fallback = "0",
-       .help = "peak of one rank in TFLOP/s, for mfu; 0: unknown"},
+       .help = "peak speed of one rank in TFLOP/s, from which mfu is computed; 0: unknown"},
   };
 }
 
@@ -129,18 +137,23 @@ std::vector<OptionSpec> course_options() {
                       .max = most_seconds};
   };
   return {
-      seconds("stop-after", "0", "stop early after so long, with exit code 85; 0: never"),
-      seconds("commit-interval", "30", "at most so long between two commits of finished work"),
-      seconds("progress-interval", "30", "between two progress lines of the log"),
-      seconds("watchdog", "300", "end a job in which nothing has moved for so long; 0: never"),
+      seconds("stop-after", "0", "stop early after this many seconds, with exit code 85; 0: never"),
+      seconds(
+          "commit-interval", "30",
+          "commit finished work once it is this many seconds old, or once 64 MiB have gathered"),
+      seconds("progress-interval", "30", "seconds between two progress lines of the log"),
+      seconds("watchdog", "300",
+              "end the job when a rank, and all ranks that it waits for, have made no progress for "
+              "this many seconds; 0: never"),
       {.name = "dry-run",
        .kind = Kind::flag,
        .fallback = "false",
-       .help = "check and plan everything, compute nothing"},
+       .help = "check and plan everything; load, compute and write nothing"},
       {.name = "allow-mixed",
        .kind = Kind::flag,
        .fallback = "false",
-       .help = "resume with another build or processor; results say reproducible = 0"},
+       .help = "resume with another build or processor, or mix kinds of processors in one run; the "
+               "results then say reproducible = 0"},
   };
 }
 
@@ -219,7 +232,7 @@ Subcommand run_subcommand() {
           "  mpirun -np 4 tetrarch run --weights demo/weights.h5 --inputs demo/inputs.h5 \\\n"
           "         --out demo/run --outputs logprobs,hidden --hidden-pooling mean\n\n"
           "Results are in RUN_DIR/results.h5, in input order; the log is in RUN_DIR/log.txt.\n"
-          "The same command again does what is left. A file RUN_DIR/stop ends the run early.\n"
+          "The same command again computes what is left. A file RUN_DIR/stop ends the run early.\n"
           "Exit codes: 0 done, 2 usage, 3 inputs, 4 weights, 5 space or memory, 6 a lost rank,\n"
           "8 done with error records, 85 stopped early (run the same command again).",
       .act = [](const Settings& settings, int argc, char** argv) {

@@ -23,17 +23,17 @@ struct Size {
   const char* help;
 };
 constexpr Size sizes[] = {
-    {"layers", &plan::ModelSpec::num_layers, "layers"},
+    {"layers", &plan::ModelSpec::num_layers, "number of layers"},
     {"hidden", &plan::ModelSpec::hidden_size, "width of the residual stream"},
-    {"heads", &plan::ModelSpec::num_heads, "query heads"},
+    {"heads", &plan::ModelSpec::num_heads, "number of query heads"},
     {"kv-heads", &plan::ModelSpec::num_kv_heads,
-     "key and value heads (default the preset's where it divides --heads, else --heads)"},
+     "number of key and value heads (default the preset's where it divides --heads, else --heads)"},
     {"head-dim", &plan::ModelSpec::head_size,
      "elements of a head (default hidden / heads when one of the two is given)"},
-    {"experts", &plan::ModelSpec::num_experts, "experts of a layer"},
-    {"top-k", &plan::ModelSpec::top_k, "experts of a token"},
+    {"experts", &plan::ModelSpec::num_experts, "number of experts of a layer"},
+    {"top-k", &plan::ModelSpec::top_k, "number of experts of a token"},
     {"expert-ffn", &plan::ModelSpec::expert_ffn, "inner width of an expert"},
-    {"vocab", &plan::ModelSpec::vocab_size, "vocabulary"},
+    {"vocab", &plan::ModelSpec::vocab_size, "number of tokens in the vocabulary"},
 };
 
 /// Adds a problem when there is no preset and a size is missing that has no default.
@@ -46,8 +46,9 @@ void check_sizes_given(const Settings& settings, plan::Problems& problems) {
       missing.push_back("--" + name);
   }
   if (!missing.empty())
-    problems.add("neither --preset nor {} given. Name a preset ({}), or give all sizes.",
-                 fmt::join(missing, ", "), fmt::join(plan::preset_names(), ", "));
+    problems.add(
+        "no preset is given, and these sizes are missing: {}. Give --preset ({}), or all sizes.",
+        fmt::join(missing, ", "), fmt::join(plan::preset_names(), ", "));
 }
 
 void check_lengths(const Settings& settings, plan::Problems& problems) {
@@ -55,8 +56,8 @@ void check_lengths(const Settings& settings, plan::Problems& problems) {
   const auto max = settings.optional_integer("max-tokens");
   if (settings.is_given("tokens") && (min || max))
     problems.add(
-        "--tokens and --min-tokens/--max-tokens are given (they say the same thing twice). "
-        "Keep one or the other.");
+        "--tokens and --min-tokens/--max-tokens are given (both set the lengths of the sequences). "
+        "Keep one of them.");
   else if (min.has_value() != max.has_value())
     problems.add(
         "--{}-tokens is not given (lengths are drawn from min to max). Add it, or use "
@@ -75,8 +76,8 @@ void set_head_sizes(const Settings& settings, bool is_mha, plan::ModelSpec& spec
   if (settings.has("head-dim") || !(settings.has("hidden") || settings.has("heads"))) return;
   if (spec.hidden_size % (2 * spec.num_heads) != 0)
     problems.add(
-        "--hidden {} is no even multiple of {} heads (a head has hidden / heads elements, "
-        "which rotate in pairs). Give --head-dim, or other sizes.",
+        "--hidden {} divided by {} heads is not an even number (a head has hidden / heads "
+        "elements, which RoPE rotates in pairs). Give --head-dim, or other sizes.",
         spec.hidden_size, spec.num_heads);
   else
     spec.head_size = spec.hidden_size / spec.num_heads;
@@ -104,7 +105,7 @@ plan::ModelSpec to_model_spec(const Settings& settings) {
   if (settings.has("dtype")) spec.dtype = base::model_dtype_from(settings.text("dtype"));
   plan::set_derived(spec);
   try {
-    plan::validate(spec, "the model asked for");
+    plan::validate(spec, "the requested model");
   } catch (const base::Refusal& error) {  // wrong options, not a bad file
     throw base::Refusal(base::ExitCode::usage, error.what());
   }
@@ -154,29 +155,33 @@ std::vector<OptionSpec> synth_options() {
   std::vector<OptionSpec> options = {
       {.name = "preset",
        .placeholder = "NAME",
-       .help = fmt::format("{}; sizes below override it", fmt::join(plan::preset_names(), ", "))},
+       .help = fmt::format("{}; the sizes below replace those of the preset",
+                           fmt::join(plan::preset_names(), ", "))},
       {.name = "out",
        .placeholder = "DIR",
-       .help = "folder of the two files; made if missing",
+       .help = "folder for the two files; created if missing",
        .is_required = true},
-      integer("seed", "1", "of all random numbers", 0, 9.2e18),
+      integer("seed", "1", "seed of all random numbers", 0, 9.2e18),
       integer("sequences", "64", "number of sequences", 0, 1e8),
       integer("tokens", "128", "tokens of each sequence", 0, largest_size),
-      integer("min-tokens", "", "instead: lengths from here", 0, largest_size),
-      integer("max-tokens", "", "... up to here, both included, all alike likely", 0, largest_size),
+      integer("min-tokens", "", "shortest length, instead of --tokens", 0, largest_size),
+      integer("max-tokens", "", "longest length; each length from min to max is equally likely", 0,
+              largest_size),
       {.name = "dtype",
        .kind = Kind::choice,
        .placeholder = "f32|bf16",
-       .help = "of the weights (default the preset's, bf16)"},
-      integer("reduction-shards", "", "V, which tp must divide (default the largest of 4, 2, 1)", 1,
-              8),
+       .help = "dtype of the weights (default the preset's, bf16)"},
+      integer("reduction-shards", "",
+              "number V of reduction shards, which tp must divide (default the largest of 4, 2, 1 "
+              "that fits)",
+              1, 8),
   };
   for (const Size& size : sizes)
     options.push_back(integer(size.name, "", size.help, 1, largest_size));
   options.push_back({.name = "expert-kind",
                      .kind = Kind::choice,
                      .placeholder = "glu|mlp",
-                     .help = "three matrices with SiLU, or two with GELU"});
+                     .help = "experts of three matrices with SiLU, or of two with GELU"});
   return options;
 }
 

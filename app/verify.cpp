@@ -11,7 +11,7 @@ namespace tetrarch::app {
 
 Subcommand verify_subcommand() {
   return {.name = "verify",
-          .summary = "prove a file or run folder whole: checksums, shapes, completeness",
+          .summary = "check a file or run folder: checksums, shapes, completeness",
           .usage = "tetrarch verify PATH",
           .word = "PATH",
           .options = {},

@@ -16,22 +16,22 @@ if (($# > 0)); then
   mkdir -p "$1"
   folder=$(cd "$1" && pwd)
   if [[ -n $(ls -A "$folder") ]]; then
-    printf 'quickstart: %s is not empty (runs would mix). Name a new folder.\n' "$folder" >&2
+    printf 'quickstart: %s is not empty (its files would mix with those of this run). Name a new folder.\n' "$folder" >&2
     exit 2
   fi
 else
   folder=$(mktemp -d "${TMPDIR:-/tmp}/tetrarch-quickstart.XXXXXX")
 fi
 
-say 'Setting up: packages that this machine lacks, if any.'
+say 'Installing packages that are missing, if any.'
 bash "$repo/tools/setup.sh"
 
-say 'Building, CPU backend, Release.'
+say 'Building the program (CPU backend, Release).'
 cd "$repo"
 cmake --preset cpu-release
 cmake --build --preset cpu-release --target tetrarch
 
-say 'What runs.'
+say 'Versions of the program and its libraries.'
 printf 'commit   %s\n' "$(git describe --always --dirty 2>/dev/null || echo 'none (not a git checkout)')"
 printf 'modules  %s\n' "${LOADEDMODULES:-none loaded}"
 "$tetrarch" --build-info
@@ -51,10 +51,10 @@ OMP_NUM_THREADS=1 launch 64 "${job[@]}" --out "$folder/ranks-64" --ep 16 --tp 4
 say 'The same job on 1 rank.'
 launch 1 "${job[@]}" --out "$folder/ranks-1"
 
-say 'Are the results the same, bit for bit?'
+say 'Comparing the results of 64 ranks and of 1 rank, bit for bit.'
 "$python" "$repo/tools/same_results.py" "$folder/ranks-64/results.h5" "$folder/ranks-1/results.h5"
 
-say 'What is in a results file.'
+say 'Contents of a results file.'
 "$tetrarch" inspect "$folder/ranks-64/results.h5"
 
 say 'A few results, read with plain h5py.'
@@ -77,7 +77,7 @@ with h5py.File(sys.argv[1], "r") as file:
           f"{timing['tokens_per_second']:.0f} tokens/s (64 ranks share this machine's cores)")
 PYTHON
 
-say 'Done. Everything lies in:'
+say 'Done. The files:'
 printf '%s\n' \
   "model and prompts     $folder/model/weights.h5, inputs.h5" \
   "results of 64 ranks   $folder/ranks-64/results.h5, log.txt" \

@@ -7,8 +7,8 @@
 #   bash tests/run.sh slow            the others
 #   bash tests/run.sh -R token_exchange -V
 #
-# The end lists what was skipped, with the reason. A reason that tests/skips.py does not allow is a
-# failure.
+# The end lists the tests that were skipped, with the reason. A reason that tests/skips.py does not
+# allow is a failure.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

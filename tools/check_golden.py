@@ -1,17 +1,18 @@
 #!/usr/bin/python3
-"""Holds results.h5 of a run against a golden, which tools/make_goldens.py made with transformers.
+"""Compares results.h5 of a run with a golden, which tools/make_goldens.py made with transformers.
 
-    tools/check_golden.py GOLDEN_DIR --make-inputs INPUTS.h5    the golden's sequences, to run on
-    tools/check_golden.py GOLDEN_DIR RESULTS.h5                 a table; exit 0: holds, 1: does not
-    tools/check_golden.py GOLDEN_DIR --reference                holds tools/reference_model.py
-    tools/check_golden.py GOLDEN_DIR --self-test                spoilt results must be found out
+    tools/check_golden.py GOLDEN_DIR --make-inputs INPUTS.h5    writes the golden's sequences as inputs
+    tools/check_golden.py GOLDEN_DIR RESULTS.h5                 compares results; prints a table
+    tools/check_golden.py GOLDEN_DIR --reference                compares tools/reference_model.py
+    tools/check_golden.py GOLDEN_DIR --self-test                checks that damaged results are detected
 
-The run needs --outputs logprobs,last_logits,hidden,experts --hidden-layers all; topk, kv and routing
-may be there and are then held as well; routing against the experts of the run itself.
-f32: max|a-b| / max|b| <= 1e-4 per tensor and sequence, and the same experts in the same order.
-bf16: RMS error against the float32 golden at most twice that of transformers' own bf16 run, on the
-positions where all three chose the same experts in every layer, there and at all earlier positions
-of the sequence (which it attends to); these must be at least 90 %.
+Exit 0: they agree; 1: they do not.
+The run needs --outputs logprobs,last_logits,hidden,experts --hidden-layers all. If the results have
+topk, kv or routing, these are compared too; routing is compared with the experts of the run itself.
+f32: max|a-b| / max|b| <= 1e-4 for each tensor and sequence, and the same experts in the same order.
+bf16: the RMS error against the float32 golden is at most twice that of transformers' own bf16 run.
+Only those positions count at which, and before which, all three runs chose the same experts in every
+layer, because a position attends to earlier ones. They must be at least 90 % of all positions.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -31,10 +32,11 @@ F32_LIMIT = 1e-4  # max|a-b| / max|b|
 REFERENCE_LIMIT = 1e-5  # the same, of the double-precision reference
 BF16_RATIO = 2.0  # RMS error, against that of transformers' bf16 run
 AGREEMENT = 0.9  # of the positions
+VERDICT = {True: "agrees with the golden", False: "does not agree with the golden"}
 
 
 class Table:
-    """Rows of a comparison, printed at once; remembers whether each of them holds."""
+    """Rows of a comparison, printed at once; `holds` is true while each of them is within its limit."""
 
     def __init__(self, quiet=False):
         self.quiet = quiet
@@ -60,7 +62,7 @@ def kv_names(golden):
 
 
 def float_names(golden, results):
-    """Datasets of floats that are held; keys and values only where the results have them."""
+    """Datasets of floats that are compared; keys and values only where the results have them."""
     names = datasets_below(golden["f32"], "hidden") + ["logprobs/token", "last_logits"]
     return names + (kv_names(golden) if "kv" in results else [])
 
@@ -73,13 +75,14 @@ def rows_of(name, offsets, number):
 
 
 def lay_out(golden, results, table):
-    """True when the results hold the golden's sequences and each dataset in its shape."""
+    """True when the results have the golden's sequences, and each dataset in its shape."""
     problems = []
     if results["sequences/status"][()].any():
         problems.append("/sequences/status: some sequences are error records.")
     for ours, theirs in (("sequences/id", "ids"), ("sequences/offsets", "offsets")):
         if not numpy.array_equal(results[ours][()], golden[theirs][()]):
-            problems.append(f"/{ours}: not the golden's sequences. Run on --make-inputs.")
+            problems.append(f"/{ours}: other sequences than the golden's. Run on the inputs that "
+                            "--make-inputs writes.")
     for name in float_names(golden, results) + datasets_below(golden["f32"], "experts"):
         expected = golden["f32"][name].shape
         if name not in results:
@@ -204,7 +207,7 @@ def check_bf16(golden, results, table):
 
 
 def check(golden, results, quiet=False):
-    """True when the results hold."""
+    """True when the results agree with the golden."""
     table = Table(quiet)
     dtype = reference_model.text_attribute(results.attrs, "dtype")
     if dtype not in ("f32", "bf16"):
@@ -213,7 +216,7 @@ def check(golden, results, quiet=False):
         (check_bf16 if dtype == "bf16" else check_f32)(golden, results, table)
         if "routing" in results:
             check_routing(results, table)
-    table.say("holds" if table.holds else "does not hold")
+    table.say(VERDICT[table.holds])
     return table.holds
 
 
@@ -248,7 +251,7 @@ def reference_results(golden, weights, results):
 
 
 def check_reference(golden, folder):
-    """Holds the independent forward pass against the golden, on weights from the checkpoint."""
+    """Compares the independent forward pass with the golden, on weights from the checkpoint."""
     table = Table()
     with tempfile.TemporaryDirectory() as scratch, golden_self_test.in_memory() as results:
         weights = Path(scratch) / "weights.h5"
@@ -257,7 +260,7 @@ def check_reference(golden, folder):
         table.say(f"{'dataset':<18} {'rel. error':>12} {'sequence':>9} {'limit':>7}")
         check_floats(golden, results, float_names(golden, results), REFERENCE_LIMIT, table)
         check_experts(golden, results, table)
-    table.say("holds" if table.holds else "does not hold")
+    table.say(VERDICT[table.holds])
     return table.holds
 
 

@@ -1,11 +1,12 @@
 #!/usr/bin/python3
-"""Holds the architecture's table of rooms against the #include lines under lib/ and app/.
+"""Compares the table of rooms with the #include lines below lib/ and app/.
 
-    tools/check_layers.py [--root FOLDER]    each violation as file:line: rule; exit 1 if any
-    tools/check_layers.py --self-test        plants a violation of every kind, expects each
+    tools/check_layers.py [--root FOLDER]    prints each violation as file:line: rule; exit 1 if any
+    tools/check_layers.py --self-test        plants a violation of each kind, and checks that it is found
 
-A room is a folder. Arrows point downward only, an external library has one home, and no file
-includes itself, not by way of others either. lib/README.md shows the same table: change both.
+A room is a folder. A file may include only what the table allows for its room. Only certain files may
+include the headers of an external library. No file includes itself, directly or through others.
+lib/README.md shows the same table: change both.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -142,10 +143,11 @@ def check_external_include(file, header):
                 for home in library.homes
             )
             homes = ", ".join(library.homes)
-            return None if at_home else f"{library.name} ({header}) belongs in {homes} only"
+            return None if at_home else f"{library.name} ({header}) may be included in {homes} only"
     if SYSTEM.fullmatch(header):
         return None
-    return f"{header} is no file here and no library of the table (LIBRARIES in check_layers.py)"
+    return (f"{header} is not a file here and not in a library of the table "
+            "(LIBRARIES in check_layers.py)")
 
 
 def circles(edges):
@@ -189,7 +191,7 @@ def check(root):
                 edges[file].append((line, target))
                 rule = check_project_include(file, target)
                 if rule is None and room_of(target) is None:
-                    rule = f"{target} stands in no room"
+                    rule = f"{target} is in no room"
             else:
                 rule = check_external_include(file, header)
             if rule:
@@ -291,14 +293,14 @@ PLANTED = [
     ("app/a.cpp", "<boost/program_options.hpp>", "Boost.ProgramOptions"),
     ("app/options.hpp", "<boost/program_options.hpp>", "Boost.ProgramOptions"),
     ("lib/plan/a.cpp", "<boost/program_options/parsers.hpp>", "Boost.ProgramOptions"),
-    ("app/options.cpp", "<boost/asio.hpp>", "no library of the table"),
+    ("app/options.cpp", "<boost/asio.hpp>", "not in a library of the table"),
     ("lib/backend/cpu/a.cpp", "<cuda_runtime.h>", "CUDA (cuda_runtime.h)"),
     ("lib/backend/a.hpp", "<cublasLt.h>", "CUDA (cublasLt.h)"),
     ("lib/mpi/a.cpp", "<nccl.h>", "CUDA (nccl.h)"),
     ("lib/model/a.cpp", "<cudnn.h>", "CUDA (cudnn.h)"),
     ("lib/model/a.cpp", "<cub/cub.cuh>", "CUDA (cub/cub.cuh)"),
-    ("lib/engine/a.cpp", "<eigen3/Eigen/Dense>", "no library of the table"),
-    ("lib/base/a.hpp", '"not_there.hpp"', "no file here"),
+    ("lib/engine/a.cpp", "<eigen3/Eigen/Dense>", "not in a library of the table"),
+    ("lib/base/a.hpp", '"not_there.hpp"', "not a file here"),
     ("lib/base/a.hpp", "SOME_MACRO", "#include of a macro"),
     ("lib/helpers/a.hpp", "<vector>", "no such room"),
     ("lib/base/error.hpp", '"base/error.hpp"', "circle: lib/base/error.hpp -> lib/base/error.hpp"),
@@ -344,7 +346,7 @@ def self_test():
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Holds the table of rooms against the #includes.")
+    parser = argparse.ArgumentParser(description="Compares the table of rooms with the #include lines.")
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parent.parent)
     parser.add_argument("--self-test", action="store_true")
     args = parser.parse_args()

@@ -1,15 +1,15 @@
 #!/usr/bin/python3
-"""Steers the routing of a weights.h5 in place, for tests and measurements of uneven experts.
+"""Changes a weights.h5 in place so that its routing is uneven, for tests and measurements.
 
     tools/edit_weights.py WEIGHTS.h5 --routing skewed|one-expert|rare [--token 0]
 
-skewed      expert e is the likelier the lower e is; the last ones are hardly ever chosen
+skewed      the lower e is, the more tokens choose expert e; the last experts get almost none
 one-expert  every token's first choice is expert 0, in every layer
-rare        the last expert gets no token, the one before it only tokens of id --token
+rare        the last expert gets no token; the one before it gets only tokens with the id --token
 
-How: two coordinates of the residual stream are kept for steering. Embeddings set them (the first to
-a constant, the second for --token alone), no layer writes them, and the router reads them.
-Checksums are renewed, so that the file verifies. Needs libxxhash, as the program does.
+How: two coordinates of the residual stream are reserved. Embeddings set them (the first to a
+constant, the second only for --token), no layer writes them, and the router reads them. Checksums
+are written anew, so that the file verifies. Needs libxxhash, as the program does.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -29,7 +29,7 @@ CONSTANT, MARK = 0, 1  # coordinates of the residual stream
 def load_xxh3():
     name = ctypes.util.find_library("xxhash")
     if name is None:
-        sys.exit("edit_weights: there is no libxxhash. Run tools/setup.sh.")
+        sys.exit("edit_weights: libxxhash was not found. Run tools/setup.sh.")
     function = ctypes.CDLL(name).XXH3_64bits
     function.argtypes, function.restype = [ctypes.c_char_p, ctypes.c_size_t], ctypes.c_uint64
     return function
@@ -111,7 +111,8 @@ def main():
                                      formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("weights", metavar="WEIGHTS.h5")
     parser.add_argument("--routing", choices=["skewed", "one-expert", "rare"], required=True)
-    parser.add_argument("--token", type=int, default=0, help="of the rare expert (default 0)")
+    parser.add_argument("--token", type=int, default=0,
+                        help="for rare: the token id of the last expert but one (default 0)")
     args = parser.parse_args()
     steer(args.weights, args.routing, args.token)
 

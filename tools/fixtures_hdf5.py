@@ -3,8 +3,8 @@
     python3 -m venv fixtures && fixtures/bin/pip install h5py netCDF4 tables pandas
     fixtures/bin/python tools/fixtures_hdf5.py FOLDER
 
-All hold the same three sequences, but for those that must be refused. The versions of the writers
-stand in hdf5_writers.txt beside them, and in an attribute `writer` of each file that can have one.
+All files have the same three sequences, except for those that must be refused. The versions of the
+writers are in hdf5_writers.txt beside them, and in an attribute `writer` of each file that can have one.
 """
 # SPDX-License-Identifier: Apache-2.0
 

@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the files of tests/data/inputs/jsonl.tar.gz: the same three sequences by the writers that
-people use.
+"""Makes the files of tests/data/inputs/jsonl.tar.gz: the same three sequences by several writers.
 
     PYTHON tools/fixtures_jsonl.py FOLDER     needs datatrove, orjson, pandas, datasets, zstandard and zstd
 

@@ -1,9 +1,10 @@
-"""Made-up (context, continuation) pairs and what transformers says of the continuations.
+"""Made-up (context, continuation) pairs, and the log-probs of the continuations by transformers.
 
-Written by tools/make_goldens.py as GOLDEN_DIR/loglikelihood.h5: /tokens u32 [total], /offsets u64
-[n+1] and /score_from u32 [n] as in inputs.h5, the continuation being what follows score_from; and,
-as evaluation harnesses have it, /sum f64 of its tokens' log-probs, /count u64 of its tokens,
-/is_greedy u8: each of them is the most likely one. Every other continuation is grown greedily.
+tools/make_goldens.py writes them as GOLDEN_DIR/loglikelihood.h5: /tokens u32 [total], /offsets u64
+[n+1] and /score_from u32 [n] as in inputs.h5, where the continuation begins at score_from; and, as
+evaluation harnesses define them, /sum f64: sum of the log-probs of its tokens, /count u64: number of
+its tokens, /is_greedy u8: 1 if each of them is the most likely one. Every second continuation is
+made of most likely tokens.
 """
 # SPDX-License-Identifier: Apache-2.0
 

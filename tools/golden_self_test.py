@@ -1,4 +1,4 @@
-"""Results made of a golden itself must hold in tools/check_golden.py; each way to spoil them shows.
+"""tools/check_golden.py must accept results made of a golden itself, and detect each damage to them.
 
 Rows in here are those of the goldens' sequences of 24, 1, 131, 2 and 31 tokens.
 """
@@ -154,18 +154,18 @@ SPOILS = {
 
 
 def self_test(golden, check):
-    """check(golden, results, quiet) is True when the results hold."""
+    """check(golden, results, quiet) is True when the results agree with the golden."""
     failures = 0
     for dtype, spoils in SPOILS.items():
         with make_fake(golden, dtype) as results:
             if not check(golden, results, quiet=True):
                 failures += 1
-                print(f"self-test: {dtype}: intact results do not hold")
+                print(f"self-test: {dtype}: undamaged results are not accepted")
         for name, spoil in spoils.items():
             with make_fake(golden, dtype) as results:
                 spoil(results, golden)
                 if check(golden, results, quiet=True):
                     failures += 1
-                    print(f"self-test: {dtype}: not found out: {name}")
-    print(f"self-test: {sum(map(len, SPOILS.values()))} spoilt results, {failures} failures")
+                    print(f"self-test: {dtype}: not detected: {name}")
+    print(f"self-test: {sum(map(len, SPOILS.values()))} damaged results, {failures} failures")
     return failures == 0

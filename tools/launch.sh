@@ -19,7 +19,7 @@
 # needed where ranks share a core: a rank or a thread that waits without giving up its core keeps the
 # core from the rank that it waits for. MPICH needs no options.
 #
-# exit  that of the launcher; 2 wrong usage; 127 the launcher or PROGRAM is not there
+# exit  that of the launcher; 2 wrong usage; 127 the launcher or PROGRAM was not found
 
 # Ranks, program, options of the program.
 launch() {
@@ -30,7 +30,7 @@ launch() {
     return 0
   fi
   if [[ ! $ranks =~ ^[1-9][0-9]*$ || -z $program ]]; then
-    printf 'launch: the number of ranks and a program are missing. Use tools/launch.sh RANKS PROGRAM [its options].\n' >&2
+    printf 'launch: a number of ranks and a program are needed. Use tools/launch.sh RANKS PROGRAM [its options].\n' >&2
     return 2
   fi
   shift 2
@@ -38,11 +38,11 @@ launch() {
     program=./$program
   fi
   if ! type -P "$program" >/dev/null; then
-    printf 'launch: %s is no program that can be started. Build it, or correct the path.\n' "$program" >&2
+    printf 'launch: %s cannot be started (there is no executable file of this name). Build it, or correct the path.\n' "$program" >&2
     return 127
   fi
   version=$("$mpirun" --version 2>&1) || {
-    printf 'launch: %s does not start (%s). Run tools/setup.sh.\n' \
+    printf 'launch: the launcher %s cannot be started (%s). Run tools/setup.sh, which installs Open MPI.\n' \
       "$mpirun" "${version%%$'\n'*}" >&2
     return 127
   }

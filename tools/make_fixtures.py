@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Makes the checkpoints and inputs of tests/data anew that users' own libraries have written.
+"""Makes those checkpoints and inputs of tests/data anew that other programs write.
 
     tools/make_fixtures.py [--only NAME] [--work FOLDER]
 
-Each writer is a script of this folder, run by a Python that has the packages below. Those are
-installed by pip into environments below FOLDER (default build/fixtures), which stay there for the
-next time. Every script stores the versions that it met beside what it wrote.
+Each writer is a script of this folder. It is run by a Python that has the packages below. pip installs
+them into environments below FOLDER (default build/fixtures), which are kept for the next time. Every
+script stores the versions of its packages beside its files.
 """
 # SPDX-License-Identifier: Apache-2.0
 

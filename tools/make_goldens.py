@@ -15,12 +15,15 @@ float32 run on the same values) and /bf16 (transformers' own bf16 run):
 
 OUT_DIR/qwen3-moe-a/loglikelihood.h5 is described in tools/golden_loglikelihood.py.
 
-The sequences are random, grown token by token; a token is kept only if at its position, in every
-layer of the float32 run, the routers' choice is clear against bf16 rounding. One other choice would
-spoil all later positions, which attend to it. Attributes: versions, seed, the smallest gap between
-the last chosen and the first other router logit and between any two that order the chosen, the
-standard deviation of bf16's error of the former (largest of the layers), and the share of positions
-where both runs choose the same experts in every layer, there and at all earlier positions.
+The sequences are random, and are made token by token. A token is taken only if the router of every
+layer of the float32 run chooses the experts at its position by a gap that is large compared with bf16
+rounding. If bf16 chose other experts at one position, all later positions would differ too, because
+they attend to it.
+
+Attributes: versions; seed; the smallest gap between the router logits of the last chosen expert and
+the best other one; the smallest gap between those of two chosen experts; the standard deviation of the
+bf16 error of the first gap, largest of the layers; the share of positions at which, and before which,
+both runs choose the same experts in every layer.
 --keep-checkpoints also writes each model as f32 and in the fused layout.
 """
 # SPDX-License-Identifier: Apache-2.0
@@ -140,7 +143,8 @@ def grow_sequence(model, length):
     while len(sequence) < length:
         clear = clear_tokens(model, sequence)
         if not clear.any():
-            raise SystemExit(f"position {len(sequence)}: no token is clear. Use another seed.")
+            raise SystemExit(f"position {len(sequence)}: after every token some router chooses by "
+                             "too small a gap. Use another seed.")
         sequence = torch.cat([sequence, clear.float().multinomial(1)])
     return sequence
 
@@ -194,7 +198,7 @@ def write_golden(path, sequences, runs, attributes):
 
 
 def make_golden(name, sizes, folder, checkpoints):
-    """Returns a line that tells how clear the choice of experts is."""
+    """Returns a line that tells how large the gaps of the routers are."""
     seed = sizes.get("seed", SEED)
     save_model(make_model(sizes, seed).bfloat16(), folder / "model", max_shard_size=MAX_SHARD_SIZE)
     model = load_model(folder / "model", torch.float32)
@@ -207,7 +211,8 @@ def make_golden(name, sizes, folder, checkpoints):
     noise = choice_noise(exact, rounded, top_k)
     share = same_experts(exact, rounded).float().mean().item()
     if share < MIN_AGREEMENT:
-        raise SystemExit(f"{name}: bf16 agrees at {share:.1%} of the positions. Use another seed.")
+        raise SystemExit(f"{name}: bf16 chooses the same experts at only {share:.1%} of the positions. "
+                         "Use another seed.")
     attributes = {
         "format": "tetrarch-golden", "format_version": numpy.array([1, 0], numpy.uint32),
         "description": "computed by tools/make_goldens.py",

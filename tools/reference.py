@@ -1,13 +1,14 @@
 #!/usr/bin/python3
-"""Holds a results.h5 against an independent forward pass of the model file it was made from.
+"""Compares a results.h5 with an independent forward pass of the model file that it was made from.
 
     tools/reference.py WEIGHTS.h5 INPUTS.h5 RESULTS.h5 [--rms-limit 0.03] [--agreement 0.9]
 
 The forward pass is tools/reference_model.py (NumPy, double precision).
-f32 results: max|a-b| / max|b| <= 1e-4 per tensor and sequence, experts equal; where they differ at
-a near tie of the router, only the positions before it are held.
-bf16 results: RMS(a-b) / RMS(b) per tensor at most --rms-limit, on positions that chose the same
-experts in every layer, and these at least --agreement of all. Exit 0: holds; 1: it does not.
+f32 results: max|a-b| / max|b| <= 1e-4 for each tensor and sequence, and the same experts. If experts
+differ at a near tie of the router, only the positions before it are compared.
+bf16 results: RMS(a-b) / RMS(b) of each tensor at most --rms-limit, at the positions that chose the
+same experts in every layer. They must be at least the share --agreement of all positions.
+Exit 0: the results agree with the forward pass; 1: they do not.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -100,7 +101,7 @@ class Report:
 
 
 def hold_experts(report, number, results, begin, end, expected):
-    """Rows of this sequence whose values can be held against the reference, as booleans."""
+    """Rows of this sequence whose values can be compared with the reference, as booleans."""
     keep = numpy.ones(end - begin, dtype=bool)
     for found, wanted, gap in expert_rows(results, begin, end, expected):
         if report.is_bf16:
@@ -170,7 +171,7 @@ def hold_all(model, inputs, results):
         if results["/hidden"][name].shape[0] != offsets[-1]:
             raise ValueError(f"/hidden/{name} is pooled. Run with --hidden-pooling none.")
     if "/routing/dropped" in results and results["/routing/dropped"][()].any():
-        raise ValueError("/routing/dropped is not 0 (a capacity drops copies; not computed here).")
+        raise ValueError("/routing/dropped is not 0 (--capacity-factor is not computed here).")
     report = Report(text_attribute(results.attrs, "dtype") == "bf16")
     status = results["/sequences/status"][()]
     for number, (begin, end) in enumerate(zip(offsets[:-1], offsets[1:])):
@@ -183,7 +184,7 @@ def hold_all(model, inputs, results):
 
 
 def verdict(report, rms_limit, agreement):
-    """Prints the table; true when everything holds."""
+    """Prints the table; true when everything agrees."""
     measure, limit = ("RMS", rms_limit) if report.is_bf16 else ("max", F32_LIMIT)
     print(f"{'dataset':<20} {measure + ' rel. error':>15} {'limit':>8}")
     holds = not report.problems and bool(report.worst)
@@ -198,10 +199,11 @@ def verdict(report, rms_limit, agreement):
         holds &= share >= agreement
         print(f"same experts in every layer: {share:.1%} of positions, at least {agreement:.0%}")
     else:
-        print(f"positions held: {share:.1%}; sequences cut at a near tie: {report.num_near_ties}")
+        print(f"positions compared: {share:.1%}; sequences compared only up to a near tie of the "
+              f"router: {report.num_near_ties}")
     for problem in report.problems[:20]:
         print(problem)
-    print("holds" if holds else "does not hold")
+    print("agrees with the reference" if holds else "does not agree with the reference")
     return holds
 
 
@@ -210,8 +212,10 @@ def main():
     parser.add_argument("weights", metavar="WEIGHTS.h5")
     parser.add_argument("inputs", metavar="INPUTS.h5")
     parser.add_argument("results", metavar="RESULTS.h5")
-    parser.add_argument("--rms-limit", type=float, default=0.03, help="bf16 (default 0.03)")
-    parser.add_argument("--agreement", type=float, default=0.9, help="bf16 (default 0.9)")
+    parser.add_argument("--rms-limit", type=float, default=0.03,
+                        help="for bf16: largest relative RMS error of a tensor (default 0.03)")
+    parser.add_argument("--agreement", type=float, default=0.9,
+                        help="for bf16: smallest share of positions with the same experts (default 0.9)")
     args = parser.parse_args()
     try:
         with h5py.File(args.inputs, "r") as inputs, h5py.File(args.results, "r") as results:

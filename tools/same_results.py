@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 """Compares two results.h5 bit for bit: python3 tools/same_results.py A.h5 B.h5 [--ignore-status]
 
-Compared: every dataset outside /timing, its type, shape, `dtype` attribute (bf16 is stored as u16)
-and each bit, so that a NaN equals only the same NaN. Not compared: /timing and the attributes of
-the root, which tell when, where and by whom. Exit 0: same; 1: they differ, or cannot be compared.
+Compared: type, shape, `dtype` attribute (bf16 is stored as u16) and each bit of every dataset outside
+/timing. A NaN equals only a NaN of the same bits. Not compared: /timing, and the attributes of the
+root, which say when and how the results were made. Exit 0: the same bits; 1: they differ, or cannot
+be compared.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -90,14 +91,14 @@ def compare(left, right):
 
 def main():
     parser = argparse.ArgumentParser(
-        description="Compare two results.h5 bit for bit, timing and provenance left out."
+        description="Compares two results.h5 bit for bit, without /timing and the root attributes."
     )
     parser.add_argument("left", metavar="A.h5")
     parser.add_argument("right", metavar="B.h5")
     parser.add_argument(
         "--ignore-status",
         action="store_true",
-        help="leave out " + " and ".join("/" + path for path in STATUS),
+        help="do not compare " + " and ".join("/" + path for path in STATUS),
     )
     args = parser.parse_args()
 
@@ -132,9 +133,9 @@ def main():
     for problem in problems:
         print(problem)
     if problems:
-        print(f"different: {len(problems)} findings in {len(paths)} datasets")
+        print(f"different: {len(problems)} differences in {len(paths)} datasets")
         return 1
-    print(f"same: {len(paths)} datasets, {num_bytes} bytes")
+    print(f"same bits: {len(paths)} datasets, {num_bytes} bytes")
     return 0
 
 

@@ -2,14 +2,16 @@
 # Installs what Debian (12 or later) or Ubuntu (22.04 or later) lacks to build, test and try Tetrarch.
 # SPDX-License-Identifier: Apache-2.0
 #
-#   tools/setup.sh               what is needed; nothing to do: returns at once
-#   tools/setup.sh --optional    also what is only convenient
-#   tools/setup.sh --needed      when it installs, nothing that is only convenient
-#   tools/setup.sh --fuzz        also clang with its libFuzzer, if it is available
-#   tools/setup.sh --gate        also what .ci/run uses: clang as above, clang-tidy, clang-format, ccache
+#   tools/setup.sh               if a needed package is missing: installs it, and the optional ones
+#   tools/setup.sh --optional    installs missing packages, needed and optional ones
+#   tools/setup.sh --needed      installs needed packages only
+#   tools/setup.sh --fuzz        needed packages, and clang with its libFuzzer, if it is available
+#   tools/setup.sh --gate        needed packages, and those of .ci/run: clang as above, clang-tidy,
+#                                clang-format, ccache
 #   TETRARCH_SETUP=skip          does nothing (libraries from environment modules)
 #
-# exit  0 everything needed is there; 1 apt failed; 2 it may not install, and says what to type
+# exit  0 all needed packages are installed; 1 apt-get failed; 2 it has no rights to install, and
+#       prints the command that installs them
 set -euo pipefail
 
 needed=(
@@ -43,7 +45,7 @@ apt() {
   if ((rc == 0)); then
     rm -f "$log"
   else
-    printf 'setup: apt-get %s failed (exit %d). The end of %s:\n' "$1" "$rc" "$log" >&2
+    printf 'setup: apt-get %s failed (exit %d). The last lines of %s:\n' "$1" "$rc" "$log" >&2
     tail -n 30 "$log" >&2
   fi
   return "$rc"
@@ -51,8 +53,8 @@ apt() {
 
 [[ ${TETRARCH_SETUP:-} != skip ]] || exit 0
 if ! command -v dpkg-query >/dev/null; then
-  printf 'setup: this is no Debian or Ubuntu (there is no dpkg). Provide these by other means, ' >&2
-  printf 'then set TETRARCH_SETUP=skip:\n  %s\n' "${needed[*]}" >&2
+  printf 'setup: this system is neither Debian nor Ubuntu (there is no dpkg). Install the ' >&2
+  printf 'equivalents of these packages, then set TETRARCH_SETUP=skip:\n  %s\n' "${needed[*]}" >&2
   exit 2
 fi
 
@@ -66,7 +68,8 @@ as_root=()
 if ((EUID != 0)); then
   as_root=(sudo -n)
   if ! sudo -n true 2>/dev/null; then
-    printf 'setup: packages are missing, and this user may not install them. Have this run:\n' >&2
+    printf 'setup: packages are missing, and this user may not install them (not root, and no sudo ' >&2
+    printf 'without a password). Run this, or ask an administrator to run it:\n' >&2
     printf '  sudo apt-get update && sudo apt-get install -y --no-install-recommends %s\n' \
       "${lacking[*]:-${wanted[*]}}" >&2
     exit 2
@@ -74,20 +77,20 @@ if ((EUID != 0)); then
 fi
 
 # A foreign package source that does not answer fails the update, but need not stop the install.
-apt update || printf 'setup: going on with the package lists that are here.\n' >&2
+apt update || printf 'setup: continuing with the package lists of the last update.\n' >&2
 if ((${#lacking[@]} > 0)); then
   printf 'setup: installing %s\n' "${lacking[*]}"
   apt install --no-install-recommends "${lacking[@]}" || exit 1
 fi
 for name in "${wanted[@]}"; do
   apt install --no-install-recommends "$name" 2>/dev/null ||
-    printf 'setup: %s is not to be had; going on without it.\n' "$name"
+    printf 'setup: %s cannot be installed. It is optional; continuing without it.\n' "$name"
 done
 
 # Another python3 may come first in PATH; the packages belong to the system's own.
 "$python" -c 'import h5py, numpy' || {
   printf 'setup: %s cannot import h5py and numpy. ' "$python" >&2
-  printf 'Point TETRARCH_PYTHON at a python3 that can.\n' >&2
+  printf 'Set TETRARCH_PYTHON to the path of a python3 that can.\n' >&2
   exit 1
 }
 printf 'setup: done.\n'

@@ -3,9 +3,10 @@
 
     tools/text_to_inputs.py TEXT inputs.h5 [--per paragraph|line] [--ids number|text]
 
-A token's id is its byte's value, so the model's vocabulary must hold at least 256. Paragraphs are
-separated by blank lines; blank lines are no sequences. An id is the number of the sequence's first
-line in the text, counted from 1, or as text "NAME:LINE" with the file's name.
+The id of a token is the value of its byte, so the model's vocabulary must be at least 256. Paragraphs
+are separated by blank lines. With --per line, each line that is not blank is a sequence. The id of a
+sequence is the number of its first line in the text, counted from 1; with --ids text it is
+"NAME:LINE", where NAME is the name of the text file.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -72,7 +73,7 @@ def main():
             ids = np.array([f"{args.text.name}:{line}".encode() for line, _ in sequences])
         write_inputs(args.inputs, sequences, ids)
     except OSError as error:
-        print(f"text_to_inputs: {error}. Give a readable text and a writable place.",
+        print(f"text_to_inputs: {error}. Check that the text can be read and the inputs can be written.",
               file=sys.stderr)
         return 1
     total = sum(len(text) for _, text in sequences)

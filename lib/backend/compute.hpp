@@ -90,6 +90,7 @@ struct SliceStats {
 };
 
 /// The operations of a backend. Shapes are checked: operands that do not fit throw InternalError.
+/// The values in tensors of indices are checked only if base::has_debug_checks.
 class Compute {
  public:
   virtual ~Compute() = default;

@@ -54,9 +54,8 @@ std::string_view name_of(DType dtype) {
 DType model_dtype_from(std::string_view name) {
   if (name == "f32") return DType::f32;
   if (name == "bf16") return DType::bf16;
-  throw Refusal(
-      ExitCode::usage,
-      fmt::format("dtype \"{}\" is not one that a model can have. Use f32 or bf16.", name));
+  throw Refusal(ExitCode::usage,
+                fmt::format("dtype \"{}\" is not supported for a model. Use f32 or bf16.", name));
 }
 
 void to_bf16(std::span<const float> from, std::span<bf16> to) {

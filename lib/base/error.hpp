@@ -57,4 +57,18 @@ class InternalError : public std::logic_error {
 void expects(bool holds, const char* what,
              std::source_location where = std::source_location::current());
 
+/// True in builds without NDEBUG: the presets cpu, asan, tsan and fuzz.
+#ifdef NDEBUG
+inline constexpr bool has_debug_checks = false;
+#else
+inline constexpr bool has_debug_checks = true;
+#endif
+
+/// As expects() if has_debug_checks; otherwise it does nothing. It is for conditions that a loop
+/// checks for each row or element, and that no input and no message of another rank can violate.
+inline void expects_in_debug(bool holds, const char* what,
+                             std::source_location where = std::source_location::current()) {
+  if constexpr (has_debug_checks) expects(holds, what, where);
+}
+
 }  // namespace tetrarch::base

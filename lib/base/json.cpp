@@ -41,7 +41,7 @@ class Tree {
     std::ranges::sort(keys);
     const auto twice = std::ranges::adjacent_find(keys);
     if (twice == keys.end()) return true;
-    return refuse(fmt::format("the key \"{}\" stands twice", shown(*twice)));
+    return refuse(fmt::format("the key \"{}\" occurs twice", shown(*twice)));
   }
   bool end_array() {
     open_.pop_back();

@@ -58,8 +58,9 @@ void Log::line_to_file(const std::string& whole) {
   }
   if (num_lost_++ > 0) return;
   const std::string problem = std::strerror(errno);
-  print(fmt::format("NOTE  {}: cannot be written ({}). Its lines are here alone until it can be.\n",
-                    path_, problem));
+  print(fmt::format(
+      "NOTE  {}: cannot be written ({}). Until it can be, its lines are only on the terminal.\n",
+      path_, problem));
 }
 
 void Log::print(const std::string& whole) {

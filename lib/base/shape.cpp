@@ -10,7 +10,7 @@ namespace {
 
 [[noreturn]] void too_large() {
   throw Refusal(ExitCode::input,
-                "a size overflows 63 bits (shapes in the file cannot be true). "
+                "a size overflows 63 bits (the shapes in the file cannot be right). "
                 "Check or make the file again.");
 }
 

@@ -103,14 +103,14 @@ void handle(void (*handler)(int), const std::string& line) {
 void keep_stop_signals(const std::string& who, Speaks speaks) {
   pause_ms = speaks == Speaks::at_once ? 0 : 4000;  // mpirun ends the other ranks within 1 s
   handle(keep, "tetrarch: " + who +
-                   "ended at once by a second signal ({}). What is committed stays; the same "
+                   "ended at once by a second signal ({}). Committed work is kept; the same "
                    "command does the rest.\n");
 }
 
 void end_on_stop_signals() {
   handle(end_at_once,
          "tetrarch: ended by {} before it was done (unfinished files are removed). The same "
-         "command starts anew.\n");
+         "command starts from the beginning.\n");
 }
 
 int stop_signal() {
@@ -127,7 +127,7 @@ void refuse_when_stopped(const char* what) {
   if (const int number = stop_signal(); number != 0)
     throw Refusal(ExitCode::stopped_early,
                   fmt::format("stopped by {} while {} (nothing was computed in this attempt). "
-                              "The same command goes on.",
+                              "Start the same command again to continue.",
                               signal_name(number), what));
 }
 

@@ -79,15 +79,6 @@ std::vector<PhaseRecord> Timeline::cut(std::int32_t microbatch) {
   return std::exchange(records_, {});
 }
 
-std::array<double, num_phases> Timeline::totals() const {
-  const Spending spent = spending();
-  std::array<double, num_phases> result{};
-  for (int phase = 0; phase < num_phases; ++phase)
-    for (const Spent& each : spent[phase])
-      result[phase] += each.seconds;
-  return result;
-}
-
 Spending Timeline::spending() const {
   Spending result = spending_;
   Spent& spent = result[static_cast<int>(phase_)][static_cast<int>(activity_)];

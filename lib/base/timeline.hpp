@@ -87,9 +87,7 @@ class Timeline {
   std::vector<PhaseRecord> cut(std::int32_t microbatch);
   /// Seconds since the timeline's zero.
   double now() const;
-  /// Seconds of each phase from the timeline's zero to now.
-  std::array<double, num_phases> totals() const;
-  /// The same, separately for each activity: [phase][activity].
+  /// The time from the timeline's zero to now: [phase][activity].
   Spending spending() const;
   /// Floating-point operations of all cuts so far.
   std::uint64_t total_flops() const { return total_flops_; }

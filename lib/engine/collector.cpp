@@ -106,13 +106,13 @@ Tensor Collector::like(DType dtype, std::int64_t columns) const {
   return {nullptr, dtype, 1, 0, columns};
 }
 
-void Collector::write_rows(std::string_view path, const PassRows& batch, std::int64_t first_row,
+void Collector::write_rows(std::string_view path, const PassRows& pass, std::int64_t first_row,
                            const Tensor& rows) {
   const int dataset = storage::find_dataset(writer_->layout(), path);
   // rows that are neighbours in the output part are written by one call
   std::int64_t at = -1, count = 0;
   const std::byte* from = nullptr;
-  sequences_.for_runs(batch, first_row, rows,
+  sequences_.for_runs(pass, first_row, rows,
                       [&](std::int64_t index, const plan::SequenceSpan& span, const Tensor& run) {
                         const std::int64_t row = sequences_.all()[index].first_row + span.first;
                         if (row != at + count) {
@@ -126,20 +126,20 @@ void Collector::write_rows(std::string_view path, const PassRows& batch, std::in
   if (count > 0) writer_->write(dataset, at, count, from);
 }
 
-void Collector::take_hidden(int stage, std::int64_t layer, const PassRows& batch,
+void Collector::take_hidden(int stage, std::int64_t layer, const PassRows& pass,
                             const Tensor* own) {
   const std::string path = hidden_path(spec_, layer);
   const Tensor shape = like(spec_.dtype, spec_.hidden_size);
   if (outputs_.pooling == plan::Pooling::none) {
-    gatherer_.take_rows(stage, batch, shape, own, [&](std::int64_t first, const Tensor& rows) {
-      write_rows(path, batch, first, rows);
+    gatherer_.take_rows(stage, pass, shape, own, [&](std::int64_t first, const Tensor& rows) {
+      write_rows(path, pass, first, rows);
     });
     return;
   }
   Pooler& pooler = poolers_.try_emplace(layer, outputs_.pooling).first->second;
-  gatherer_.take_rows(stage, batch, shape, own, [&](std::int64_t first, const Tensor& rows) {
+  gatherer_.take_rows(stage, pass, shape, own, [&](std::int64_t first, const Tensor& rows) {
     sequences_.for_runs(
-        batch, first, rows,
+        pass, first, rows,
         [&](std::int64_t index, const plan::SequenceSpan& span, const Tensor& run) {
           const std::span<const float> pooled = pooler.add(span, run);
           if (pooled.empty()) return;
@@ -150,15 +150,15 @@ void Collector::take_hidden(int stage, std::int64_t layer, const PassRows& batch
   });
 }
 
-void Collector::take_kv(int stage, std::int64_t layer, const PassRows& batch, const Tensor* key,
+void Collector::take_kv(int stage, std::int64_t layer, const PassRows& pass, const Tensor* key,
                         const Tensor* value) {
   for (const auto& [name, own] : {std::pair{"k", key}, std::pair{"v", value}}) {
     const std::string path = storage::numbered_path("kv", layer) + "/" + name;
     gatherer_.take_columns(
-        stage, batch.num_tokens(), spec_.dtype, kv_width_, own,
+        stage, pass.num_tokens(), spec_.dtype, kv_width_, own,
         [&](std::int64_t first, const Tensor& rows) {
-          write_rows(path, batch, first, rows);
-          sequences_.for_runs(batch, first, rows,
+          write_rows(path, pass, first, rows);
+          sequences_.for_runs(pass, first, rows,
                               [&](std::int64_t, const plan::SequenceSpan& span, const Tensor& run) {
                                 sequences_.check_rows(layer, Origin::attention, span, run);
                               });
@@ -166,36 +166,36 @@ void Collector::take_kv(int stage, std::int64_t layer, const PassRows& batch, co
   }
 }
 
-void Collector::take_experts(int stage, std::int64_t layer, const PassRows& batch,
+void Collector::take_experts(int stage, std::int64_t layer, const PassRows& pass,
                              const Tensor* own) {
-  gatherer_.take_rows(stage, batch, like(DType::i32, spec_.top_k), own,
+  gatherer_.take_rows(stage, pass, like(DType::i32, spec_.top_k), own,
                       [&](std::int64_t first, const Tensor& rows) {
                         const auto* ids = rows.as<std::int32_t>();
                         expert_ids_.assign(ids, ids + rows.elements());
-                        write_rows(storage::numbered_path("experts", layer), batch, first,
+                        write_rows(storage::numbered_path("experts", layer), pass, first,
                                    {expert_ids_.data(), DType::u16, 1, rows.rows, rows.columns});
                       });
 }
 
-void Collector::take_earlier_stages(const PassRows& batch) {
+void Collector::take_earlier_stages(const PassRows& pass) {
   if (!writer_) return;
   timeline_.enter(base::Phase::output);
   for (int stage = 0; stage < topology_.place.pp; ++stage) {
-    if (stage == 0 && wants_hidden(-1)) take_hidden(stage, -1, batch, nullptr);
+    if (stage == 0 && wants_hidden(-1)) take_hidden(stage, -1, pass, nullptr);
     const plan::Range layers = plan::stage_layers(plan_.depth.num_layers, topology_.grid.pp, stage);
     for (std::int64_t layer = layers.begin; layer < layers.end; ++layer) {
-      if (outputs_.kv) take_kv(stage, layer, batch, nullptr, nullptr);
-      if (outputs_.experts && spec_.is_moe[layer]) take_experts(stage, layer, batch, nullptr);
-      if (wants_hidden(layer)) take_hidden(stage, layer, batch, nullptr);
+      if (outputs_.kv) take_kv(stage, layer, pass, nullptr, nullptr);
+      if (outputs_.experts && spec_.is_moe[layer]) take_experts(stage, layer, pass, nullptr);
+      if (wants_hidden(layer)) take_hidden(stage, layer, pass, nullptr);
     }
   }
 }
 
-void Collector::hidden(std::int64_t layer, const PassRows& batch, const Tensor& home) {
+void Collector::hidden(std::int64_t layer, const PassRows& pass, const Tensor& home) {
   if (!wants_hidden(layer)) return;
   timeline_.enter(base::Phase::output);
   if (writer_) {
-    take_hidden(topology_.place.pp, layer, batch, &home);
+    take_hidden(topology_.place.pp, layer, pass, &home);
   } else {
     gatherer_.post_rows(home);
   }
@@ -232,7 +232,7 @@ void Collector::experts(std::int64_t layer, const model::Routing& routing) {
   }
 }
 
-void Collector::last_logits(const PassRows& batch, std::span<const std::int64_t> runs,
+void Collector::last_logits(const PassRows& pass, std::span<const std::int64_t> runs,
                             const Tensor& logits) {
   timeline_.enter(base::Phase::output);
   if (!writer_) {
@@ -243,7 +243,7 @@ void Collector::last_logits(const PassRows& batch, std::span<const std::int64_t>
       topology_.place.pp, logits.rows, DType::f32, vocab_width_, &logits,
       [&](std::int64_t first, const Tensor& rows) {
         for (std::int64_t i = 0; i < rows.rows; ++i) {
-          const model::SequenceRows& run = batch.rows[runs[first + i]];
+          const model::SequenceRows& run = pass.rows[runs[first + i]];
           const Tensor row = rows.row_range(i, 1);
           writer_->write("/last_logits", sequences_.index_of(run.sequence), 1, row.data);
           sequences_.check_rows(spec_.num_layers, Origin::head,
@@ -252,7 +252,7 @@ void Collector::last_logits(const PassRows& batch, std::span<const std::int64_t>
       });
 }
 
-void Collector::scores(const PassRows& batch, const model::TokenScores& scores) {
+void Collector::scores(const PassRows& pass, const model::TokenScores& scores) {
   if (!writer_ || !outputs_.logprobs) return;
   timeline_.enter(base::Phase::output);
   const float none = base::failed_value();  // the first token has no log-probability
@@ -262,7 +262,7 @@ void Collector::scores(const PassRows& batch, const model::TokenScores& scores) 
     writer_->write("/logprobs/token", first_row, std::ssize(neighbours), neighbours.data());
     neighbours.clear();
   };
-  for (const model::SequenceRows& run : batch.rows) {
+  for (const model::SequenceRows& run : pass.rows) {
     const plan::SequenceSpan span = run.span();
     SequenceSums& at = sequences_.of(run.sequence);
     const std::int64_t count = std::min(span.count, span.length - 1 - span.first);
@@ -282,16 +282,16 @@ void Collector::scores(const PassRows& batch, const model::TokenScores& scores) 
   flush();
 }
 
-void Collector::likely(const PassRows& batch, std::int64_t first_row, std::span<std::uint32_t> ids,
+void Collector::likely(const PassRows& pass, std::int64_t first_row, std::span<std::uint32_t> ids,
                        std::span<float> logprobs) {
   if (!writer_) return;
   timeline_.enter(base::Phase::output);
   const std::int64_t top_k = outputs_.top_k_logprobs;
   const std::int64_t count = std::ssize(ids) / top_k;
   const Tensor values{logprobs.data(), DType::f32, 1, count, top_k};
-  write_rows("/topk/ids", batch, first_row, {ids.data(), DType::u32, 1, count, top_k});
-  write_rows("/topk/logprobs", batch, first_row, values);
-  sequences_.for_runs(batch, first_row, values,
+  write_rows("/topk/ids", pass, first_row, {ids.data(), DType::u32, 1, count, top_k});
+  write_rows("/topk/logprobs", pass, first_row, values);
+  sequences_.for_runs(pass, first_row, values,
                       [&](std::int64_t, const plan::SequenceSpan& span, const Tensor& run) {
                         sequences_.check_rows(spec_.num_layers, Origin::head, span, run);
                       });

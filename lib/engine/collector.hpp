@@ -24,7 +24,7 @@ std::vector<storage::TimingRow> timing_rows_from(std::span<const std::byte> byte
 /// for other ranks.
 ///
 ///  begin(sequences)
-///  for each pass:  begin_pass(batch), take_earlier_stages(batch), then the functions that the
+///  for each pass:  begin_pass(pass), take_earlier_stages(pass), then the functions that the
 ///                  forward pass calls (model::Observer), scores()
 ///  end(timing)
 class Collector final : public model::Observer {
@@ -38,21 +38,21 @@ class Collector final : public model::Observer {
   void begin(std::span<const plan::SequenceLength> sequences, const storage::InputSet& inputs);
   /// On the writer: receives the outputs of a pass from the stages before the last. Other ranks do
   /// nothing.
-  void take_earlier_stages(const model::PassRows& batch);
+  void take_earlier_stages(const model::PassRows& pass);
 
-  void hidden(std::int64_t layer, const model::PassRows& batch,
+  void hidden(std::int64_t layer, const model::PassRows& pass,
               const backend::Tensor& home) override;
   void kv(std::int64_t layer, const backend::Tensor& key, const backend::Tensor& value) override;
   void experts(std::int64_t layer, const model::Routing& routing) override;
-  void last_logits(const model::PassRows& batch, std::span<const std::int64_t> runs,
+  void last_logits(const model::PassRows& pass, std::span<const std::int64_t> runs,
                    const backend::Tensor& logits) override;
-  void likely(const model::PassRows& batch, std::int64_t first_row, std::span<std::uint32_t> ids,
+  void likely(const model::PassRows& pass, std::int64_t first_row, std::span<std::uint32_t> ids,
               std::span<float> logprobs) override;
   void not_finite(const model::NotFinite& found) override { sequences_.note(found); }
-  void scores(const model::PassRows& batch, const model::TokenScores& scores);
+  void scores(const model::PassRows& pass, const model::TokenScores& scores);
   /// Sets the rows of the present pass. Call it before Transformer::embed() and run_layers();
-  /// `batch` must live until the next call.
-  void begin_pass(const model::PassRows& batch) { pass_ = &batch; }
+  /// `pass` must live until the next call.
+  void begin_pass(const model::PassRows& pass) { pass_ = &pass; }
 
   /// Collects timing rows and counts from all ranks, then ends the microbatch.
   void end(std::span<const storage::TimingRow> timing);
@@ -65,13 +65,13 @@ class Collector final : public model::Observer {
  private:
   bool wants_hidden(std::int64_t layer) const;
   backend::Tensor like(base::DType dtype, std::int64_t columns) const;
-  void write_rows(std::string_view path, const model::PassRows& batch, std::int64_t first_row,
+  void write_rows(std::string_view path, const model::PassRows& pass, std::int64_t first_row,
                   const backend::Tensor& rows);
-  void take_hidden(int stage, std::int64_t layer, const model::PassRows& batch,
+  void take_hidden(int stage, std::int64_t layer, const model::PassRows& pass,
                    const backend::Tensor* own);
-  void take_kv(int stage, std::int64_t layer, const model::PassRows& batch,
+  void take_kv(int stage, std::int64_t layer, const model::PassRows& pass,
                const backend::Tensor* key, const backend::Tensor* value);
-  void take_experts(int stage, std::int64_t layer, const model::PassRows& batch,
+  void take_experts(int stage, std::int64_t layer, const model::PassRows& pass,
                     const backend::Tensor* own);
   void write_sums();
   void take_not_finite(std::span<const std::byte> bytes);

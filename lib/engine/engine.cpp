@@ -163,7 +163,7 @@ void Loop::run_pass(const model::PassRows& pass, std::int64_t cache_tokens, Loop
   report.extra_rounds += transformer_.run_layers(workspace_, collector_);
   if (topology_.is_last_stage()) {
     const model::TokenScores scores = transformer_.finish(request_, workspace_, collector_);
-    collector_.scores(workspace_.batch(), scores);
+    collector_.scores(workspace_.pass_rows(), scores);
   } else {
     timeline_.enter(Phase::pp_wait);
     pp_.send(workspace_.residual(), topology_.place.pp + 1);
@@ -174,16 +174,16 @@ void Loop::run_microbatch(std::int32_t index, LoopReport& report) {
   const plan::Microbatch& microbatch = plan_.microbatches[index];
   base::flight_recorder().begin_microbatch(index);
   timeline_.enter(Phase::other);
-  EpShare part(plan_, topology_, job_.inputs, index,
-               job_.config.capacity_factor > 0 ? Capacity::limited : Capacity::none);
-  report.part_imbalance = std::max(report.part_imbalance, part.imbalance());
-  collector_.begin(part.sequences(), job_.inputs);
+  EpShare share(plan_, topology_, job_.inputs, index,
+                job_.config.capacity_factor > 0 ? Capacity::limited : Capacity::none);
+  report.share_imbalance = std::max(report.share_imbalance, share.imbalance());
+  collector_.begin(share.sequences(), job_.inputs);
   const double started = timeline_.now();
-  if (needs_tokens()) part.read_tokens(timeline_);
+  if (needs_tokens()) share.read_tokens(timeline_);
   if (index == 0 && topology_.is_first_stage()) input_seconds_ = timeline_.now() - started;
   timeline_.enter(Phase::other);
-  for (std::int64_t pass = 0; pass < part.num_passes(); ++pass)
-    run_pass(part.pass(pass), part.cache_tokens(), report);
+  for (std::int64_t pass = 0; pass < share.num_passes(); ++pass)
+    run_pass(share.pass(pass), share.cache_tokens(), report);
   if (index == 0) first_finish_ = timeline_.now();
 
   timeline_.enter(Phase::output);
@@ -258,7 +258,7 @@ void Loop::sum_up(std::int64_t num_to_do, LoopReport& report) {
   report.num_tokens = world.sum(report.num_tokens);
   const bool speaks_for_stage = topology_.place.ep == 0 && topology_.place.tp == 0;
   report.extra_rounds = world.sum(speaks_for_stage ? report.extra_rounds : 0);
-  report.part_imbalance = world.max(report.part_imbalance);
+  report.share_imbalance = world.max(report.share_imbalance);
   report.is_stopped = report.num_sequences < num_to_do;
   report.stop_signal = agreed_stop_signal(world);
   if (job_.config.capacity_factor > 0)

@@ -48,7 +48,7 @@ struct LoopReport {
   // open HDF5 objects after the first and after the last commit
   std::int64_t h5_objects[2] = {0, 0};
   std::int64_t extra_rounds = 0;      // exchange rounds beyond one per layer, over all microbatches
-  double part_imbalance = 1;          // attention cost of EP ranks, largest / mean
+  double share_imbalance = 1;         // attention cost of EP ranks, largest / mean
   std::vector<std::int64_t> dropped;  // copies beyond the experts' capacity, by layer
   std::vector<NotFinitePlace> failed;  // on rank 0: where sequences failed, and how many
   // on rank 0: timing rows of all ranks that are in no output part

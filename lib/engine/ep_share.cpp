@@ -34,9 +34,9 @@ void EpShare::measure_imbalance() {
   const double linear = plan::linear_cost(plan_.model);
   const double quadratic = plan::quadratic_cost(plan_.model);
   double total = 0, largest = 0;
-  for (const auto& part : shares_) {
+  for (const auto& share : shares_) {
     double cost = 0;
-    for (const plan::SequenceLength& sequence : part) {
+    for (const plan::SequenceLength& sequence : share) {
       const auto length = static_cast<double>(sequence.length);
       cost += length * linear + length * (length + 1) / 2 * quadratic;
     }
@@ -70,27 +70,27 @@ void EpShare::read_tokens(base::Timeline& timeline) {
 }
 
 /// With a capacity factor: sets the place of each row of the stage in the whole microbatch.
-void EpShare::place_in_microbatch(model::PassRows& batch) const {
+void EpShare::place_in_microbatch(model::PassRows& pass) const {
   std::map<std::int64_t, std::int64_t> first;
   std::int64_t place = 0;
   for (const plan::SequenceLength& sequence : microbatch_.sequences) {
     first[sequence.sequence] = place;
     place += sequence.length;
   }
-  for (const std::vector<plan::SequenceLength>& part : shares_) {
+  for (const std::vector<plan::SequenceLength>& share : shares_) {
     std::int64_t rows = 0;
-    for (const plan::SequenceLength& sequence : part) {
+    for (const plan::SequenceLength& sequence : share) {
       for (std::int64_t i = 0; i < sequence.length; ++i)
-        batch.stage_place.push_back(static_cast<std::int32_t>(first[sequence.sequence] + i));
+        pass.stage_place.push_back(static_cast<std::int32_t>(first[sequence.sequence] + i));
       rows += sequence.length;
     }
     for (int rank = 0; rank < topology_.grid.tp; ++rank)
-      batch.stage_count.push_back(plan::even_range(rows, topology_.grid.tp, rank).size());
+      pass.stage_count.push_back(plan::even_range(rows, topology_.grid.tp, rank).size());
   }
 }
 
 model::PassRows EpShare::pass(std::int64_t number) const {
-  model::PassRows batch;
+  model::PassRows pass;
   for (const plan::SequenceSpan& span :
        plan::spans_of_pass(sequences(), plan_.chunk_tokens, number)) {
     const Location& place = locations_.at(span.sequence);
@@ -98,14 +98,14 @@ model::PassRows EpShare::pass(std::int64_t number) const {
     rows.cache_row = place.cache_row;
     if (!tokens_.empty()) {
       const auto from = tokens_.begin() + place.token + span.first;
-      batch.token.insert(batch.token.end(), from, from + span.count);
+      pass.token.insert(pass.token.end(), from, from + span.count);
       if (!rows.span().is_last()) rows.next_token = from[span.count];
     }
-    batch.rows.push_back(rows);
+    pass.rows.push_back(rows);
   }
-  model::spread_evenly(batch, topology_.grid.tp);
-  if (capacity_ == Capacity::limited) place_in_microbatch(batch);
-  return batch;
+  model::spread_evenly(pass, topology_.grid.tp);
+  if (capacity_ == Capacity::limited) place_in_microbatch(pass);
+  return pass;
 }
 
 }  // namespace tetrarch::engine

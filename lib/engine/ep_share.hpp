@@ -35,7 +35,7 @@ class EpShare {
   /// passes.
   std::int64_t num_passes() const;
 
-  /// Reads all tokens of the part on one tp rank and broadcasts them to all. Collective over tp.
+  /// Reads all tokens of the share on one tp rank and broadcasts them to all. Collective over tp.
   /// Throws SystemError and not Refusal on a problem: only this rank knows of it, so the whole
   /// job must be aborted.
   void read_tokens(base::Timeline& timeline);
@@ -49,7 +49,7 @@ class EpShare {
     std::int64_t cache_row = -1;  // as in model::SequenceRows
   };
   void measure_imbalance();
-  void place_in_microbatch(model::PassRows& batch) const;
+  void place_in_microbatch(model::PassRows& pass) const;
 
   const plan::Plan& plan_;
   const Topology& topology_;
@@ -61,7 +61,7 @@ class EpShare {
   double imbalance_ = 1;
   std::int64_t cache_tokens_ = 0, num_tokens_ = 0;
   std::map<std::int64_t, Location> locations_;  // by sequence
-  std::vector<std::int32_t> tokens_;            // of the part's sequences, one after another
+  std::vector<std::int32_t> tokens_;            // of its sequences, one after another
 };
 
 }  // namespace tetrarch::engine

@@ -63,11 +63,11 @@ void Gatherer::post_bytes(std::span<const std::byte> bytes) {
   if (size > 0) outbox_.post({bytes.begin(), bytes.end()}, topology_.writer_rank(), bytes_tag);
 }
 
-void Gatherer::take_rows(int stage, const model::PassRows& batch, const Tensor& like,
+void Gatherer::take_rows(int stage, const model::PassRows& pass, const Tensor& like,
                          const Tensor* own, const Take& take) {
   const std::int64_t step = rows_of_piece(like.row_bytes());
   for (int tp_rank = 0; tp_rank < topology_.grid.tp; ++tp_rank) {
-    const plan::Range home = batch.home(tp_rank);
+    const plan::Range home = pass.home(tp_rank);
     const bool is_own = own != nullptr && tp_rank == topology_.place.tp;
     for (std::int64_t row = 0; row < home.size(); row += step) {
       const std::int64_t count = std::min(step, home.size() - row);

@@ -39,7 +39,7 @@ class Gatherer {
 
   /// On the writer: takes the rows of all tp ranks of a stage, in order. `like` has their dtype and
   /// columns. `own`: this rank's rows if `stage` is its own stage, else null.
-  void take_rows(int stage, const model::PassRows& batch, const backend::Tensor& like,
+  void take_rows(int stage, const model::PassRows& pass, const backend::Tensor& like,
                  const backend::Tensor* own, const Take& take);
   /// On the writer: takes the columns of all tp ranks and places them side by side. `width`: number
   /// of columns of each rank; 0 for a rank that sends none. `own` as in take_rows().

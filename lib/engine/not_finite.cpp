@@ -38,7 +38,7 @@ std::string where(std::int64_t layer, Origin origin, std::int32_t number) {
     case Origin::head:
       return "the head";
     case Origin::pooling:
-      return "the mean of the rows";
+      return "the mean of the hidden states";
   }
   return "?";
 }
@@ -76,8 +76,9 @@ std::string weights_of(std::int64_t layer, Origin origin, std::int32_t number,
 /// The reason, and what the user can do.
 std::string advice(std::int64_t layer, Origin origin, std::int32_t number,
                    const plan::ModelSpec& spec) {
-  if (origin == Origin::pooling) return "(their sum overflows f32). Ask for whole rows.";
-  return fmt::format("(a broken weight, or values beyond {}). Look at {} of the weights.",
+  if (origin == Origin::pooling)
+    return "(their sum overflows f32). Use --hidden-pooling none in a new run folder.";
+  return fmt::format("(a broken weight, or values too large for {}). Check {} in the weights file.",
                      base::name_of(spec.dtype), weights_of(layer, origin, number, spec));
 }
 

@@ -24,10 +24,10 @@ struct NotFinitePlace {
 };
 
 /// The error record, for example "non-finite values first at layer 3, expert 7, position 12 (...).
-/// Look at ...". It is the same on every grid.
+/// Check ...". It is the same on every grid.
 std::string error_text(const model::NotFinite& found, const plan::ModelSpec& spec);
 /// The line of the log, for example "5 sequences with non-finite values first at layer 3, expert 7
-/// (...). Look at ...".
+/// (...). Check ...".
 std::string log_text(const NotFinitePlace& place, const plan::ModelSpec& spec);
 
 /// Counts failed sequences by place, sorted in the order of the forward pass.

@@ -53,8 +53,8 @@ void say_dropped(const Job& job, const LoopReport& loop) {
     return 100 * static_cast<double>(part) / static_cast<double>(whole);
   };
   job.log.say(
-      "dropped  {} of {} copies of tokens ({:.2f} %) for lack of capacity; the most in "
-      "layer {}, {:.2f} % of its copies",
+      "dropped  {} of {} copies of tokens ({:.2f} %), because their expert was full "
+      "(--capacity-factor); layer {} dropped the most, {:.2f} % of its copies",
       count_text(sum), count_text(of_layer * num_layers), percent(sum, of_layer * num_layers),
       worst - loop.dropped.begin(), percent(*worst, of_layer));
 }
@@ -79,26 +79,27 @@ void say_notes(const Job& job, const Machine& machine, const LoopReport& loop,
   const int wanted = machine.threads_per_rank * machine.ranks_on_node;
   if (wanted > machine.cores)
     log.note(
-        fmt::format("{} ranks x {} threads share {} cores of this node: times are those of an "
-                    "oversubscribed machine. Start fewer ranks, or set OMP_NUM_THREADS.",
-                    machine.ranks_on_node, machine.threads_per_rank, machine.cores));
-  if (loop.part_imbalance > 1.05 && job.topology.grid.ep > 1)
-    log.note(
-        fmt::format("the busiest EP rank had up to {:.2f}x the mean attention work of its "
-                    "microbatch (a sequence stays on one EP rank). A larger "
-                    "--tokens-per-microbatch spreads it better.",
-                    loop.part_imbalance));
+        fmt::format("{} ranks x {} threads share {} cores of this node: the cores are "
+                    "oversubscribed, so all times are longer. Start fewer ranks{}.",
+                    machine.ranks_on_node, machine.threads_per_rank, machine.cores,
+                    machine.threads_per_rank > 1 ? ", or set OMP_NUM_THREADS lower" : ""));
+  if (loop.share_imbalance > 1.05 && job.topology.grid.ep > 1)
+    log.note(fmt::format(
+        "in one microbatch the busiest EP rank had {:.2f} times the mean attention work "
+        "(all tokens of a sequence are on one EP rank). A larger "
+        "--tokens-per-microbatch balances the work better.",
+        loop.share_imbalance));
   if (loop.extra_rounds > 0)
     log.note(fmt::format(
-        "routing was skewed: {} extra exchange rounds over {} layers and {} "
-        "microbatches (more than twice the mean went to one EP rank).",
+        "routing was uneven: {} extra exchange rounds in {} layers and {} microbatches (an EP rank "
+        "receives at most twice the mean number of rows in one round).",
         count_text(loop.extra_rounds), job.plan.model.num_layers, job.plan.microbatches.size()));
   for (const EndRow& row : rows)
     if (row.phase == base::Phase::pp_wait && row.average > 0.05 * wall)
       log.note(fmt::format(
-          "pipeline: the average rank waited {:.1f} s ({:.0f} % of the wall time) for a "
-          "neighbouring "
-          "stage. More microbatches (a smaller --tokens-per-microbatch) fill the pipeline better.",
+          "pipeline: on average a rank waited {:.1f} s ({:.0f} % of the wall time) for a "
+          "neighbouring stage. More microbatches (a smaller --tokens-per-microbatch) reduce the "
+          "waiting.",
           row.average, 100 * row.average / wall));
   for (const EndRow& row : rows)
     if ((row.phase == base::Phase::experts || row.phase == base::Phase::attention) &&
@@ -108,8 +109,9 @@ void say_notes(const Job& job, const Machine& machine, const LoopReport& loop,
           "the wall time. {}",
           base::name_of(row.phase), row.max - row.average, 100 * (row.max - row.average) / wall,
           row.phase == base::Phase::experts
-              ? "Some experts get more tokens; a smaller --ep evens them out."
-              : "Prompts differ in length; a larger --tokens-per-microbatch helps."));
+              ? "Some experts get more tokens than others. A smaller --ep balances the work better."
+              : "Sequences differ in length. A larger --tokens-per-microbatch balances the work "
+                "better."));
 }
 
 }  // namespace
@@ -134,9 +136,9 @@ void say_program(base::Log& log, const Machine& machine, const std::string& comm
     log.say("job      {} restart {}", machine.launcher.job_id, machine.launcher.restart_count);
   log.say("libs     {} | HDF5 {} | {}", mpi::Session::library_version(),
           storage::h5::library_version(), describe_backends());
-  log.say("ranks    {} by {}, {} thread{} each; {} cores in this rank's mask", machine.hosts.size(),
-          machine.launcher.name == "none" ? "no launcher" : machine.launcher.name,
-          machine.threads_per_rank, machine.threads_per_rank == 1 ? "" : "s", machine.cores);
+  log.say("ranks    {} started {}, {} each; {} in the CPU mask of rank 0", machine.hosts.size(),
+          machine.launcher.name == "none" ? "without a launcher" : "by " + machine.launcher.name,
+          counted(machine.threads_per_rank, "thread"), counted(machine.cores, "core"));
   for (const std::string& line : host_lines(machine.hosts))
     log.say("host     {}", line);
   log.say("backend  {}", backend.description());
@@ -147,7 +149,7 @@ namespace {
 std::string rows_text(plan::RowsWanted rows) {
   switch (rows) {
     case plan::RowsWanted::none:
-      return "nothing but what its keys, values and router need";
+      return "its keys, values and router only";
     case plan::RowsWanted::last:
       return "the last row of each sequence";
     case plan::RowsWanted::predicting:
@@ -161,8 +163,10 @@ std::string rows_text(plan::RowsWanted rows) {
 /// Prints how much of the model is computed, the layers of each stage, and the chunks.
 void say_passage(base::Log& log, const plan::Plan& plan) {
   const plan::Depth& depth = plan.depth;
-  if (depth.num_layers < plan.model.num_layers || depth.rows != plan::RowsWanted::all)
-    log.say("depth    {} of {} layers are needed, the last of them for {}", depth.num_layers,
+  if (depth.num_layers == 0)
+    log.say("depth    none of {} layers is computed", plan.model.num_layers);
+  else if (depth.num_layers < plan.model.num_layers || depth.rows != plan::RowsWanted::all)
+    log.say("depth    {} of {} layers are computed, the last of them for {}", depth.num_layers,
             plan.model.num_layers, rows_text(depth.rows));
   if (plan.grid.pp > 1) {
     std::vector<std::string> stages;
@@ -176,7 +180,7 @@ void say_passage(base::Log& log, const plan::Plan& plan) {
   }
   if (plan.extents.num_chunked > 0)
     log.say(
-        "chunks   {} of more than {} tokens pass in chunks of as many; the KV cache "
+        "chunks   {} longer than {} tokens, computed in chunks of that many tokens; the KV cache "
         "of an EP rank holds {} tokens",
         counted(plan.extents.num_chunked, "sequence"), count_text(plan.chunk_tokens),
         count_text(plan.extents.max_cache_tokens));
@@ -190,10 +194,10 @@ void say_plan(base::Log& log, const plan::Plan& plan, const storage::WeightsFile
   const plan::ModelSpec& spec = plan.model;
   log.say("layout   {}", plan.grid_reason);
   log.say(
-      "model    {}: {} layers, hidden {}, {} heads ({} kv) of {}, {} experts top-{} of {}, "
-      "vocabulary {}, {:.3f} B parameters, {}",
+      "model    {}: {} layers, hidden size {}, {} heads and {} KV heads of size {}, {} experts of "
+      "FFN size {} (top {}), vocabulary {}, {:.3f} B parameters, {}",
       spec.family, spec.num_layers, spec.hidden_size, spec.num_heads, spec.num_kv_heads,
-      spec.head_size, spec.num_experts, spec.top_k, spec.expert_ffn, spec.vocab_size,
+      spec.head_size, spec.num_experts, spec.expert_ffn, spec.top_k, spec.vocab_size,
       static_cast<double>(spec.num_parameters()) / 1e9, base::name_of(spec.dtype));
   log.say("weights  {}  {}, {} reduction shards, xxh3 {}", weights.path(),
           bytes_text(weights.total_bytes()), plan.reduction_shards, weights.identity());
@@ -207,19 +211,22 @@ void say_plan(base::Log& log, const plan::Plan& plan, const storage::WeightsFile
           counted(std::ssize(inputs.files()), "file"), count_text(num_done), count_text(to_do),
           counted(tokens, "token"));
   if (!inputs.packed().empty())
-    log.say("inputs   {} compressed file{} {} unpacked, beside the results", inputs.packed().size(),
-            inputs.packed().size() == 1 ? " takes" : "s take", bytes_text(inputs.unpacked_bytes()));
+    log.say("inputs   {} compressed file{} {} unpacked (in the run folder, until the run ends)",
+            inputs.packed().size(), inputs.packed().size() == 1 ? " takes" : "s take",
+            bytes_text(inputs.unpacked_bytes()));
   for (const std::string& note : inputs.notes())
     log.note(note);
   if (const std::string errors = storage::error_summary(inputs); !errors.empty()) log.note(errors);
-  log.say("plan     {} microbatches; at most {} tokens pass the layers together, {} on one EP rank",
-          count_text(static_cast<std::int64_t>(plan.microbatches.size())),
-          count_text(plan.extents.max_microbatch_tokens), count_text(plan.extents.max_pass_tokens));
+  log.say(
+      "plan     {} microbatches; at most {} tokens pass the layers together, at most {} of them on "
+      "one EP rank",
+      count_text(static_cast<std::int64_t>(plan.microbatches.size())),
+      count_text(plan.extents.max_microbatch_tokens), count_text(plan.extents.max_pass_tokens));
   say_passage(log, plan);
   log.say("memory   {} per rank: {}; {}", bytes_text(plan.memory.needed_bytes()),
           plan::to_string(plan.memory),
-          memory_limit_bytes == 0 ? "the system names no limit"
-                                  : bytes_text(memory_limit_bytes) + " available to each");
+          memory_limit_bytes == 0 ? "the system reports no limit"
+                                  : bytes_text(memory_limit_bytes) + " available to each rank");
 }
 
 void say_loaded(base::Log& log, const mpi::Communicator& world, const LoadReport& load,
@@ -266,11 +273,12 @@ void say_memory(const Job& job, const LoadReport& load, const LoopReport& loop) 
   const auto objects = [&](int at) { return world.sum(loop.h5_objects[at]); };
   const std::int64_t before = objects(0), after = objects(1);
   job.log.say(
-      "memory   of a rank: planned {}; tensors planned {}, allocated {} ({}); resident {} before "
-      "loading, at most {}; HDF5 objects open: {} after the first commit, {} after the last",
+      "memory   per rank: planned {}; tensors: planned {}, allocated {} ({}); resident: {} before "
+      "loading, {} at most; open HDF5 objects of all ranks: {} after the first commit, {} after "
+      "the last",
       planned, tensors, allocated,
       unlike == 0 ? "the same on every rank"
-                  : fmt::format("other than planned on {} ranks", unlike),
+                  : fmt::format("different from the plan on {} ranks", unlike),
       base, peak, before, after);
 }
 
@@ -286,8 +294,8 @@ void say_end(const Job& job, const Machine& machine, const LoadReport& load,
   say_end_table(log, table);
   if (job.world.size() > 1 && job.config.timing != plan::TimingDetail::layers)
     log.say(
-        "           move: with waiting for the last rank; --timing layers tells them apart, and "
-        "CPU time");
+        "           move s includes waiting for the last rank of an exchange; --timing layers "
+        "shows the two separately, and CPU time");
   log.say("");
   const double rate = static_cast<double>(loop.num_tokens) / loop.wall_seconds;
   log.say(
@@ -296,8 +304,8 @@ void say_end(const Job& job, const Machine& machine, const LoadReport& load,
       counted(loop.num_sequences, "sequence"), counted(loop.num_tokens, "token"),
       base::duration_text(loop.wall_seconds), rate, rate / job.world.size(), loop.ttft_seconds);
   log.say(
-      "{:.2f} GFLOP/s of useful work ({:.4g} GFLOP: products, visible attention pairs, router, "
-      "wanted rows of the head); largest resident memory of a rank {}",
+      "{:.2f} GFLOP/s of useful work ({:.4g} GFLOP: matrix products, attention to visible keys, "
+      "router, requested rows of the head); largest resident memory of a rank {}",
       flops / loop.wall_seconds / 1e9, flops / 1e9, bytes_text(resident));
   say_memory(job, load, loop);
   if (!loop.dropped.empty()) say_dropped(job, loop);

@@ -72,8 +72,8 @@ void Checkpoint::check_index(const CheckpointFiles& files) {
     const auto found = places_.find(name);
     if (found == places_.end()) {
       problems.add(
-          "tensor \"{}\" is said to be in {}, which has none of that name. Download the "
-          "checkpoint again, all files of one version.",
+          "the index places tensor \"{}\" in {}, but no file has a tensor of that name. Download "
+          "the checkpoint again, all files of one version.",
           base::shown(name, longest_shown), base::shown(file, longest_shown));
       continue;
     }
@@ -82,8 +82,8 @@ void Checkpoint::check_index(const CheckpointFiles& files) {
         [&, &said = file](const Location& place) { return files.names[place.file] == said; });
     if (!is_right)
       problems.add(
-          "tensor \"{}\" is said to be in {}, but lies in {}. Download the checkpoint again, all "
-          "files of one version.",
+          "the index places tensor \"{}\" in {}, but it is in {}. Download the checkpoint again, "
+          "all files of one version.",
           base::shown(name, longest_shown), base::shown(file, longest_shown),
           base::shown(files.names[found->second.front().file], longest_shown));
   }
@@ -94,8 +94,7 @@ void Checkpoint::check_index(const CheckpointFiles& files) {
     if (!files.index.empty() && !files.index.count(name)) unnamed.push_back(name);
   if (!unnamed.empty())
     remarks_.push_back(fmt::format(
-        "{} tensors lie in the files although the index does not name them, and count like the "
-        "others: {}.",
+        "{} tensors are in the files but not in the index; they are used like the others: {}.",
         unnamed.size(), listed(unnamed)));
 }
 
@@ -107,7 +106,7 @@ void Checkpoint::refuse_different_doubles(const CheckpointFiles& files) const {
       if (same_bytes(files_[first.file], at(first), files_[other.file], at(other))) continue;
       const auto indexed = files.index.find(name);
       problems.add(
-          "tensor \"{}\" lies in {} and in {} with different values{}. Remove the wrong one, or "
+          "tensor \"{}\" is in {} and in {} with different values{}. Remove the wrong one, or "
           "download the checkpoint again, all files of one version.",
           base::shown(name, longest_shown), base::shown(files.names[first.file], longest_shown),
           base::shown(files.names[other.file], longest_shown),

@@ -13,7 +13,7 @@
 #include "base/text.hpp"
 #include "plan/problems.hpp"
 #include "storage/files/durable.hpp"
-#include "storage/files/foreign_kind.hpp"
+#include "storage/files/file_kind.hpp"
 
 namespace tetrarch::hf {
 namespace {
@@ -89,27 +89,28 @@ void refuse_hub_cache(const std::string& folder) {
   if (!snapshots.empty()) {
     for (std::string& name : snapshots)
       name.insert(0, "snapshots/");
-    refuse(fmt::format("{}: is a cache of the hub, not a checkpoint. Give its folder {}.", folder,
-                       fmt::join(snapshots, " or ")));
+    refuse(
+        fmt::format("{}: is a cache of the Hugging Face hub, not a checkpoint. Give its folder {}.",
+                    folder, fmt::join(snapshots, " or ")));
   }
   const Names models =
       entries_that(folder, [](const std::string& name) { return name.starts_with("models--"); });
   if (!models.empty())
     refuse(
-        fmt::format("{}: is the hub's cache of several models ({}). Give the folder "
-                    "models--ORG--NAME/snapshots/VERSION of one.",
+        fmt::format("{}: is a cache of the Hugging Face hub with several models ({}). Give the "
+                    "folder models--ORG--NAME/snapshots/VERSION of one model.",
                     folder, listed(models)));
 }
 
 void refuse_other_folders(const std::string& folder) {
   if (is_there(folder, "adapter_config.json"))
     refuse(
-        fmt::format("{}: is a PEFT adapter (it has adapter_config.json, and no config.json). "
-                    "Merge it into its model (merge_and_unload) and save that.",
+        fmt::format("{}: is a PEFT adapter (it has adapter_config.json and no config.json). Merge "
+                    "it into its model (merge_and_unload) and save the merged model.",
                     folder));
   if (is_there(folder, "params.json"))
     refuse(
-        fmt::format("{}: is a model in Mistral's own format (it has params.json, and no "
+        fmt::format("{}: is a model in Mistral's own format (it has params.json and no "
                     "config.json). Use its Hugging Face version.",
                     folder));
   const Names below = entries_that(folder, [&](const std::string& name) {
@@ -127,18 +128,19 @@ void refuse_without_config(const std::string& folder) {
   if (error || has_config) return;  // the caller reads it and reports the reason
   if (!is_folder_there)
     refuse(
-        fmt::format("{}: there is no such folder (models are not downloaded from a hub here). "
-                    "Download the model with `hf download` and give its folder.",
+        fmt::format("{}: there is no such folder (this program does not download models). Download "
+                    "the model with `hf download` and give its folder.",
                     folder));
   if (fs::is_symlink(path_in(folder, "config.json"), error))
     refuse(
-        fmt::format("{}: is a link that leads to nothing (the download was cut, or the file was "
-                    "moved without what it links to). Download it again.",
+        fmt::format("{}: is a symbolic link whose target does not exist (the download was "
+                    "interrupted, or the link was moved without its target). Download it again.",
                     path_in(folder, "config.json")));
   const Names weights =
       entries_that(folder, [](const std::string& name) { return name.ends_with(".safetensors"); });
-  refuse(fmt::format("{}: has no config.json{}. Download it, of the same version as the weights.",
-                     folder, weights.empty() ? "" : fmt::format(" beside {}", listed(weights))));
+  refuse(fmt::format(
+      "{}: has no config.json{}. Download the config.json of the same version as the weights.",
+      folder, weights.empty() ? "" : fmt::format(" beside {}", listed(weights))));
 }
 
 // A folder without weights.
@@ -146,12 +148,13 @@ void refuse_without_config(const std::string& folder) {
 /// Advice for a folder whose only safetensors file does not have the usual name.
 std::string advice_on_lone(const std::string& name) {
   if (name.find("-of-") != std::string::npos)
-    return fmt::format("It is one of several: download all of them, and {}.", index_name);
+    return fmt::format("It is one of several files: download all of them, and {}.", index_name);
   if (name.starts_with("adapter"))
-    return "It is an adapter: merge it into its model (merge_and_unload) and save that.";
+    return "It is an adapter: merge it into its model (merge_and_unload) and save the merged "
+           "model.";
   if (name.starts_with("consolidated"))
     return "It is in Mistral's own format: download the model's Hugging Face files.";
-  return fmt::format("Rename that one to {} if it is the whole model.", single_name);
+  return fmt::format("If it is the whole model, rename it to {}.", single_name);
 }
 
 [[noreturn]] void refuse_without_weights(const std::string& folder) {
@@ -166,25 +169,25 @@ std::string advice_on_lone(const std::string& name) {
   for (const char* name : {single_name, index_name})
     if (fs::is_symlink(path_in(folder, name), error))
       refuse(
-          fmt::format("{}: is a link that leads to nothing (the download was cut, or the file was "
-                      "moved without what it links to). Download it again.",
+          fmt::format("{}: is a symbolic link whose target does not exist (the download was "
+                      "interrupted, or the link was moved without its target). Download it again.",
                       path_in(folder, name)));
   if (const Names found = with_end({".safetensors"}); found.size() == 1)
     refuse(fmt::format("{}, but {}. {}", neither, found.front(), advice_on_lone(found.front())));
   else if (!found.empty())
     refuse(
-        fmt::format("{}, but {} files of tensors ({}). Download the index as well: it says "
-                    "which files belong together.",
+        fmt::format("{}, but {} safetensors files ({}). Download the index as well: it says which "
+                    "files belong together.",
                     neither, found.size(), listed(found)));
   if (const Names found = with_end({".bin", ".pt", ".pth", ".ckpt"}); !found.empty())
-    refuse(
-        fmt::format("{}, but {} of PyTorch, which are not read. Download the safetensors files, "
-                    "or load it with transformers and write it with save_pretrained().",
-                    neither, listed(found)));
+    refuse(fmt::format(
+        "{}, but files of PyTorch, which are not read ({}). Download the safetensors files, or "
+        "load the model with transformers and write it with save_pretrained().",
+        neither, listed(found)));
   if (const Names found = with_end({".gguf"}); !found.empty())
     refuse(
-        fmt::format("{}, but {} of llama.cpp, which are not read. Use the checkpoint in "
-                    "safetensors files that they were made of.",
+        fmt::format("{}, but files of llama.cpp, which are not read ({}). Use the safetensors "
+                    "files that they were made from.",
                     neither, listed(found)));
   if (const Names found = with_end({".gz", ".zst", ".xz", ".bz2", ".zip", ".tar"}); !found.empty())
     refuse(fmt::format("{}, but {}, which are packed. Unpack them first.", neither, listed(found)));
@@ -204,8 +207,8 @@ std::map<std::string, std::string> read_index(const std::string& path) {
       file_of[name] = shard.get<std::string>();
     else
       problems.add(
-          "tensor \"{}\" is said to be in {} (expected the name of a .safetensors file in "
-          "the same folder). Download or copy the file again.",
+          "the index places tensor \"{}\" in {} (expected the name of a .safetensors file in the "
+          "same folder). Download or copy the file again.",
           base::shown(name, longest_shown), base::shown(shard.dump(), longest_shown));
   }
   problems.refuse(ExitCode::weights, path);
@@ -222,9 +225,9 @@ void refuse_missing(const std::string& folder, const Names& missing, std::size_t
   });
   refuse(fmt::format("{}: {} of the {} files that {} names are missing ({}): {}. Download them.",
                      folder, missing.size(), num_files, index_name,
-                     has_link ? "links that lead to nothing: the download was cut, or the files "
-                                "were moved without what they link to"
-                              : "No such file; was the download cut?",
+                     has_link ? "symbolic links whose targets do not exist: the download was "
+                                "interrupted, or the links were moved without their targets"
+                              : "not found; was the download interrupted?",
                      listed(missing)));
 }
 
@@ -248,7 +251,7 @@ void refuse_foreign(const std::string& folder, const Names& names) {
     auto found = foreign_kind(first, static_cast<std::int64_t>(fs::file_size(path, error)));
     if (!found && is_text(first))
       found = ForeignKind{
-          fmt::format("is a text, not tensors (it begins \"{}\")", base::shown(first, 40)),
+          fmt::format("is a text, not tensors (it begins with \"{}\")", base::shown(first, 40)),
           "Download the file again."};
     if (!found) continue;
     if (!kind) kind = found;
@@ -290,10 +293,12 @@ CheckpointFiles files_of_index(const std::string& folder) {
           fmt::format("{}: has two checkpoints, {} and the files that {} names ({}). Move one "
                       "of them away.",
                       folder, single_name, index_name, listed({names.begin(), names.end()})));
-    return {{single_name},
-            {},
-            {fmt::format("{} is not used, as none of the files that it names is there; {} is.",
-                         index_name, single_name)}};
+    return {
+        {single_name},
+        {},
+        {fmt::format(
+            "{} is not used, because none of the files that it names exists; {} is used instead.",
+            index_name, single_name)}};
   }
   refuse_missing(folder, missing, names.size());
   files.names.assign(names.begin(), names.end());

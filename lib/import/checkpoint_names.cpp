@@ -20,14 +20,18 @@ struct Prefix {
   std::string_view text, advice;
 };
 constexpr Prefix prefixes[] = {
-    {"", "It was saved from the bare model: save the one with its head (...ForCausalLM)."},
+    {"",
+     "It was saved from the model without its head: save the model with its head "
+     "(...ForCausalLM)."},
     {"base_model.model.",
-     "It was saved with a PEFT adapter around it: merge that (merge_and_unload) and save again."},
-    {"_orig_mod.", "It was saved from a compiled model: save the one that was compiled."},
+     "It was saved with a PEFT adapter around it: merge the adapter (merge_and_unload) and save "
+     "again."},
+    {"_orig_mod.",
+     "It was saved from a model compiled by torch.compile: save the model that was given to "
+     "torch.compile."},
     {"module.", "It was saved from a parallel wrapper: save the model inside it (.module)."},
-    {"language_model.", "It is the part of a larger model: save the language model by itself."},
-    {"model.language_model.",
-     "It is the part of a larger model: save the language model by itself."}};
+    {"language_model.", "It is a part of a larger model: save the language model alone."},
+    {"model.language_model.", "It is a part of a larger model: save the language model alone."}};
 
 struct Word {
   std::string_view in_name, advice;
@@ -78,13 +82,13 @@ std::string advice_on_unexpected(const std::vector<std::string>& names,
   const std::int64_t last = last_layer(names);
   if (last >= spec.num_layers)
     return fmt::format(
-        "The file has layers up to {}, config.json says num_hidden_layers = {}. Correct the wrong "
-        "one.",
+        "The tensors go up to layer {}, but config.json says num_hidden_layers = {}. Correct the "
+        "wrong one.",
         last, spec.num_layers);
   for (const Word& word : words)
     for (const std::string& name : names)
       if (name.find(word.in_name) != std::string::npos) return std::string(word.advice);
-  return "This version computes no model that needs them.";
+  return "No model of this version has such tensors.";
 }
 
 }  // namespace tetrarch::hf

@@ -87,8 +87,9 @@ CheckpointTensors::CheckpointTensors(const Checkpoint& checkpoint, const plan::M
   search.problems.refuse(ExitCode::weights, checkpoint.folder());
   if (!search.square.empty())
     remarks_.push_back(fmt::format(
-        "{} and its like are square. They are read as transformers writes them (gate_up_proj "
-        "[E, 2F, D], down_proj [E, D, F]), which the shape of the layer's other tensor confirms.",
+        "the last two axes of {} are equal, so its shape does not tell their order (the same in "
+        "other layers). It is read as transformers writes it (gate_up_proj [E, 2F, D], down_proj "
+        "[E, D, F]), because the layer's other tensor of experts has that order.",
         search.square));
 }
 
@@ -130,11 +131,12 @@ void CheckpointTensors::add_fused(const TensorSource& source, const TensorSpec& 
   const base::Shape turned = {tensor.num_experts, one[1], rows};
   if (rows == one[1] && search.square.empty()) search.square = base::shown(found->name);
   if (found->shape == expected) return;
-  refuse_shape(search.problems, *found, expected,
-               found->shape == turned ? "Its experts are transposed, and whether gate and up lie "
-                                        "one after the other or alternate is not known: save the "
-                                        "checkpoint with transformers 5."
-                                      : of_one_version);
+  refuse_shape(
+      search.problems, *found, expected,
+      found->shape == turned
+          ? "Its experts are transposed, and the file does not say whether gate and up lie one "
+            "after the other or alternate: save the checkpoint with transformers 5."
+          : of_one_version);
 }
 
 void CheckpointTensors::judge_the_rest(const plan::ModelSpec& spec, Search& search) {
@@ -145,8 +147,8 @@ void CheckpointTensors::judge_the_rest(const plan::ModelSpec& spec, Search& sear
   }
   for (const int layer : search.mixed_layers)
     search.problems.add(
-        "layer {} has experts one by one and a tensor of all of them. Remove the ones that are "
-        "wrong.",
+        "layer {} has tensors of single experts and also one tensor of all experts. Remove the "
+        "wrong ones.",
         layer);
   if (!search.missing.empty())
     search.problems.add(
@@ -154,12 +156,13 @@ void CheckpointTensors::judge_the_rest(const plan::ModelSpec& spec, Search& sear
         "files of one version.",
         search.missing.size(), listed(search.missing));
   if (!unexpected.empty() && search.mixed_layers.empty())
-    search.problems.add("{} tensors have no place in the model of config.json: {}. {}",
+    search.problems.add("{} tensors do not belong to the model of config.json: {}. {}",
                         unexpected.size(), listed(unexpected),
                         advice_on_unexpected(unexpected, spec));
   if (!needless.empty())
-    remarks_.push_back(fmt::format("{} tensors are left out, as no computation needs them: {}.",
-                                   needless.size(), listed(needless)));
+    remarks_.push_back(
+        fmt::format("{} tensors are left out, because no computation needs them: {}.",
+                    needless.size(), listed(needless)));
 }
 
 }  // namespace tetrarch::hf

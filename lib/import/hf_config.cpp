@@ -96,7 +96,7 @@ std::int64_t read_window(HfReader& root, const Family& family) {
   if (&family == &qwen3_moe) {
     if (!root.boolean_by_default("use_sliding_window", false)) {
       if (root.has(key))
-        root.remark("sliding_window = {} is not used, as use_sliding_window is not true.",
+        root.remark("sliding_window = {} is not used, because use_sliding_window is not true.",
                     JsonReader::shown(root.value(key)));
       return 0;
     }
@@ -107,7 +107,7 @@ std::int64_t read_window(HfReader& root, const Family& family) {
                         "the default of its class");
   const std::int64_t window = root.integer_or(key, fallback);
   if (window > 0 && root.has("max_window_layers"))
-    root.remark("max_window_layers = {} is not used: the window holds in every layer.",
+    root.remark("max_window_layers = {} is not used: every layer has the window.",
                 JsonReader::shown(root.value("max_window_layers")));
   if (root.has(key) && window < 1)
     root.problems().add("sliding_window = {} is not a positive number or null.", window);

@@ -115,8 +115,10 @@ void remark_dense_layers_beyond(HfReader& root, const ModelSpec& spec) {
     return layer.is_number_integer() && (layer < 0 || layer >= spec.num_layers);
   });
   if (beyond != layers.end())
-    root.remark("mlp_only_layers names layer {}, which is not used: num_hidden_layers = {}.",
-                beyond->dump(), spec.num_layers);
+    root.remark(
+        "mlp_only_layers names layer {}, which the model does not have (num_hidden_layers = {}); "
+        "it is ignored.",
+        beyond->dump(), spec.num_layers);
 }
 
 /// Refuses a use_sliding_window that contradicts the window as read. Only Qwen's class reads this
@@ -125,8 +127,9 @@ void refuse_window_switch(HfReader& root, std::int64_t window) {
   if (!root.has("use_sliding_window")) return;
   const bool is_on = root.boolean("use_sliding_window");
   if (is_on == (window > 0)) return;
-  root.problems().add("use_sliding_window = {} contradicts sliding_window = {}. Correct one.",
-                      is_on, window > 0 ? fmt::format("{}", window) : "null");
+  root.problems().add(
+      "use_sliding_window = {} contradicts sliding_window = {}. Correct the wrong one.", is_on,
+      window > 0 ? fmt::format("{}", window) : "null");
 }
 
 void refuse_layer_types(HfReader& root, std::int64_t window) {
@@ -137,8 +140,8 @@ void refuse_layer_types(HfReader& root, std::int64_t window) {
                     std::ranges::all_of(types, [&](const Json& type) { return type == expected; });
   if (!fits)
     root.problems().add(
-        "layer_types = {} contradicts sliding_window (all layers of this model_type are of "
-        "\"{}\"). Correct the wrong one.",
+        "layer_types = {} contradicts sliding_window (with it, all layers of this model_type are "
+        "of type \"{}\"). Correct the wrong one.",
         JsonReader::shown(types), expected);
 }
 
@@ -165,7 +168,7 @@ void refuse_features(HfReader& root) {
     if (root.has(key))
       root.problems().add(
           "{} = {}: the weights are quantised, which this version does not read. Use the "
-          "checkpoint in bf16 or f32 that they were made of.",
+          "checkpoint in bf16 or f32 that they were made from.",
           key, JsonReader::shown(root.value(key)));
   for (const auto& [key, neutral] : features) {
     if (!root.has(key)) continue;

@@ -51,7 +51,7 @@ Json merged(HfReader& root, Json scaling, Json parameters) {
       parameters.erase(key);
     root.remark(
         "rope_scaling = {} names the type of RoPE; rope_parameters, which is of type default, only "
-        "adds to it.",
+        "adds keys.",
         JsonReader::shown(scaling));
   }
   for (const auto& [key, value] : parameters.items()) {
@@ -138,18 +138,18 @@ void set_limit(HfReader& root, ModelSpec& spec) {
   if (is_yarn && reached > static_cast<double>(given) && reached < 0x1p53) {
     spec.max_position = static_cast<std::int64_t>(reached);
     root.remark(
-        "max_position is {}: YaRN's factor {} times {} positions, more than "
+        "max_position is {}: YaRN's factor {} times {} positions, which is more than "
         "max_position_embeddings = {}.",
         spec.max_position, spec.rope_scaling.factor, spec.rope_scaling.orig_max, given);
   } else if (reached > static_cast<double>(given)) {
     root.remark(
-        "max_position is {}, max_position_embeddings, although RoPE's factor {} may reach {}. Set "
-        "max_position_embeddings to that if the model is meant for it.",
+        "max_position is {} (max_position_embeddings), although RoPE's factor {} may reach {}. Set "
+        "max_position_embeddings to that number if the model is meant for it.",
         given, spec.rope_scaling.factor, reached);
   } else {
     root.remark(
-        "max_position is {}, max_position_embeddings, although RoPE's factor {} times {} positions "
-        "reaches {} only.",
+        "max_position is {} (max_position_embeddings), although RoPE's factor {} times {} "
+        "positions reaches only {}.",
         given, spec.rope_scaling.factor, spec.rope_scaling.orig_max, reached);
   }
 }
@@ -215,7 +215,9 @@ void read_hugging_face_rope(HfReader& root, double default_theta, ModelSpec& spe
   HfReader rope = root.inside(dictionaries, key);
   if (rope.has("full_attention") || rope.has("sliding_attention"))
     root.problems().add(
-        "{} by kind of layer is not computed by this version (which has one for all layers).", key);
+        "a {} for each kind of layer is not computed by this version (which has one for all "
+        "layers).",
+        key);
   refuse_partial(rope);
   root.must_agree("rope_theta", rope, "rope_theta");
   spec.rope_theta = rope.has("rope_theta") ? rope.real("rope_theta")

@@ -17,7 +17,7 @@
 #include "import/convert_elements.hpp"
 #include "import/hf_config.hpp"
 #include "import/tied_head.hpp"
-#include "storage/files/foreign_kind.hpp"
+#include "storage/files/file_kind.hpp"
 #include "storage/weights/weights_writer.hpp"
 
 namespace tetrarch::hf {
@@ -176,14 +176,13 @@ void refuse_to_replace(const std::string& out_path) {
   if (std::filesystem::is_directory(status))
     throw base::Refusal(
         ExitCode::usage,
-        fmt::format("--out {}: is a folder. Name the file to write, as {}/weights.h5.", out_path,
-                    out_path));
+        fmt::format("--out {}: is a folder. Name the file to write, such as {}/weights.h5.",
+                    out_path, out_path));
   if (is_weights_file(out_path)) return;
-  throw base::Refusal(
-      ExitCode::usage,
-      fmt::format("--out {}: is there already, and is no weights file of an earlier import (it "
-                  "would be lost). Name another file, or remove it.",
-                  out_path));
+  throw base::Refusal(ExitCode::usage,
+                      fmt::format("--out {}: exists, and is no weights file of an earlier import "
+                                  "(it would be overwritten). Name another file, or remove it.",
+                                  out_path));
 }
 
 /// Collects the tensors that hold only zeros. A download that broke off leaves them if it had
@@ -200,11 +199,11 @@ class ZeroTensors {
   }
   void tell(base::Log& log) const {
     if (names_.empty()) return;
-    log.note(fmt::format(
-        "{} of the tensors written hold nothing but zeros, in whole or in one of their slices: {}. "
-        "A download that was cut leaves such files; if the model is not meant so, download it "
-        "again.",
-        names_.size(), listed({names_.begin(), names_.end()})));
+    log.note(
+        fmt::format("{} of the tensors written have only zeros, in the whole tensor or in one "
+                    "slice: {}. An interrupted download leaves such files. If the model should not "
+                    "have such tensors, download it again.",
+                    names_.size(), listed({names_.begin(), names_.end()})));
   }
 
  private:

@@ -14,7 +14,7 @@
 
 #include "base/json.hpp"
 #include "base/text.hpp"
-#include "storage/files/foreign_kind.hpp"
+#include "storage/files/file_kind.hpp"
 
 namespace tetrarch::hf {
 namespace {
@@ -101,10 +101,15 @@ StoredTensor read_tensor(const std::string& name, const Json& value, std::int64_
   if (!begin || !end || *begin > *end)
     refuse(object, "data_offsets are not two whole numbers, the first at most the second");
   if (*end > file_bytes - data_begin)
-    refuse(object, fmt::format("its data end at byte {} of {} (the file is cut off)", *end,
-                               file_bytes - data_begin));
+    refuse(
+        object,
+        fmt::format(
+            "its data end at byte {}, but the file has only {} bytes of data (the file is cut off)",
+            *end, file_bytes - data_begin));
   const auto bytes = bytes_of(tensor.shape, tensor.dtype);
-  if (!bytes) refuse(object, fmt::format("shape {} overflows", base::to_string(tensor.shape)));
+  if (!bytes)
+    refuse(object, fmt::format("shape {} is too large (its bytes do not fit in 63 bits)",
+                               base::to_string(tensor.shape)));
   if (*bytes != *end - *begin)
     refuse(object, fmt::format("data_offsets give {} bytes, but shape {} needs {}", *end - *begin,
                                base::to_string(tensor.shape), *bytes));
@@ -128,7 +133,8 @@ void check_cover(const std::vector<StoredTensor>& tensors, std::int64_t data_beg
         fmt::format("{}: tensor \"{}\"", where, base::shown(tensor->name, longest_shown));
     if (tensor->begin < at) refuse(object, "its data overlap with another tensor's");
     if (tensor->begin > at)
-      refuse(object, fmt::format("a hole of {} bytes lies before its data", tensor->begin - at));
+      refuse(object,
+             fmt::format("{} bytes before its data belong to no tensor", tensor->begin - at));
     at = tensor->end;
   }
   if (at != file_bytes)

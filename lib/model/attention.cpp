@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/attention.hpp"
 
-#include "model/head_norm.hpp"
+#include "model/row_operations.hpp"
 
 namespace tetrarch::model {
 
@@ -12,7 +12,7 @@ namespace {
 
 /// Floating-point operations of attention: 4 * width for each pair of a query and a key that it
 /// attends to (scores and weighted sums).
-std::uint64_t attention_flops(const PassRows& batch, std::int64_t width, std::int64_t window) {
+std::uint64_t attention_flops(const PassRows& pass_rows, std::int64_t width, std::int64_t window) {
   // number of pairs of the queries at positions 0 .. n - 1
   const auto pairs_below = [&](std::int64_t n) {
     const auto count = static_cast<double>(n), limit = static_cast<double>(window);
@@ -20,7 +20,7 @@ std::uint64_t attention_flops(const PassRows& batch, std::int64_t width, std::in
     return limit * (limit + 1) / 2 + (count - limit) * limit;
   };
   double pairs = 0;
-  for (const SequenceRows& rows : batch.rows)
+  for (const SequenceRows& rows : pass_rows.rows)
     pairs += pairs_below(rows.first_position + rows.count) - pairs_below(rows.first_position);
   return static_cast<std::uint64_t>(4.0 * pairs * static_cast<double>(width));
 }
@@ -44,8 +44,8 @@ backend::Tensor cache_of(const Context& context, const Workspace& workspace, Buf
 void make_keys(const Context& context, const LayerWeights& weights, const RopeTable& rope,
                const LayerPlace& place, const backend::Tensor& x, const Workspace& workspace,
                Observer& observer) {
-  const PassRows& batch = workspace.batch();
-  const std::int64_t pass = batch.num_tokens();
+  const PassRows& pass_rows = workspace.pass_rows();
+  const std::int64_t pass = pass_rows.num_tokens();
   const backend::Tensor key = keys_of(context, workspace, BufferName::key, pass);
   const backend::Tensor value = keys_of(context, workspace, BufferName::value, pass);
   const backend::Tensor positions =
@@ -60,7 +60,7 @@ void make_keys(const Context& context, const LayerWeights& weights, const RopeTa
   // this layer computes no attention
   if (place.rows == plan::RowsWanted::none && !place.needs_routing) return;
   std::int64_t row = 0;
-  for (const SequenceRows& run : batch.rows) {
+  for (const SequenceRows& run : pass_rows.rows) {
     if (run.cache_row >= 0) {
       const std::int64_t at = run.cache_row + run.first_position;
       const auto keep = [&](BufferName name, const backend::Tensor& from) {
@@ -81,13 +81,13 @@ struct Segments {
   std::vector<backend::Segment> fresh, cached;
 };
 
-/// `batch`: the rows whose attention is computed; `pass`: all rows of the pass.
-Segments segments_of(const PassRows& batch, const PassRows& pass) {
+/// `wanted`: the rows whose attention is computed; `pass`: all rows of the pass.
+Segments segments_of(const PassRows& wanted, const PassRows& pass) {
   Segments segments;
   std::int64_t row = 0, key_row = 0;
-  auto asking = batch.rows.begin();
+  auto asking = wanted.rows.begin();
   for (const SequenceRows& run : pass.rows) {
-    if (asking != batch.rows.end() && asking->sequence == run.sequence) {
+    if (asking != wanted.rows.end() && asking->sequence == run.sequence) {
       const bool is_cached = run.cache_row >= 0;
       (is_cached ? segments.cached : segments.fresh)
           .push_back(
@@ -100,31 +100,32 @@ Segments segments_of(const PassRows& batch, const PassRows& pass) {
   return segments;
 }
 
-/// Computes the attention of the rows of workspace.batch() to the keys of the pass. x: their normed
-/// rows. Writes [local slices][rows, heads * d / slices] to the buffer `attended` and returns it.
+/// Computes the attention of the rows of workspace.pass_rows() to the keys of the pass. x: their
+/// normed rows. Writes [local slices][rows, heads * d / slices] to the buffer `attended` and
+/// returns it.
 backend::Tensor attend(const Context& context, const LayerWeights& weights, const RopeTable& rope,
                        const LayerPlace& place, const PassRows& pass, const backend::Tensor& x,
                        const Workspace& workspace) {
   const plan::ModelSpec& spec = context.spec;
-  const PassRows& batch = workspace.batch();
+  const PassRows& pass_rows = workspace.pass_rows();
   const std::int64_t width = context.local.heads.size() * spec.head_size;
   const std::int64_t slices = context.local.slices.size();
   const backend::Tensor query =
-      workspace.tensor(BufferName::query, spec.dtype, 1, batch.num_tokens(), width);
+      workspace.tensor(BufferName::query, spec.dtype, 1, pass_rows.num_tokens(), width);
   const backend::Tensor positions =
-      workspace.tensor(BufferName::positions, base::DType::i32, 1, batch.num_tokens(), 1);
+      workspace.tensor(BufferName::positions, base::DType::i32, 1, pass_rows.num_tokens(), 1);
   product(context, x, *weights.q, query);
   norm_heads(context, weights.q_norm, query);
   context.compute.rope(query, spec.head_size, positions, rope.cosine.tensor, rope.sine.tensor);
 
   context.timeline.enter(Phase::attention);
   const backend::Tensor attended = workspace.tensor(BufferName::attended, spec.dtype, slices,
-                                                    batch.num_tokens(), width / slices);
+                                                    pass_rows.num_tokens(), width / slices);
   const std::int64_t window = spec.window[place.layer];
   const backend::AttentionShape shape{context.local.heads.size(), context.local.kv_heads.size(),
                                       spec.head_size, static_cast<float>(spec.attention_scale),
                                       window};
-  const Segments segments = segments_of(batch, pass);
+  const Segments segments = segments_of(pass_rows, pass);
   if (!segments.fresh.empty())
     context.compute.attention(shape, query,
                               keys_of(context, workspace, BufferName::key, pass.num_tokens()),
@@ -135,7 +136,7 @@ backend::Tensor attend(const Context& context, const LayerWeights& weights, cons
         shape, query, cache_of(context, workspace, BufferName::cache_key, place.stage_layer),
         cache_of(context, workspace, BufferName::cache_value, place.stage_layer), segments.cached,
         attended);
-  context.timeline.add_flops(attention_flops(batch, width, window));
+  context.timeline.add_flops(attention_flops(pass_rows, width, window));
   return attended;
 }
 
@@ -147,24 +148,24 @@ void project(const Context& context, const LayerWeights& weights, const backend:
   context.timeline.enter(Phase::o_proj);
   const backend::Tensor partial =
       workspace.tensor(BufferName::attention_partial, context.spec.dtype, attended.slices,
-                       workspace.batch().num_tokens(), hidden);
+                       workspace.pass_rows().num_tokens(), hidden);
   for (std::int64_t slice = 0; slice < attended.slices; ++slice)
     product(context, attended.slice(slice), *weights.o[slice], partial.slice(slice));
 
   add_to_residual(context, partial, workspace);
 }
 
-/// Reduces the residual stream and workspace.batch() to the wanted rows.
+/// Reduces the residual stream and workspace.pass_rows() to the wanted rows.
 /// returns  those rows of x
 backend::Tensor narrow(const Context& context, plan::RowsWanted rows, const backend::Tensor& x,
                        Workspace& workspace) {
-  Selection selection = select_rows(workspace.batch(), rows, context.tp.rank());
+  Selection selection = select_rows(workspace.pass_rows(), rows, context.tp.rank());
   const auto count = [](const std::vector<std::int32_t>& of) { return std::ssize(of); };
   const backend::Tensor selected =
       workspace.tensor(BufferName::selected, x.dtype, 1, count(selection.pass), x.columns);
   select(context, workspace, x, selection.pass, selected);
   const backend::Tensor before = workspace.residual();
-  workspace.narrow(std::move(selection.batch));
+  workspace.narrow(std::move(selection.pass_rows));
   select(context, workspace, before, selection.home, workspace.residual_next());
   workspace.advance();
   upload_positions(context, workspace);
@@ -172,50 +173,6 @@ backend::Tensor narrow(const Context& context, plan::RowsWanted rows, const back
 }
 
 }  // namespace
-
-backend::Tensor gather_pass(const Context& context, const Workspace& workspace,
-                            const backend::Tensor& home) {
-  if (context.tp.size() == 1) return home;
-  const backend::Tensor pass = workspace.tensor(BufferName::gathered, home.dtype, 1,
-                                                workspace.batch().num_tokens(), home.columns);
-  context.tp.all_gather_v(home, workspace.home_count(), pass);
-  context.timeline.add_bytes(pass.bytes() - home.bytes());
-  return pass;
-}
-
-void upload_positions(const Context& context, const Workspace& workspace) {
-  std::vector<std::int32_t> positions;
-  positions.reserve(workspace.batch().num_tokens());
-  for (const SequenceRows& rows : workspace.batch().rows)
-    for (std::int64_t i = 0; i < rows.count; ++i)
-      positions.push_back(static_cast<std::int32_t>(rows.first_position + i));
-  context.compute.upload(positions.data(), workspace.tensor(BufferName::positions, base::DType::i32,
-                                                            1, workspace.batch().num_tokens(), 1));
-}
-
-void add_to_residual(const Context& context, const backend::Tensor& partial, Workspace& workspace) {
-  context.timeline.enter(Phase::tp_reduce);
-  backend::ReduceScatter reduce;
-  reduce.partial = partial;
-  reduce.row_count = workspace.home_count();
-  reduce.residual = workspace.residual();
-  reduce.out = workspace.residual_next();
-  if (context.tp.size() > 1)
-    reduce.received =
-        workspace.tensor(BufferName::reduce_received, partial.dtype, context.reduction_shards,
-                         workspace.home().size(), partial.columns);
-  context.tp.tree_reduce_scatter_v(reduce);
-  context.timeline.add_bytes(reduce.received.is_absent() ? 0 : reduce.received.bytes());
-  workspace.advance();
-}
-
-void select(const Context& context, const Workspace& workspace, const backend::Tensor& from,
-            std::span<const std::int32_t> rows, const backend::Tensor& to) {
-  const backend::Tensor index = workspace.tensor(BufferName::token_ids, base::DType::i32, 1,
-                                                 static_cast<std::int64_t>(rows.size()), 1);
-  context.compute.upload(rows.data(), index);
-  context.compute.permute_rows(from, index, to);
-}
 
 void attention_step(const Context& context, const LayerWeights& weights, const RopeTable& rope,
                     const LayerPlace& place, Workspace& workspace, Observer& observer) {
@@ -234,9 +191,9 @@ void attention_step(const Context& context, const LayerWeights& weights, const R
   if (!needs_all && place.rows == plan::RowsWanted::none) return;
   backend::Tensor attended;
   if (needs_all) {
-    attended = attend(context, weights, rope, place, workspace.batch(), x, workspace);
+    attended = attend(context, weights, rope, place, workspace.pass_rows(), x, workspace);
   } else {
-    const PassRows pass = workspace.batch();
+    const PassRows pass = workspace.pass_rows();
     x = narrow(context, place.rows, x, workspace);
     attended = attend(context, weights, rope, place, pass, x, workspace);
   }

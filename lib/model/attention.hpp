@@ -1,4 +1,4 @@
-/// The attention half of a layer, and operations on rows that other steps share.
+/// The attention half of a layer.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -24,22 +24,8 @@ struct LayerPlace {
 /// over tp. The products of the reduction shards are summed in the fixed tree order at the home of
 /// each token. Keys and values are computed for every row, and kept in the cache for sequences that
 /// pass in chunks. If only some rows of the output are wanted, the residual stream and
-/// workspace.batch() are reduced to them. Collective over tp.
+/// workspace.pass_rows() are reduced to them. Collective over tp.
 void attention_step(const Context& context, const LayerWeights& weights, const RopeTable& rope,
                     const LayerPlace& place, Workspace& workspace, Observer& observer);
-
-/// Returns the rows of all tp ranks together, [pass, D]. With one tp rank it returns `home`.
-/// Collective over tp.
-backend::Tensor gather_pass(const Context& context, const Workspace& workspace,
-                            const backend::Tensor& home);
-/// residual += the sum of the reduction shards, computed at the home of each row. partial [local
-/// slices][pass][D]. Collective over tp.
-void add_to_residual(const Context& context, const backend::Tensor& partial, Workspace& workspace);
-/// Uploads the position of every row of workspace.batch() for RoPE. Call it once per pass, and
-/// after the rows change.
-void upload_positions(const Context& context, const Workspace& workspace);
-/// to[i] = from[rows[i]].
-void select(const Context& context, const Workspace& workspace, const backend::Tensor& from,
-            std::span<const std::int32_t> rows, const backend::Tensor& to);
 
 }  // namespace tetrarch::model

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/dense.hpp"
 
-#include "model/attention.hpp"
 #include "model/experts.hpp"
+#include "model/row_operations.hpp"
 
 namespace tetrarch::model {
 

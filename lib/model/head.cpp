@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 
-#include "model/attention.hpp"
+#include "model/row_operations.hpp"
 
 namespace tetrarch::model {
 
@@ -36,17 +36,24 @@ backend::Tensor logits_of(const Context& context, const ModelShard& shard,
   return logits;
 }
 
-/// The vocabulary slice (0 .. reduction shards - 1) that holds a token id.
-std::int64_t slice_of(const Context& context, std::int32_t token) {
+/// The token ids of each vocabulary slice, 0 .. reduction shards - 1.
+std::vector<plan::Range> vocabulary_slices(const Context& context) {
+  std::vector<plan::Range> slices;
   for (std::int64_t slice = 0; slice < context.reduction_shards; ++slice)
-    if (plan::even_range(context.spec.vocab_size, context.reduction_shards, slice).contains(token))
-      return slice;
+    slices.push_back(plan::even_range(context.spec.vocab_size, context.reduction_shards, slice));
+  return slices;
+}
+
+/// The index of the vocabulary slice that holds a token id.
+std::int64_t slice_of(std::span<const plan::Range> slices, std::int32_t token) {
+  for (std::int64_t slice = 0; slice < std::ssize(slices); ++slice)
+    if (slices[slice].contains(token)) return slice;
   throw base::InternalError("a token id below the vocabulary size");
 }
 
 /// A row whose logits are needed, and for which output.
 struct HeadRow {
-  std::int32_t row = 0;          // row of the batch
+  std::int32_t row = 0;          // row of workspace.pass_rows()
   std::int32_t next_token = -1;  // the token whose log-probability is wanted; -1: none
   std::int64_t last_of = -1;     // the run whose sequence ends at this row; -1: none
 };
@@ -122,15 +129,15 @@ void merge_tops(std::vector<Likely>& likely, std::int64_t top_k, const LogSumExp
   });
 }
 
-std::vector<HeadRow> head_rows_of(const PassRows& batch, const HeadRequest& request) {
+std::vector<HeadRow> head_rows_of(const PassRows& pass_rows, const HeadRequest& request) {
   std::vector<HeadRow> wanted;
   std::int32_t row = 0;
-  for (std::int64_t run = 0; run < std::ssize(batch.rows); ++run) {
-    const SequenceRows& rows = batch.rows[run];
+  for (std::int64_t run = 0; run < std::ssize(pass_rows.rows); ++run) {
+    const SequenceRows& rows = pass_rows.rows[run];
     for (std::int64_t i = 0; i < rows.count; ++i, ++row) {
       HeadRow head{row, -1, -1};
       if (request.logprobs)
-        head.next_token = i + 1 < rows.count ? batch.token[row + 1] : rows.next_token;
+        head.next_token = i + 1 < rows.count ? pass_rows.token[row + 1] : rows.next_token;
       if (request.last_logits && i + 1 == rows.count && rows.span().is_last()) head.last_of = run;
       if (head.next_token >= 0 || head.last_of >= 0 || request.top_k > 0) wanted.push_back(head);
     }
@@ -142,6 +149,7 @@ std::vector<HeadRow> head_rows_of(const PassRows& batch, const HeadRequest& requ
 void score_rows(const Context& context, std::span<const HeadRow> rows,
                 std::span<const SliceStats> stats, TokenScores& scores) {
   const std::int64_t num_slices = context.reduction_shards;
+  const std::vector<plan::Range> vocabulary = vocabulary_slices(context);
   for (std::int64_t i = 0; i < std::ssize(rows); ++i) {
     const HeadRow& head = rows[i];
     if (head.next_token < 0) continue;
@@ -149,7 +157,7 @@ void score_rows(const Context& context, std::span<const HeadRow> rows,
     const auto best =
         std::max_element(slices.begin(), slices.end(),
                          [](const SliceStats& a, const SliceStats& b) { return a.max < b.max; });
-    scores.next_logprob[head.row] = log_probability(slices, slice_of(context, head.next_token));
+    scores.next_logprob[head.row] = log_probability(slices, slice_of(vocabulary, head.next_token));
     scores.is_greedy[head.row] = best->best_id == head.next_token ? 1 : 0;
   }
 }
@@ -221,7 +229,7 @@ LogSumExp log_sum_exp(std::span<const SliceStats> slices) {
   for (const SliceStats& slice : slices)
     max = std::max(max, static_cast<double>(slice.max));
   std::array<double, 8> sum{};
-  base::expects(slices.size() <= sum.size(), "at most 8 vocabulary slices");
+  base::expects_in_debug(slices.size() <= sum.size(), "at most 8 vocabulary slices");
   for (std::size_t i = 0; i < slices.size(); ++i)
     sum[i] = slices[i].sum_exp * std::exp(static_cast<double>(slices[i].max) - max);
   for (std::size_t step = 1; step < slices.size(); step *= 2)
@@ -257,7 +265,7 @@ TokenScores head_step(const Context& context, const ModelShard& shard,
     scores.next_logprob.assign(pass.rows, base::failed_value());
     scores.is_greedy.assign(pass.rows, 1);
   }
-  const std::vector<HeadRow> wanted = head_rows_of(workspace.batch(), request);
+  const std::vector<HeadRow> wanted = head_rows_of(workspace.pass_rows(), request);
   std::vector<std::int32_t> index;
   for (const HeadRow& head : wanted)
     index.push_back(head.row);

@@ -19,7 +19,7 @@ struct HeadRequest {
   std::int64_t top_k = 0;  // most likely next tokens of each row; 0: none
 };
 
-/// Scores of each row of workspace.batch(), the same on every tp rank. Vectors that were not
+/// Scores of each row of workspace.pass_rows(), the same on every tp rank. Vectors that were not
 /// requested are empty.
 struct TokenScores {
   // log p(next token | tokens up to this row); NaN without a next token
@@ -29,11 +29,11 @@ struct TokenScores {
 };
 
 /// Receives the logits [runs, local vocabulary] f32 after the last position of these runs of the
-/// batch.
+/// pass.
 using LastLogits =
     std::function<void(std::span<const std::int64_t> runs, const backend::Tensor& logits)>;
 
-/// Receives the most likely next tokens of rows first_row, first_row + 1, ... of the batch: host
+/// Receives the most likely next tokens of rows first_row, first_row + 1, ... of the pass: host
 /// arrays [rows, top_k] of ids and log-probabilities; highest log-probability first, of equal ones
 /// the lower id first.
 using LikelyTokens = std::function<void(std::int64_t first_row, std::span<std::uint32_t> ids,
@@ -49,7 +49,7 @@ struct HeadSinks {
 backend::Tensor final_norm_step(const Context& context, const ModelShard& shard,
                                 Workspace& workspace);
 
-/// Computes the requested outputs of the batch from its rows [home, D] after the final norm.
+/// Computes the requested outputs of the pass from its rows [home, D] after the final norm.
 ///
 /// The vocabulary is sharded over tp. Logits are computed only for rows that need them, once, for
 /// workspace.head_chunk() rows at a time; larger arrays of logits never exist. Ranks exchange 16

@@ -20,7 +20,7 @@ LayerReport run_layer(const Context& context, const LayerWeights& weights, const
   if (!context.spec.is_moe[place.layer]) {
     dense_step(context, weights, workspace);
     look_at_dense(context, place.layer, workspace, observer);
-    observer.hidden(place.layer, workspace.batch(), workspace.residual());
+    observer.hidden(place.layer, workspace.pass_rows(), workspace.residual());
     return {};
   }
 
@@ -38,7 +38,7 @@ LayerReport run_layer(const Context& context, const LayerWeights& weights, const
   const backend::Tensor answers = record.answers();
   combine(context, std::move(record), workspace);
   look_at_experts(context, place.layer, answers, workspace, observer);
-  observer.hidden(place.layer, workspace.batch(), workspace.residual());
+  observer.hidden(place.layer, workspace.pass_rows(), workspace.residual());
   return {std::max<std::int64_t>(0, num_rounds - 1)};
 }
 

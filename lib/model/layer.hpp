@@ -12,8 +12,8 @@ struct LayerReport {
   std::int64_t extra_rounds = 0;
 };
 
-/// Computes one layer on the residual stream of workspace.batch(), for the rows that `place` wants.
-/// Collective over the stage.
+/// Computes one layer on the residual stream of workspace.pass_rows(), for the rows that `place`
+/// wants. Collective over the stage.
 LayerReport run_layer(const Context& context, const LayerWeights& weights, const RopeTable& rope,
                       const LayerPlace& place, Workspace& workspace, Observer& observer);
 

@@ -36,7 +36,8 @@ int step_of(Origin origin) {
     case Origin::pooling:
       return 6;
   }
-  throw base::InternalError("a known origin");
+  base::expects(false, "a known origin of non-finite values");
+  return 0;
 }
 
 std::vector<std::int32_t> finite_flags(const Context& context, const Tensor& rows,
@@ -75,7 +76,7 @@ void look(const Context& context, std::int64_t layer, const Tensor& rows,
   if (std::ranges::find(flags, 0) == flags.end()) return;
   const plan::Range home = workspace.home();
   std::int64_t begin = 0;  // first row of the run
-  for (const SequenceRows& run : workspace.batch().rows) {
+  for (const SequenceRows& run : workspace.pass_rows().rows) {
     const std::int64_t end = std::min(begin + run.count, home.end);
     for (std::int64_t row = std::max(begin, home.begin); row < end; ++row) {
       if (flags[static_cast<std::size_t>(row - home.begin)] != 0) continue;
@@ -97,7 +98,7 @@ bool NotFinite::comes_before(const NotFinite& other) const {
 
 void look_at_embedding(const Context& context, const Workspace& workspace, Observer& observer) {
   look(context, -1, workspace.residual(), workspace, observer, [&](std::int64_t row) {
-    return Cause{Origin::embedding, workspace.batch().token[workspace.home().begin + row]};
+    return Cause{Origin::embedding, workspace.pass_rows().token[workspace.home().begin + row]};
   });
 }
 

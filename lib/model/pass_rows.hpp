@@ -42,15 +42,15 @@ struct PassRows {
 
 /// Sets home_begin so that all tp ranks hold equal numbers of rows; the numbers differ by one at
 /// most.
-void spread_evenly(PassRows& batch, int tp_size);
+void spread_evenly(PassRows& pass_rows, int tp_size);
 
 /// Selected rows of a pass.
 struct Selection {
-  PassRows batch;                  // the selected rows; each keeps its home
+  PassRows pass_rows;              // the selected rows; each keeps its home
   std::vector<std::int32_t> pass;  // row numbers of the selected rows in the pass
   // row numbers of this rank's selected rows, counted in its home rows
   std::vector<std::int32_t> home;
 };
-Selection select_rows(const PassRows& batch, plan::RowsWanted rows, int tp_rank);
+Selection select_rows(const PassRows& pass_rows, plan::RowsWanted rows, int tp_rank);
 
 }  // namespace tetrarch::model

@@ -17,21 +17,21 @@ namespace {
 /// routing.num_copies and num_dropped. Waits for the choices of all ranks. Collective over the
 /// stage.
 backend::Tensor drop_copies(const Context& context, Workspace& workspace) {
-  const PassRows& batch = workspace.batch();
+  const PassRows& pass_rows = workspace.pass_rows();
   const std::int64_t top_k = context.spec.top_k, num_experts = context.spec.num_experts;
-  const std::int64_t tokens = std::ssize(batch.stage_place);
+  const std::int64_t tokens = std::ssize(pass_rows.stage_place);
   Routing& routing = workspace.routing;
   const backend::Tensor all =
       workspace.tensor(BufferName::stage_expert_ids, DType::i32, 1, tokens, top_k);
-  context.stage.all_gather_v(routing.expert_id, batch.stage_count, all);
+  context.stage.all_gather_v(routing.expert_id, pass_rows.stage_count, all);
   std::vector<std::int32_t> expert_id(all.elements());
   context.compute.download(all, expert_id.data());
 
   plan::Range own;
   for (int rank = 0; rank <= context.stage.rank(); ++rank)
-    own = {own.end, own.end + batch.stage_count[rank]};
+    own = {own.end, own.end + pass_rows.stage_count[rank]};
   const std::vector<std::int32_t> kept =
-      kept_choices(expert_id, batch.stage_place, top_k, num_experts,
+      kept_choices(expert_id, pass_rows.stage_place, top_k, num_experts,
                    capacity_of(context.capacity_factor, tokens, top_k, num_experts), own);
   routing.num_dropped = std::ranges::count(kept, -1);
   routing.num_copies = std::ssize(kept) - routing.num_dropped;

@@ -3,6 +3,7 @@
 
 #include "model/embedding.hpp"
 #include "model/not_finite.hpp"
+#include "model/row_operations.hpp"
 
 namespace tetrarch::model {
 
@@ -20,7 +21,7 @@ void Transformer::embed(Workspace& workspace, Observer& observer) const {
   context_.timeline.enter(Phase::embed);
   embed_tokens(context_, shard_, workspace);
   look_at_embedding(context_, workspace, observer);
-  observer.hidden(-1, workspace.batch(), workspace.residual());
+  observer.hidden(-1, workspace.pass_rows(), workspace.residual());
 }
 
 std::int64_t Transformer::run_layers(Workspace& workspace, Observer& observer) const {
@@ -45,13 +46,13 @@ TokenScores Transformer::finish(const HeadRequest& request, Workspace& workspace
   if (!depth_.has_final) return {};
   const backend::Tensor normed = final_norm_step(context_, shard_, workspace);
   look_at_final_norm(context_, normed, workspace, observer);
-  observer.hidden(context_.spec.num_layers, workspace.batch(), normed);
+  observer.hidden(context_.spec.num_layers, workspace.pass_rows(), normed);
   const HeadSinks sinks{
       [&](std::span<const std::int64_t> runs, const backend::Tensor& logits) {
-        observer.last_logits(workspace.batch(), runs, logits);
+        observer.last_logits(workspace.pass_rows(), runs, logits);
       },
       [&](std::int64_t first_row, std::span<std::uint32_t> ids, std::span<float> logprobs) {
-        observer.likely(workspace.batch(), first_row, ids, logprobs);
+        observer.likely(workspace.pass_rows(), first_row, ids, logprobs);
       }};
   return head_step(context_, shard_, normed, request, sinks, workspace);
 }

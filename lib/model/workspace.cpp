@@ -27,21 +27,21 @@ backend::Tensor Workspace::tensor(BufferName name, base::DType dtype, std::int64
   return view;
 }
 
-void Workspace::begin(PassRows batch, std::int64_t hidden_size, base::DType dtype, int tp_rank,
+void Workspace::begin(PassRows pass_rows, std::int64_t hidden_size, base::DType dtype, int tp_rank,
                       std::int64_t cache_tokens) {
   hidden_size_ = hidden_size;
   dtype_ = dtype;
   tp_rank_ = tp_rank;
   cache_tokens_ = cache_tokens;
-  narrow(std::move(batch));
+  narrow(std::move(pass_rows));
 }
 
-void Workspace::narrow(PassRows batch) {
-  batch_ = std::move(batch);
-  home_ = batch_.home(tp_rank_);
+void Workspace::narrow(PassRows pass_rows) {
+  pass_rows_ = std::move(pass_rows);
+  home_ = pass_rows_.home(tp_rank_);
   home_count_.clear();
-  for (std::size_t rank = 0; rank + 1 < batch_.home_begin.size(); ++rank)
-    home_count_.push_back(batch_.home(static_cast<int>(rank)).size());
+  for (std::size_t rank = 0; rank + 1 < pass_rows_.home_begin.size(); ++rank)
+    home_count_.push_back(pass_rows_.home(static_cast<int>(rank)).size());
 }
 
 backend::Tensor Workspace::residual() const {

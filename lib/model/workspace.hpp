@@ -26,12 +26,12 @@ class Workspace {
 
   /// Starts the next pass. The contents of its residual stream are undefined.
   /// cache_tokens: number of rows of each layer in the KV cache.
-  void begin(PassRows batch, std::int64_t hidden_size, base::DType dtype, int tp_rank,
+  void begin(PassRows pass_rows, std::int64_t hidden_size, base::DType dtype, int tp_rank,
              std::int64_t cache_tokens = 0);
-  /// Replaces the batch by one with some of its rows. The contents of the residual stream do not
+  /// Replaces the rows of the pass by some of them. The contents of the residual stream do not
   /// change.
-  void narrow(PassRows batch);
-  const PassRows& batch() const { return batch_; }
+  void narrow(PassRows pass_rows);
+  const PassRows& pass_rows() const { return pass_rows_; }
   std::int64_t cache_tokens() const { return cache_tokens_; }
   /// The number of rows of each tp rank, and the range of this rank's rows.
   const std::vector<std::int64_t>& home_count() const { return home_count_; }
@@ -53,7 +53,7 @@ class Workspace {
   std::array<std::int64_t, static_cast<int>(plan::BufferName::num_buffers)> offset_{}, bytes_{};
   std::int64_t round_rows_ = 0;
   std::int64_t head_chunk_ = 0;
-  PassRows batch_;
+  PassRows pass_rows_;
   std::int64_t cache_tokens_ = 0;
   int tp_rank_ = 0;
   std::vector<std::int64_t> home_count_;

@@ -38,7 +38,7 @@ void check_threads(const Communicator& communicator) {
   if (communicator.min(std::int64_t{Session::has_threads()}) != 0) return;
   throw base::Refusal(
       base::ExitCode::communication,
-      "this MPI has no MPI_THREAD_MULTIPLE (one rank hands out the work of all instances while it "
+      "this MPI has no MPI_THREAD_MULTIPLE (a thread on rank 0 hands out microbatches while rank 0 "
       "computes). Use an MPI library built with threads, or one instance (--dp 1).");
 }
 
@@ -74,8 +74,9 @@ std::int64_t Desk::ask() const {
   }
   communicator_.receive(std::as_writable_bytes(std::span(&reply, 1)), 0, reply_tag);
   if (reply.failure[0] == 0) return reply.answer;
-  throw base::SystemError(base::ExitCode::communication,
-                          fmt::format("rank 0 has no answer ({}).", reply.failure));
+  throw base::SystemError(
+      base::ExitCode::communication,
+      fmt::format("rank 0 could not answer this rank's request ({}).", reply.failure));
 }
 
 void Desk::serve() {

@@ -80,10 +80,9 @@ void check_start(const Communicator& world, const Launcher& launcher, const std:
   const int other = static_cast<int>(differing);
   throw base::Refusal(
       base::ExitCode::communication,
-      fmt::format(
-          "rank 0 runs \"{}\", rank {} runs \"{}\" (results of different builds do not mix). "
-          "Start the same program on every rank.",
-          first, other, world.broadcast(build, other)));
+      fmt::format("rank 0 runs \"{}\", rank {} runs \"{}\" (results of different builds must not "
+                  "be mixed). Start the same program on every rank.",
+                  first, other, world.broadcast(build, other)));
 }
 
 int cores_in_mask() {

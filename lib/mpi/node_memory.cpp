@@ -24,8 +24,8 @@ namespace {
   throw base::SystemError(
       base::ExitCode::resources,
       fmt::format(
-          "out of memory (the system refused {} for the labels of the inputs: {}). Give the "
-          "inputs to several runs, or use a node with more memory.",
+          "out of memory (the system refused {} for the offsets and lengths of the sequences: {}). "
+          "Give the inputs to several runs, or use a node with more memory.",
           base::bytes_text(static_cast<std::int64_t>(bytes)), std::strerror(error)));
 }
 

@@ -18,7 +18,7 @@ Session::Session(int* argc, char*** argv) {
     throw base::SystemError(
         base::ExitCode::communication,
         "this MPI has no MPI_THREAD_SERIALIZED "
-        "(calls come from more than one thread in turn). Use an MPI library built with threads.");
+        "(several threads call MPI, one at a time). Use an MPI library built with threads.");
   MPI_Comm comm = MPI_COMM_NULL;
   check(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "MPI_Comm_dup");
   world_ = std::make_unique<Communicator>(comm, "world");

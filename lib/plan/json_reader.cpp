@@ -30,7 +30,8 @@ std::optional<std::int64_t> integer_of(const Json& value) {
 JsonReader::JsonReader(const Json& object, std::string prefix, Problems& problems)
     : object_(&object), prefix_(std::move(prefix)), problems_(&problems) {
   if (object.is_object()) return;
-  const std::string name = prefix_.empty() ? "the whole" : prefix_.substr(0, prefix_.size() - 1);
+  const std::string name =
+      prefix_.empty() ? "the JSON value" : prefix_.substr(0, prefix_.size() - 1);
   problems_->add("{} is {} (expected an object).", name, shown(object));
   object_ = nullptr;
 }
@@ -153,7 +154,7 @@ std::string JsonReader::spelling(std::initializer_list<const char*> keys) const 
 
 void JsonReader::not_computed(const std::string& key, const std::string& value,
                               std::string_view computed) {
-  problems_->add("{} = {} is not computed by this version (which has {}).", dotted(key), value,
+  problems_->add("{} = {} is not computed by this version (it computes {}).", dotted(key), value,
                  computed);
 }
 

@@ -52,7 +52,7 @@ class JsonReader {
         if (value->is_string() && value->get_ref<const std::string&>() == name) return meaning;
         names.push_back(fmt::format("\"{}\"", name));
       }
-      problems_->add("{} = {} is not computed by this version (which has {}). Use one of these.",
+      problems_->add("{} = {} is not computed by this version (it computes {}). Use one of these.",
                      dotted(key), shown(*value), fmt::join(names, ", "));
     }
     return table.front().second;

@@ -74,9 +74,9 @@ void check_sizes(Problems& problems, const ModelSpec& spec, std::int64_t reducti
         grid.pp, spec.num_layers, spec.num_layers);
   }
   check_divides(problems, "ep", grid.ep, "num_experts", spec.num_experts,
-                "each rank holds equally many experts");
+                "each rank holds the same number of experts");
   check_divides(problems, "tp", grid.tp, "reduction_shards", reduction_shards,
-                "each rank holds equally many reduction shards of the model file");
+                "each rank holds the same number of reduction shards of the model file");
 }
 
 std::string given_of(const GridRequest& request) {
@@ -88,7 +88,7 @@ std::string given_of(const GridRequest& request) {
   add("pp", request.pp);
   add("ep", request.ep);
   add("tp", request.tp);
-  return given.empty() ? "nothing given" : fmt::format("given {}", fmt::join(given, ", "));
+  return given.empty() ? "no size given" : fmt::format("given {}", fmt::join(given, ", "));
 }
 
 /// The largest ep that divides both `whole` (the number of experts) and `left`; dp is then
@@ -120,15 +120,15 @@ std::vector<Grid> admitted_grids(const ModelSpec& spec, std::int64_t reduction_s
 
 namespace {
 
-/// "given tp 4; the largest ep that divides 16 experts, the rest dp"
+/// "given tp 4; the largest ep that divides 16 experts, dp for the remaining ranks"
 std::string reason_of(const ModelSpec& spec, const GridRequest& request, const char* tp_choice) {
   std::vector<std::string> chosen;
   if (!request.tp) chosen.push_back(tp_choice);
-  if (!request.ep && request.dp) chosen.push_back("the rest ep");
+  if (!request.ep && request.dp) chosen.push_back("ep for the remaining ranks");
   if (!request.ep && !request.dp)
     chosen.push_back(fmt::format("the largest ep that divides {} experts", spec.num_experts));
-  if (!request.dp) chosen.push_back("the rest dp");
-  if (!request.pp) chosen.push_back("pp 1 unless given");
+  if (!request.dp) chosen.push_back("dp for the remaining ranks");
+  if (!request.pp) chosen.push_back("pp 1 by default");
   const std::string given = given_of(request);
   return chosen.empty() ? given : fmt::format("{}; {}", given, fmt::join(chosen, ", "));
 }
@@ -137,11 +137,11 @@ std::string reason_of(const ModelSpec& spec, const GridRequest& request, const c
                                const GridRequest& request) {
   throw base::Refusal(
       ExitCode::usage,
-      fmt::format("{} ranks cannot all have a place ({}; dp x pp x ep x tp is the number of ranks, "
-                  "ep divides num_experts = {}, tp divides reduction_shards = {}{}). "
+      fmt::format("no grid uses all {} ranks ({}; dp x pp x ep x tp must be the number of ranks, "
+                  "ep must divide num_experts = {}, tp must divide reduction_shards = {}{}). "
                   "Start {} ranks.",
                   num_ranks, given_of(request), spec.num_experts, reduction_shards,
-                  request.pp ? "" : ", pp is 1 unless given",
+                  request.pp ? "" : ", pp is 1 by default",
                   fmt::join(usable_rank_counts(spec, reduction_shards, num_ranks, request), ", ")));
 }
 
@@ -176,7 +176,7 @@ void check_grid(const ModelSpec& spec, std::int64_t reduction_shards, const Grid
   check_sizes(problems, spec, reduction_shards, grid);
   if (problems.empty() && num_places(grid) != num_ranks)
     problems.add(
-        "{} makes {} ranks, but {} were started (every rank has a place). "
+        "{} has {} ranks, but {} were started (each rank must be part of the grid). "
         "Start {} ranks or change the grid.",
         to_string(grid), num_places(grid), num_ranks, num_places(grid));
   problems.refuse(ExitCode::usage, "grid");
@@ -209,7 +209,7 @@ ChosenGrid choose_grid(const ModelSpec& spec, std::int64_t reduction_shards, int
       least = grid;
     }
   }
-  return choose(least, "no tp fits memory and this one needs least");
+  return choose(least, "no tp fits into memory and this one needs the least");
 }
 
 Range even_range(std::int64_t n, std::int64_t parts, std::int64_t part) {

@@ -91,8 +91,8 @@ void check_copies(const ModelSpec& spec, const Extents& extents) {
   if (extents.max_microbatch_tokens <= most / spec.top_k) return;
   throw base::Refusal(
       ExitCode::usage,
-      fmt::format("a microbatch of {} tokens with top_k = {} is too large (at most {} copies of "
-                  "tokens are numbered). Use a smaller --tokens-per-microbatch, or split the "
+      fmt::format("a microbatch of {} tokens with top_k = {} is too large (32-bit numbers count at "
+                  "most {} copies of tokens). Use a smaller --tokens-per-microbatch, or split the "
                   "longest sequence ({} tokens).",
                   extents.max_microbatch_tokens, spec.top_k, most, extents.max_sequence_length));
 }
@@ -255,21 +255,22 @@ std::string to_string(const MemoryPlan& memory, std::int64_t compared_with) {
   const auto add = [&](const char* name, std::int64_t bytes) {
     if (bytes > 0) text += fmt::format(", {} {}", name, text_of(bytes));
   };
-  add("labels", memory.label_bytes + memory.id_share);
+  add("ids and lengths", memory.label_bytes + memory.id_share);
   const std::int64_t passing = memory.passing_bytes();
   if (passing >= std::max(memory.loading_bytes, memory.results_share)) {
     add("workspace", memory.workspace_bytes());
-    add("tables", memory.table_bytes);
+    add("RoPE tables", memory.table_bytes);
     add("rows to send", memory.outbox_bytes);
-    add("likely tokens", memory.likely_bytes);
-    add("writers", memory.writer_bytes);
+    add("topk candidates", memory.likely_bytes);
+    add("buffers of the writer", memory.writer_bytes);
   } else if (memory.results_share >= memory.loading_bytes) {
-    add("at the end, without the workspace, writing results", memory.results_share);
+    add("at the end, after the workspace is freed, for writing results", memory.results_share);
     if (memory.results_bytes > memory.results_share)
       text +=
           fmt::format(" ({} on rank 0, of all ranks of its node)", text_of(memory.results_bytes));
   } else {
-    add("at the start, before the workspace, reading weights", memory.loading_bytes);
+    add("at the start, before the workspace is allocated, for reading weights",
+        memory.loading_bytes);
   }
   return text;
 }
@@ -379,7 +380,7 @@ MemoryPlan plan_memory(const ModelSpec& spec, std::int64_t reduction_shards, con
   } catch (const base::Refusal&) {
     throw base::Refusal(
         ExitCode::resources,
-        fmt::format("a microbatch of {} tokens needs more memory than there are addresses. Use a "
+        fmt::format("a microbatch of {} tokens needs more bytes than 63 bits can count. Use a "
                     "smaller --tokens-per-microbatch.",
                     base::count_text(extents.max_microbatch_tokens)));
   }

@@ -117,7 +117,7 @@ ModelSpec preset(const std::string& name) {
   const std::vector<std::string> names = preset_names();
   const std::string near = base::nearest(name, names);
   const std::string hint = near.empty() ? "" : fmt::format("Did you mean {}? ", near);
-  throw base::Refusal(base::ExitCode::usage, fmt::format("\"{}\" is no preset. {}Use one of {}.",
+  throw base::Refusal(base::ExitCode::usage, fmt::format("\"{}\" is not a preset. {}Use one of {}.",
                                                          name, hint, fmt::join(names, ", ")));
 }
 

@@ -135,7 +135,7 @@ std::string to_string(const Remedies& remedies, const RemedyRequest& request) {
   if (const std::int64_t tokens = remedies.tokens_per_microbatch; tokens > 0)
     ways.push_back(fmt::format("use --tokens-per-microbatch {}{}", tokens,
                                !request.has_capacity && request.longest > tokens
-                                   ? " (longer sequences then pass in chunks of as many)"
+                                   ? " (longer sequences then pass in chunks of that many tokens)"
                                    : ""));
   if (remedies.chunk_tokens > 0)
     ways.push_back(fmt::format("use --chunk-tokens {}", remedies.chunk_tokens));
@@ -145,19 +145,20 @@ std::string to_string(const Remedies& remedies, const RemedyRequest& request) {
   if (!remedies.outputs.empty())
     ways.push_back(fmt::format("leave {} out of --outputs", fmt::join(remedies.outputs, " and ")));
   if (remedies.fewer_ranks > 0)
-    ways.push_back(fmt::format("start {} ranks on the same nodes, so that each may use more",
+    ways.push_back(fmt::format("start {} ranks on the same nodes, so that each may use more memory",
                                remedies.fewer_ranks));
   if (remedies.more_ranks > 0)
     ways.push_back(
-        fmt::format("start {} ranks on more nodes, no more on each", remedies.more_ranks));
+        fmt::format("start {} ranks on more nodes, with no more ranks on each node than now",
+                    remedies.more_ranks));
   if (!ways.empty()) {
     std::string text = fmt::format("{}", fmt::join(ways, ", or "));
     text.front() = static_cast<char>(text.front() - 'a' + 'A');
     return text;
   }
   if (request.fixed_bytes >= request.limit_bytes)
-    return "Labels of all sequences and the list of results alone need more: give the inputs to "
-           "several runs, or use nodes with more memory";
+    return "The ids, offsets and lengths of all sequences and the list of results alone need more "
+           "memory: give the inputs to several runs, or use nodes with more memory";
   return fmt::format(
       "The longest sequence ({} tokens) fits neither with fewer tokens at once nor "
       "on up to 64 times as many nodes: split it, or use nodes with more memory",

@@ -28,7 +28,7 @@ void unknown(Problems& problems, const char* option, const std::string& word,
              const std::vector<std::string>& valid) {
   const std::string near = word.empty() ? "" : base::nearest(word, valid);
   const std::string hint = near.empty() ? "" : fmt::format("Did you mean {}? ", near);
-  problems.add("--{}: \"{}\" is no valid value. {}Use {}.", option, base::shown(word), hint,
+  problems.add("--{}: \"{}\" is not a valid value. {}Use {}.", option, base::shown(word), hint,
                fmt::join(valid, ", "));
 }
 
@@ -46,7 +46,7 @@ void read_outputs(const std::string& list, Outputs& outputs, Problems& problems)
       continue;
     }
     bool& flag = *flags[found - names.begin()];
-    if (flag) problems.add("--outputs: \"{}\" stands twice. Name it once.", item);
+    if (flag) problems.add("--outputs: \"{}\" occurs twice. Name it once.", item);
     flag = true;
   }
 }
@@ -66,10 +66,11 @@ std::vector<std::int64_t> read_hidden_layers(const std::string& list, std::int64
       for (std::int64_t each = -1; each <= num_layers; ++each)
         layers.push_back(each);
     } else if (error == std::errc::invalid_argument || stop != end || item.front() == '-') {
-      unknown(problems, "hidden-layers", item, {"final", "embed", "all", "layer numbers as 0,7"});
+      unknown(problems, "hidden-layers", item,
+              {"final", "embed", "all", "layer numbers such as 0,7"});
     } else if (error != std::errc() || layer >= num_layers) {
-      problems.add("--hidden-layers: {} is no layer of this model. Use 0 to {}.", base::shown(item),
-                   num_layers - 1);
+      problems.add("--hidden-layers: {} is not a layer of this model. Use 0 to {}.",
+                   base::shown(item), num_layers - 1);
     } else {
       layers.push_back(layer);
     }
@@ -88,8 +89,9 @@ Pooling read_pooling(const std::string& word, Problems& problems) {
 
 void check_top_k_logprobs(std::int64_t asked, std::int64_t vocab_size, Problems& problems) {
   if (asked < 1 || asked > vocab_size)
-    problems.add("--top-k-logprobs: {} is out of range (a model of {} tokens). Use 1 to {}.", asked,
-                 vocab_size, vocab_size);
+    problems.add(
+        "--top-k-logprobs: {} is out of range (the model's vocabulary has {} tokens). Use 1 to {}.",
+        asked, vocab_size, vocab_size);
 }
 
 }  // namespace

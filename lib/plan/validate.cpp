@@ -54,8 +54,8 @@ void check_sizes(Problems& problems, const ModelSpec& spec) {
 void check_consistency(Problems& problems, const ModelSpec& spec) {
   if (spec.num_heads % spec.num_kv_heads != 0)
     problems.add(
-        "attention.num_heads = {} is no multiple of num_kv_heads = {} (each kv head "
-        "serves equally many heads).",
+        "attention.num_heads = {} is not a multiple of num_kv_heads = {} (each kv head serves the "
+        "same number of heads).",
         spec.num_heads, spec.num_kv_heads);
   if (spec.num_heads * spec.head_size > max_size)
     problems.add("attention.num_heads = {} times head_dim = {} is out of range (1 to {}).",
@@ -78,7 +78,7 @@ void check_consistency(Problems& problems, const ModelSpec& spec) {
   const double parameters = matrix * (layer * static_cast<double>(spec.num_layers) +
                                       2.0 * static_cast<double>(spec.vocab_size) + 1.0);
   if (parameters > max_parameters)
-    problems.add("about {:.3g} parameters are out of range (at most {:.3g}).", parameters,
+    problems.add("about {:.3g} parameters are too many (at most {:.3g}).", parameters,
                  max_parameters);
 }
 
@@ -116,8 +116,10 @@ void check_rope_scaling(Problems& problems, const ModelSpec& spec) {
   if (!(low < high)) problems.add("{} = {} is not below {} = {}.", low_name, low, high_name, high);
   if (!is_yarn) return;
   if (!(spec.rope_theta > 1))
-    problems.add("rope.theta = {} leaves yarn no frequencies. Use a number above 1.",
-                 spec.rope_theta);
+    problems.add(
+        "rope.theta = {} is too small for yarn (its frequencies would all be equal). Use a number "
+        "above 1.",
+        spec.rope_theta);
   check_positive(problems, "rope.attention_factor", scaling.attention_factor, 0, 1e6);
   check_positive(problems, "rope.mscale", scaling.mscale, 0, 1e6);
   check_positive(problems, "rope.mscale_all_dim", scaling.mscale_all_dim, 0, 1e6);
@@ -153,7 +155,9 @@ constexpr std::array<std::int64_t, 4> possible_shards = {1, 2, 4, 8};
 void validate(const ModelSpec& spec, const std::string& where) {
   Problems problems;
   if (!is_family(spec.family))
-    problems.add("family is not a name of 1 to 64 small letters, digits, '-', '_' or '.'.");
+    problems.add(
+        "family is not a name of 1 to 64 characters (lower-case letters, digits, '-', '_' or "
+        "'.').");
   check_sizes(problems, spec);
   if (problems.empty()) check_consistency(problems, spec);
   check_layers(problems, spec);
@@ -180,8 +184,8 @@ void check_reduction_shards(const ModelSpec& spec, std::int64_t reduction_shards
   for (const std::int64_t shards : possible_shards)
     if (broken_shard_rules(spec, shards).empty()) usable.push_back(shards);
   throw base::Refusal(
-      code, fmt::format("reduction_shards = {} {} (each slice has whole heads and equally many FFN "
-                        "columns). Use {}.",
+      code, fmt::format("reduction_shards = {} {} (each slice has whole heads and the same number "
+                        "of FFN columns). Use {}.",
                         reduction_shards, fmt::join(broken, " and "), fmt::join(usable, " or ")));
 }
 

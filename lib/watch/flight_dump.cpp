@@ -39,12 +39,14 @@ std::string flight_dump(const std::string& head, const RankState& state) {
   std::string text = head;
   text += fmt::format("now: {}{}\n", state.text(),
                       state.is_waiting() ? fmt::format(", for {:.1f} s", state.waited_s) : "");
-  text += fmt::format("nothing began or ended for {:.1f} s\n\ncollectives begun on each group:\n",
-                      state.quiet_s);
+  text += fmt::format(
+      "no operation began or ended, and no computation was seen, for {:.1f} s\n\ncollectives begun "
+      "on each group:\n",
+      state.quiet_s);
   for (const auto& [group, begun] : state.begun)
     text += fmt::format("{:>12}  {}\n", begun, group);
   text += fmt::format(
-      "\nthe last operations, the newest at the end (time of begin, UTC):\n"
+      "\nthe last operations, the newest last (times of their beginning, UTC):\n"
       "{:12}  {:10} {:>5} {:>10}  {:22} {:12} {:>6} {:>12}  {}\n",
       "time", "phase", "layer", "microbatch", "operation", "group", "peer", "bytes", "seconds");
   const Clock::time_point now = Clock::now();

@@ -78,7 +78,7 @@ std::vector<int> RankState::awaited() const {
 
 std::string RankState::text() const {
   std::string said = is_waiting() ? fmt::format("in {} on {}", operation, group)
-                                  : std::string("outside all exchanges");
+                                  : std::string("not in an exchange");
   if (is_waiting() && peer >= 0) said += fmt::format(" with rank {}", peer);
   said += fmt::format(", phase {}", phase);
   if (layer >= 0) said += fmt::format(", layer {}", layer);

@@ -173,7 +173,7 @@ Verdict out_of_step(std::span<const RankState* const> hopeless,
   if (blame.rank) {
     verdict.ranks = {blame.rank->rank};
     verdict.problem =
-        fmt::format("{} is out of step ({}, while rank {} has waited for it {:.0f} s {})",
+        fmt::format("{} is out of step (it is {}, while rank {} has waited for it {:.0f} s {})",
                     named(verdict.ranks, hosts), blame.rank->text(), blame.by->rank,
                     blame.by->waited_s, blame.by->text());
     return verdict;
@@ -182,8 +182,8 @@ Verdict out_of_step(std::span<const RankState* const> hopeless,
     verdict.ranks.push_back(state->rank);
   const RankState& first = *hopeless.front();
   verdict.problem =
-      fmt::format("{} wait for each other (rank {} for {:.0f} s {})", named(verdict.ranks, hosts),
-                  first.rank, first.waited_s, first.text());
+      fmt::format("{} wait for each other (rank {} has waited {:.0f} s {})",
+                  named(verdict.ranks, hosts), first.rank, first.waited_s, first.text());
   return verdict;
 }
 
@@ -201,7 +201,7 @@ Verdict judge(Answers answers, std::span<const std::string> hosts, int asker, do
   for (const RankState* state : hopeless)
     if (!state->is_waiting())
       return {{state->rank},
-              fmt::format("{} does nothing (for {:.0f} s, {})",
+              fmt::format("{} has done nothing for {:.0f} s ({})",
                           named(std::vector{state->rank}, hosts), state->quiet_s, state->text()),
               0};
   return out_of_step(hopeless, hosts);

@@ -121,9 +121,9 @@ void Watchdog::look_alone(double lived_s) {
   unasked_s_ += lived_s;
   if (unasked_s_ < limit_s_ + launcher_s * std::min(team_.rank, most_turns)) return;
   say(
-      fmt::format("[rank {} {}] MPI has not started on all ranks for {:.0f} s (one of them is "
-                  "stopped, or a node is lost). Start the same command again, with a longer "
-                  "--watchdog where starting takes longer.",
+      fmt::format("[rank {} {}] MPI has not started on all ranks within {:.0f} s (a rank is "
+                  "stopped, or a node is lost). Start the same command again; if MPI needs longer "
+                  "to start, with a larger --watchdog.",
                   team_.rank, base::host_name(), unasked_s_));
   end_process();
 }
@@ -189,7 +189,7 @@ void Watchdog::judge_answers() {
 
 void Watchdog::end_all(const Verdict& verdict) {
   const std::string line = fmt::format(
-      "{}. The job ends; start the same command again, what is committed stays (last operations of "
+      "{}. The job ends. Start the same command again; committed work is kept (last operations of "
       "each rank: {}).",
       verdict.problem, folder_->path());
   if (!folder_->publish(line + "\n")) end_with_the_others();

@@ -158,7 +158,7 @@ TEST_F(ProbeTest, WaitsAsLongAsThereAreSignsOfLife) {
   limits_.silence_s = 0.2;
   limits_.program = write_program(scratch_, "printf '\\1'; exec sleep 100");
   EXPECT_TRUE(is_found(probe({{good_, Purpose::inputs}}, limits_), ExitCode::input,
-                       {good_, "did not come back"}));
+                       {good_, "did not return"}));
 }
 
 TEST_F(ProbeTest, NamesAnEndWithoutAWord) {

@@ -47,16 +47,16 @@ TEST(Bf16Kernels, EachCpuEndsInTheFastestThatItMayUse) {
 
 TEST(Bf16Kernels, TheReasonIsTheTrueOne) {
   const auto reason = [](const CpuFacts& facts) { return choose_bf16_kernels(facts).reason; };
-  const std::string refusal = "Linux refuses its tiles (arch_prctl: Invalid argument)";
+  const std::string refusal = "Linux refuses AMX tiles (arch_prctl: Invalid argument)";
 
   EXPECT_EQ(reason(cpu(amd, 0x19, 0x01)), "this CPU has neither AMX nor AVX512-BF16");
   EXPECT_EQ(reason(cpu(intel, 6, 0x8f, false, true, refusal)),
-            "this CPU's AMX may not be used, " + refusal + ", and it has no AVX512-BF16");
+            "this CPU's AMX cannot be used: " + refusal + ", and it has no AVX512-BF16");
   EXPECT_EQ(
       reason(cpu(intel, 6, 0x8f, true, true, refusal)),
-      "this CPU's AMX may not be used, " + refusal + ", and its AVX512-BF16 is no faster than f32");
+      "this CPU's AMX cannot be used: " + refusal + ", and its AVX512-BF16 is no faster than f32");
   EXPECT_EQ(reason(cpu(intel, 6, 0xaf, true, true, refusal)),
-            "this CPU's AMX may not be used, " + refusal);
+            "this CPU's AMX cannot be used: " + refusal);
   EXPECT_EQ(reason(cpu(intel, 6, 0x8f, true, true)), "");
 }
 
@@ -86,7 +86,7 @@ TEST(Bf16Kernels, ThoseOfAvx512AreNotUsedBelowIt) {
 
   EXPECT_EQ(choice.kernels, Bf16Kernels::widened);
   if (active_bf16_kernels() != Bf16Kernels::widened) {
-    EXPECT_EQ(choice.reason, "kernels are those of x86-64");
+    EXPECT_EQ(choice.reason, "the kernels are limited to the instruction set x86-64");
   }
 }
 

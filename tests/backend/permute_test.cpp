@@ -65,7 +65,8 @@ TEST_F(Permute, NoRowsHaveNoCopies) {
     EXPECT_EQ(count.integer(i), 0);
 }
 
-TEST_F(Permute, AnUnknownExpertIsRefused) {
+TEST_F(Permute, AnUnknownExpertIsRefusedInDebugBuilds) {
+  if (!base::has_debug_checks) return;
   const Array order(DType::i32, 1, 1), position(DType::i32, 1, 1), count(DType::i32, 1, 3);
 
   for (const std::int32_t id : {-2, 3})
@@ -112,7 +113,8 @@ TEST_F(Permute, RowsMoveWhole) {
   }
 }
 
-TEST_F(Permute, AnIndexOutsideIsRefused) {
+TEST_F(Permute, AnIndexOutsideIsRefusedInDebugBuilds) {
+  if (!base::has_debug_checks) return;
   const Array from(DType::f32, 2, 4), to(DType::f32, 1, 4);
 
   for (const std::int32_t index : {-1, 2})

@@ -59,10 +59,12 @@ TEST_P(Rope, TurnsEveryHeadByItsPositionAndLeavesTheRest) {
     }
 }
 
-TEST_P(Rope, APositionBeyondTheTableIsRefused) {
+TEST_P(Rope, APositionBeyondTheTableIsRefusedInDebugBuilds) {
   const Array x(GetParam(), 1, 4), table(DType::f32, 5, 2);
 
-  EXPECT_THROW(compute_.rope(x, 4, Array::of_ints(1, 1, {5}), table, table), base::InternalError);
+  if (base::has_debug_checks) {
+    EXPECT_THROW(compute_.rope(x, 4, Array::of_ints(1, 1, {5}), table, table), base::InternalError);
+  }
   EXPECT_NO_THROW(
       compute_.rope(Array(GetParam(), 0, 4), 4, Array::of_ints(0, 1, {}), table, table));
 }

@@ -46,6 +46,23 @@ TEST(Error, ExpectsPassesWhatHoldsAndNamesWhatDoesNot) {
   }
 }
 
+TEST(Error, DebugChecksThrowOnlyInBuildsThatHaveThem) {
+  EXPECT_NO_THROW(expects_in_debug(true, "the sky to be blue"));
+  std::string message;
+  try {
+    expects_in_debug(false, "the sky to be green");
+  } catch (const InternalError& error) {
+    message = error.what();
+  }
+  EXPECT_EQ(message.find("the sky to be green") != std::string::npos, has_debug_checks) << message;
+  EXPECT_EQ(message.find("error_test.cpp:") != std::string::npos, has_debug_checks) << message;
+#ifdef NDEBUG
+  EXPECT_FALSE(has_debug_checks);
+#else
+  EXPECT_TRUE(has_debug_checks);
+#endif
+}
+
 TEST(Error, CodesAreThoseOfTheContractWithJobScripts) {
   EXPECT_EQ(static_cast<int>(ExitCode::done), 0);
   EXPECT_EQ(static_cast<int>(ExitCode::internal), 1);

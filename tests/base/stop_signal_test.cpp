@@ -65,8 +65,8 @@ TEST(StopSignal, ASecondOneEndsTheProcessWithOneLine) {
 
   EXPECT_EQ(end.how, -SIGTERM);
   EXPECT_EQ(end.said,
-            "tetrarch: [rank 3 n07] ended at once by a second signal (SIGTERM). What is committed "
-            "stays; the same command does the rest.\n");
+            "tetrarch: [rank 3 n07] ended at once by a second signal (SIGTERM). Committed work is "
+            "kept; the same command does the rest.\n");
 }
 
 TEST(StopSignal, WhatIsIgnoredAtTheStartStaysIgnored) {
@@ -99,7 +99,7 @@ TEST(StopSignal, UnfinishedFilesAreRemoved) {
   EXPECT_EQ(end.how, -SIGINT);
   EXPECT_EQ(end.said,
             "tetrarch: ended by SIGINT before it was done (unfinished files are removed). The same "
-            "command starts anew.\n");
+            "command starts from the beginning.\n");
   EXPECT_FALSE(std::filesystem::exists(half));
   EXPECT_FALSE(std::filesystem::exists(other));
   EXPECT_TRUE(std::filesystem::exists(whole));

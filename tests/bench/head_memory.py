@@ -1,13 +1,14 @@
 #!/usr/bin/python3
-"""Memory that log-probabilities of a long prompt over a large vocabulary cost a rank.
+"""Memory that a rank needs for log-probabilities of a long prompt over a large vocabulary.
 
     /usr/bin/python3 tests/bench/head_memory.py [--build build/cpu-release] [--tokens 8192]
         [--vocab 152064] [--outputs logprobs,topk] [--folder FOLDER]
 
-Needs the target tetrarch. Peak resident memory of the rank that needs most, as the log says it, for
-one prompt of `tokens` and for one of 16; the head's cost is what the long prompt adds with these
-outputs beyond what it adds with pooled hidden states, for which no logits are computed. Nothing is
-asserted here; the bound is 256 MiB.
+Needs the target tetrarch. For one prompt of --tokens tokens and for one of 16 tokens, the log of the
+run gives the peak resident memory of the rank that needs most. The difference is what the long prompt
+adds. It is measured with these outputs, and with pooled hidden states, for which no logits are
+computed. What the outputs add beyond the hidden states is the memory of the head. Nothing is checked
+here; the bound is 256 MiB.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -58,7 +59,7 @@ def main():
                                       outputs) for tokens, model in models.items())
                 added[outputs] = many - few
                 print(f"{ranks:>5} {outputs:<16} {few:>10.1f} {many:>10.1f} {many - few:>8.1f}")
-            print(f"{ranks:>5} the head costs {added[args.outputs] - added['hidden']:.1f} MiB a rank")
+            print(f"{ranks:>5} the head needs {added[args.outputs] - added['hidden']:.1f} MiB a rank")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Memory of a rank: what was planned, what tensors took, and the most that was resident.
+"""Memory of a rank: planned, allocated for tensors, and largest resident memory.
 
     /usr/bin/python3 tests/bench/memory.py [--build build/cpu-release] [--grids 1x1,2x1,...]
         [--outputs logprobs | --everything] [--sequences 10000000 --ranks 8] [--check]
@@ -7,15 +7,17 @@
 
 Needs the target tetrarch. Three modes:
 
-- A model of 1.2 GB (bf16), or 0.3 GB a rank at 4 ranks, and one prompt of 4,096 tokens for each EP
-  rank.
-- --everything: a small model of 40 layers with all outputs of all layers, some 200 datasets.
-- --sequences N: N prompts of one or two tokens, a model of one layer. Then all ranks together are
-  measured, as their labels are one copy a node: the sum of their shares of memory (Pss), sampled.
+- Default: a model of 1.2 GB (bf16; 0.3 GB per rank on 4 ranks), and one prompt of 4,096 tokens for
+  each EP rank.
+- --everything: a small model of 40 layers with all outputs of all layers, about 200 datasets.
+- --sequences N: N prompts of one or two tokens, and a model of one layer. All ranks are measured
+  together, because the ranks of a node share one copy of the labels: samples of the sum of their
+  proportional shares of memory (Pss).
 
-The base is what is resident before loading: program, libraries, MPI, labels of files. `beyond` is
-the largest resident memory without it, as a share of the plan. With --check, other bytes than
-planned, or resident memory that is neither within 5 % nor within 8 MiB of the plan, are exit code 1.
+`base` is the resident memory before loading: program, libraries, MPI, labels of files. `beyond` is the
+largest resident memory minus `base`, as a share of the plan. With --check the exit code is 1 if the
+allocated bytes differ from the plan, or if the resident memory is neither within 5 % nor within 8 MiB
+of the plan.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -37,8 +39,8 @@ sys.path.insert(0, str(REPO / "tests/end_to_end"))
 from support import EVERYTHING, descendants, environment, is_program  # noqa: E402
 
 UNITS = {"B": 2**-20, "KiB": 2**-10, "MiB": 1.0, "GiB": 2**10}
-MEMORY = re.compile(r"memory   of a rank: planned (.*); tensors planned (.*), allocated (.*) \((.*)\); "
-                    r"resident (.*) before loading, at most (.*); HDF5")
+MEMORY = re.compile(r"memory   per rank: planned (.*); tensors: planned (.*), allocated (.*) \((.*)\); "
+                    r"resident: (.*) before loading, (.*) at most; open HDF5")
 GRIDS = "1x1,2x1,1x2,4x1,2x2,1x4"
 MANY_GRIDS = "1x1,2x1,1x2,4x1,2x2,1x4,8x1,4x2,2x4"
 MANY_LAYERS = ("--layers 40 --hidden 128 --heads 8 --kv-heads 4 --head-dim 16 --experts 16 --top-k 2 "
@@ -81,7 +83,7 @@ def run_grids(args, folder):
         sizes, count, tokens, outputs = SIZES, 4, 4096, ("--outputs", args.outputs, "--stop-after", 1)
     output_of([args.build / "app/tetrarch", "synth", "--preset", "tiny", "--out", folder,
                "--sequences", count, "--tokens", tokens] + sizes.split(), 2)
-    print("MiB a rank, least to most over the ranks\n  ep x tp  planned               tensors planned"
+    print("per rank, smallest to largest of the ranks\n  ep x tp  planned               tensors planned"
           "       allocated                                      base                  most resident"
           "           beyond")
     is_good = True
@@ -145,8 +147,8 @@ def run_labels(args, folder):
         print(f"{count:>11,} sequences on {args.ranks} ranks: at most {most[name]:.0f} MiB together\n"
               f"  {line}", flush=True)
     grown, planned = most["many"] - most["few"], plans["many"] - plans["few"]
-    print(f"more by {grown:.0f} MiB, planned {planned:.0f} MiB (of each rank as much as of the one "
-          f"that needs most): {grown / planned:.3f}")
+    print(f"growth from the few to the many: {grown:.0f} MiB, planned {planned:.0f} MiB (the plan of "
+          f"the rank that needs most, times the ranks): {grown / planned:.3f}")
     return grown <= planned * (1 + MOST_SHARE) + MOST_MIB
 
 
@@ -165,7 +167,7 @@ def main():
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         is_good = run_labels(args, folder) if args.sequences else run_grids(args, folder)
     if args.check and not is_good:
-        raise SystemExit("FAILED other bytes than planned, or resident memory far from the plan")
+        raise SystemExit("FAILED: allocated bytes or resident memory differ from the plan")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
 #!/usr/bin/python3
-"""Where the time over one rank goes, when more ranks do the same prompts on the same machine.
+"""Shows in which phases more ranks need more core-seconds than one rank, for the same prompts.
 
     /usr/bin/python3 tests/bench/overhead.py [--build build/cpu-release] [--grids 2x1,2x2,4x4,16x4]
         [--preset tetrarch-64-mini] [--sequences 64] [--tokens 128] [--folder FOLDER]
 
-Needs the target tetrarch. Grids are ep x tp, beside the one rank, 1x1. One rank has a thread for
-each core, N ranks have cores / N of them, at least one. Each run ends with a table of phases whose
-CPU seconds, of all ranks, and the rest of cores x wall ("idle": cores that nobody used, and other
-programs) are what the run took of the machine. Shown is the difference of each from the run on one
-rank; the rows add up to the difference of cores x wall, and a run whose own table does not add up
-is an error. With --timing layers ranks meet before each exchange, so that waiting for the last one
-is told from moving bytes; a waiting rank asks again and again, and yields its core in between,
-which is CPU time all the same.
+Needs the target tetrarch. Grids are ep x tp; one rank (1x1) is always measured too. One rank has one
+thread per core; each of N ranks has cores / N threads, at least one.
+
+The log of each run ends with a table of phases. The CPU seconds of all ranks by phase, and "idle", add
+up to cores x wall time of the run. "idle" is the time of cores that nobody used or that other programs
+used. The rows show the difference from the run on one rank. They add up to the difference of
+cores x wall time. A run whose own table does not add up is an error.
+
+All runs have --timing layers: ranks meet before each exchange, so that waiting for the last rank and
+moving bytes are counted separately. A waiting rank polls and yields its core between the polls; this
+counts as CPU time.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -37,7 +40,7 @@ def output_of(command, threads=1):
 
 
 class Run:
-    """What one run says of itself: seconds of the average rank by phase, and its sums."""
+    """The table in the log of one run: seconds of the average rank by phase, and the sums."""
 
     def __init__(self, num_ranks, cores, text):
         self.num_ranks, self.cores = num_ranks, cores
@@ -60,9 +63,11 @@ class Run:
         cpu = sum(row["cpu"] for row in self.rows.values())
         slack = ROUNDING * (len(self.rows) + 1)
         if abs(seconds - self.wall) > slack + 0.01 * self.wall or abs(self.percent - 100) > 0.15:
-            raise SystemExit(f"{num_ranks} ranks: phases of {seconds:.3f} s, wall {self.wall:.3f}")
+            raise SystemExit(f"{num_ranks} ranks: the phases add up to {seconds:.3f} s, but the wall time "
+                             f"is {self.wall:.3f} s")
         if abs(cpu - sum(self.doing.values())) > slack * num_ranks:
-            raise SystemExit(f"{num_ranks} ranks: CPU {cpu:.3f} s by phase, {self.doing}")
+            raise SystemExit(f"{num_ranks} ranks: CPU time is {cpu:.3f} s by phase, but {self.doing} by "
+                             "activity")
 
     def parts(self):
         """Core-seconds by phase; with `idle` they are cores x wall."""
@@ -96,18 +101,19 @@ def show(runs):
               "".join(f"{run.parts().get(name, 0.0) - base:>12.2f}" for run in others))
     print(f"{'cores x wall':<14}{one.total():>10.2f}" +
           "".join(f"{run.total() - one.total():>12.2f}" for run in others))
-    print("\nof the CPU's")
+    print("\nCPU seconds of all ranks, by activity")
     for name in ("working", "waiting", "moving"):
         print(f"{name:<14}{one.doing[name]:>10.2f}" +
               "".join(f"{run.doing[name] - one.doing[name]:>12.2f}" for run in others))
-    print("\nthe average rank, % of its wall")
+    print("\naverage rank, % of its wall time")
     for name, key in (("waits", "wait"), ("moves bytes", "move")):
         shares = [100 * sum(row[key] for row in run.rows.values()) / run.wall for run in runs]
         print(f"{name:<14}{shares[0]:>10.1f}" + "".join(f"{share:>12.1f}" for share in shares[1:]))
     for run in others:
         added = sum(run.parts().get(name, 0.0) - one.parts().get(name, 0.0) for name in names)
         if not math.isclose(added, run.total() - one.total(), abs_tol=1e-6):
-            raise SystemExit(f"{run.num_ranks} ranks: {added} is not the difference")
+            raise SystemExit(f"{run.num_ranks} ranks: the rows add up to {added}, not to the difference "
+                             "of cores x wall time")
 
 
 def main():

@@ -20,10 +20,10 @@ def output_of(command, threads=1, codes=(0,)):
 
 
 class LlamaBench:
-    """A llama-bench, with those of its options that are fastest: each combination is tried once.
+    """A llama-bench with the fastest of its options: each combination is tried once.
 
-    Options are those that its --help knows: flash attention, repacking at run time, and how many
-    tokens pass the layers together.
+    The options are, as far as its --help lists them: flash attention, repacking at run time, and the
+    number of tokens that pass the layers together.
     """
 
     def __init__(self, word, threads, gguf_python):

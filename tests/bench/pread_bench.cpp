@@ -1,5 +1,5 @@
-// GB/s of pread and XXH3 of a file in 4 MiB blocks, by some threads: what reading weights is held
-// against.
+// GB/s of pread and XXH3 of a file in 4 MiB blocks, by a number of threads. The speed of reading
+// weights is compared with it.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <atomic>

@@ -1,27 +1,29 @@
 #!/usr/bin/python3
-"""Speed of prefill: against oneDNN's own products, other programs, more ranks, and the same bits' price.
+"""Speed of prefill, compared with oneDNN's products, other programs, more ranks and 1 reduction shard.
 
     /usr/bin/python3 tests/bench/prefill.py [--shapes A B] [--tokens 512 2048] [--rounds 3]
         [--llama-bench [NAME=]PROGRAM ... --gguf-python PYTHON] [--transformers PYTHON]
         [--prompts 1] [--ranks 2 64] [--price] [--phases]
         [--build build/cpu-release] [--threads 2] [--dtype bf16|f32] [--folder FOLDER]
 
-Needs the targets tetrarch and gemm_bench. All that is compared alternates, `rounds` times, each
-time in a new process; a line is the median [min..max], a ratio that of the medians.
-ceiling    oneDNN's packed product of 512 x 1792 x 1024 in the model's dtype, the best of many runs
-           (where oneDNN has no bf16 on this CPU: f32, and the line says so)
-one rank   16,384 tokens, so that the last commit is a small part of the time; --prompts of the prompts
-           in a microbatch, the head on the last position. Useful GFLOP/s: products, visible attention
-           pairs, router, wanted rows of the head; what is not done is not counted
-llama.cpp  llama-bench of a random bf16 model of the same shape (tests/bench/llama_model.py, which
-           needs a Python with the package gguf), same threads, prompt processing alone, with the
-           fastest of its options (peers.py); once for each --llama-bench: branches differ
-transformers  a random model of the same shape in that Python (tests/bench/transformers_prefill.py),
-           the prompts of a microbatch as one batch, with its fastest implementation of experts
-ranks      2: ep 2, two prompts a microbatch; 64: ep 16 x tp 4, sixteen; each rank one thread,
-           against one rank of all threads on the same microbatches
-price      one rank with 4 reduction shards in the model file, against the model with 1
-Nothing is asserted here.
+Needs the targets tetrarch and gemm_bench. The measurements that are compared take turns, `rounds`
+times, each in a new process. A line shows the median [min..max]; a ratio is the ratio of the medians.
+
+ceiling    oneDNN's packed product of 512 x 1792 x 1024 in the dtype of the model, the best of many runs
+           (f32 if oneDNN has no bf16 on this CPU; the line says so)
+one rank   16,384 tokens, so that the last commit is a small part of the time; --prompts of the prompts in a
+           microbatch; logits of the last position only. Useful GFLOP/s:
+           matrix products, attention to visible keys, router, requested rows of the head; skipped work
+           does not count
+llama.cpp  llama-bench of a random bf16 model of the same shape (tests/bench/llama_model.py, which needs
+           a Python with the package gguf), the same threads, prompt processing only, with the fastest of
+           its options (peers.py); once for each --llama-bench
+transformers  a random model of the same shape in that Python (tests/bench/transformers_prefill.py), the
+           prompts of a microbatch as one batch, with its fastest implementation of experts
+ranks      2: ep 2, two prompts per microbatch; 64: ep 16 x tp 4, sixteen prompts per microbatch; each rank
+           has one thread. Compared with one rank of all threads on the same microbatches
+price      one rank with 4 reduction shards in the model file, compared with 1 reduction shard
+Nothing is checked here.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -115,7 +117,7 @@ def one_rank(args, folder, shape, tokens, peers):
         for peer, found in zip(peers, theirs):
             found.append(peer.rate(shape, SHAPES[shape].split(), tokens, folder))
     rates, useful = [run.rate for run in runs], [run.useful for run in runs]
-    print(f"shape {shape}, {args.dtype}, prompts of {tokens}")
+    print(f"shape {shape}, {args.dtype}, prompts of {tokens} tokens")
     print(f"  one rank, tokens/s             {spread(rates)}")
     print(f"  useful GFLOP/s                 {spread(useful)}")
     print(f"  ceiling, oneDNN {dtype:<4}, GFLOP/s  {spread(ceilings)}")
@@ -139,8 +141,8 @@ def more_ranks(args, folder, shape, tokens, ranks):
         alone.append(Run(args, model, prompts * tokens))
         together.append(Run(args, model, prompts * tokens, ranks, grid))
     alone_rate, rate = [run.rate for run in alone], [run.rate for run in together]
-    print(f"shape {shape}, {args.dtype}, {prompts} prompts of {tokens} a microbatch, "
-          f"{' '.join(grid)}, ranks of one thread")
+    print(f"shape {shape}, {args.dtype}, {prompts} prompts of {tokens} tokens per microbatch, "
+          f"{' '.join(grid)}, one thread per rank")
     print(f"  one rank, tokens/s             {spread(alone_rate)}")
     print(f"  {ranks:<2} ranks, tokens/s             {spread(rate)}")
     print(f"  times one rank                 {ratio(rate, alone_rate):8.2f}")
@@ -157,14 +159,14 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dtype", choices=("bf16", "f32"), default="bf16")
-    parser.add_argument("--prompts", type=int, choices=(1, 2, 4, 8), default=1, help="in a microbatch")
+    parser.add_argument("--prompts", type=int, choices=(1, 2, 4, 8), default=1, help="prompts per microbatch")
     parser.add_argument("--llama-bench", action="append", default=[], metavar="[NAME=]PROGRAM")
     parser.add_argument("--transformers", metavar="PYTHON")
     parser.add_argument("--gguf-python", default="python3")
     parser.add_argument("--ranks", type=int, choices=GRIDS, nargs="*", default=[])
     parser.add_argument("--price", action="store_true")
     parser.add_argument("--phases", action="store_true")
-    parser.add_argument("--only-ranks", action="store_true", help="leave out the one-rank part")
+    parser.add_argument("--only-ranks", action="store_true", help="measure only --ranks")
     parser.add_argument("--folder", type=Path)
     args = parser.parse_args()
     peers = [LlamaBench(word, args.threads, args.gguf_python) for word in args.llama_bench]

@@ -1,16 +1,18 @@
 #!/usr/bin/python3
-"""What reading and verifying weights costs: bytes against the file's size, seconds against pread.
+"""Cost of reading and verifying weights: bytes compared with the file's size, speed compared with pread.
 
     /usr/bin/python3 tests/bench/reading.py [--build build/cpu-release] [--rounds 3] [--cold]
         [--weights FILE] [--folder FOLDER]
 
-Needs the targets tetrarch and pread_bench. A model of 1.2 GB, read on several grids. `file` is what
-all ranks read of weights.h5 while loading, as the program counts it, `all reads` what the system
-counts for all ranks from start to end (their program files, libraries and inputs too, each rank), both
-as shares of the file's size. Then one rank, with one thread and with two, in turn with pread_bench (pread and XXH3
-of the same file, page cache warm): reading and verifying, with packing apart. --cold evicts the file
-from the page cache before each run. Nothing is asserted here; the aims are at most 1.01 and at least
-80 %.
+Needs the targets tetrarch and pread_bench. First a model of 1.2 GB is read on several grids. `file`:
+bytes of weights.h5 that all ranks read while loading, as the program counts them. `all reads`: bytes
+that all ranks read from start to end, as the system counts them; each rank also reads its program
+file, libraries and inputs. Both are shares of the file's size.
+
+Then one rank with one thread and with two takes turns with pread_bench (pread and XXH3 of the same
+file, in the page cache): speed of reading and verifying, and of packing. --cold removes the file from
+the page cache before each run. Nothing is checked here; the aims are: `file` at most 1.01, and reading
+and verifying at least 80 % of the speed of pread_bench.
 """
 # SPDX-License-Identifier: Apache-2.0
 

@@ -1,12 +1,14 @@
 #!/usr/bin/python3
-"""Whether a long run stays as it is: resident memory against microbatches done.
+"""Checks that a long run does not grow: resident memory over the number of finished microbatches.
 
     /usr/bin/python3 tests/bench/steady.py [PROGRAM] [--ranks 1,4] [--microbatches 10000]
         [--warm-up 2000] [--limit BYTES] [--threads 1] [--folder FOLDER]
 
-A tiny model, microbatches of a few short sequences of many lengths. /proc/PID/statm of every rank is
-read again and again; a straight line through what was read after the warm-up gives bytes per microbatch, of the rank that grows most. The open HDF5 objects are those that the log counts
-after the first commit and the last. With --limit a steeper line, or another number of objects, is exit code 1.
+A tiny model, with microbatches of a few short sequences of many lengths. /proc/PID/statm of every rank
+is sampled. A straight line through the samples after the warm-up gives the growth in bytes per
+microbatch; the rank that grows most is shown. The numbers of open HDF5 objects after the first and
+after the last commit are those in the log. With --limit the exit code is 1 if memory grows faster, or
+if the two numbers of objects differ.
 """
 # SPDX-License-Identifier: Apache-2.0
 
@@ -27,7 +29,8 @@ from support import descendants, environment, is_program, write_inputs  # noqa: 
 
 TOKENS = 64       # of a microbatch
 DONE = re.compile(r"([\d,]+)/[\d,]+ sequences")
-OBJECTS = re.compile(r"HDF5 objects open: (\d+) after the first commit, (\d+) after the last")
+OBJECTS = re.compile(r"open HDF5 objects of all ranks: (\d+) after the first commit, "
+                     r"(\d+) after the last")
 
 
 def short_sequences(microbatches):
@@ -84,7 +87,7 @@ def measure(args, ranks, model, inputs, num_sequences, folder):
     resident = numpy.array([bytes_ for _, bytes_ in samples])
     late = at > args.warm_up
     if late.sum() < 5:
-        raise SystemExit(f"only {late.sum()} samples after the warm-up: more --microbatches")
+        raise SystemExit(f"only {late.sum()} samples after the warm-up. Use a larger --microbatches.")
     slopes = [numpy.polyfit(at[late], column, 1)[0] for column in resident[late].T]
     begin, end = map(int, OBJECTS.search(text).groups())
     line = (f"{ranks:>5} {microbatches:>12} {late.sum():>8} {resident[late][0].max() / 2**20:>10.1f} "
@@ -98,9 +101,10 @@ def main():
                         default=REPO / "build/cpu-release/app/tetrarch")
     parser.add_argument("--ranks", default="1,4")
     parser.add_argument("--microbatches", type=int, default=10000)
-    parser.add_argument("--warm-up", type=int, default=2000, help="microbatches that do not count")
+    parser.add_argument("--warm-up", type=int, default=2000,
+                        help="microbatches at the start that do not count")
     parser.add_argument("--outputs", default="logprobs,hidden")
-    parser.add_argument("--limit", type=float, help="bytes per microbatch")
+    parser.add_argument("--limit", type=float, help="largest growth in bytes per microbatch")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path)
     args = parser.parse_args()
@@ -120,7 +124,8 @@ def main():
             print(line, flush=True)
             is_steady = is_steady and has_same_objects and slope <= (args.limit or numpy.inf)
     if args.limit and not is_steady:
-        raise SystemExit(f"FAILED more than {args.limit:.0f} bytes a microbatch, or objects left open")
+        raise SystemExit(f"FAILED: memory grows by more than {args.limit:.0f} bytes per microbatch, or "
+                         "HDF5 objects were left open")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
         --experts 16 --top-k 2 --expert-ffn 1792 --vocab 32000 --tokens 512 --prompts 1
         --threads 2 --dtype bf16 [--experts-by NAME] [--repeats 3]
 
-The prompts pass as one batch, without a cache, logits of the last position alone, attention by sdpa.
-Without --experts-by each implementation of the experts that this version has is tried once.
+The prompts pass as one batch, without a cache. Logits are computed of the last position only, attention
+by sdpa. Without --experts-by, each implementation of the experts in this version is tried once.
 """
 # SPDX-License-Identifier: Apache-2.0
 

@@ -14,7 +14,7 @@ RANKS = (0, 2)  # alone, and by the launcher
 STEPS = 6
 FIRST_STEP_MIB, GROWTH = 8, 2  # beyond the least with which MPI begins: 8 MiB to 256 MiB
 MPI_FAILED, MOST_OF_MPI_MIB = "An error occurred in MPI_Init_thread", 150
-OWN_LINE = re.compile(r"^tetrarch: .*(memory|addresses|thread)", re.MULTILINE)
+OWN_LINE = re.compile(r"^tetrarch: .*(memory|address space|thread)", re.MULTILINE)
 
 
 def run_with(test, num_ranks, model, mib, name):
@@ -29,12 +29,12 @@ def run_with(test, num_ranks, model, mib, name):
 
 
 def least_for_mpi(test, model):
-    """MiB below which the program says that MPI cannot begin, or its libraries do not load."""
+    """MiB below which the program says that MPI cannot start, or its libraries do not load."""
     low, high = 8, 4096
     while high - low > 4:
         middle = (low + high) // 2
         code, text = run_with(test, 0, model, middle, f"probe-{middle}")
-        if "MPI cannot begin" not in text and "shared libraries" not in text:
+        if "MPI cannot start" not in text and "shared libraries" not in text:
             high = middle
         else:
             low = middle
@@ -46,7 +46,7 @@ def body(test):
     least = least_for_mpi(test, model)
     print(f"MPI begins with {least} MiB", flush=True)
     code, text = run_with(test, 0, model, least - 24, "below")
-    test.check(code == 5 and "MPI cannot begin" in text,
+    test.check(code == 5 and "MPI cannot start" in text,
                f"{least - 24} MiB: exit code {code}\n{text[-1000:]}")
     seen = {code}
     for num_ranks in RANKS:

@@ -180,14 +180,14 @@ def unusable_lines(test, weights):
     path.write_text("\n".join(lines))
     for arguments in ((), ("--dry-run",)):
         refused(test, "nothing usable", 3, 2, (weights, path), *arguments,
-                words=("not one of its 9 lines", "is 1.5 (expected an unsigned integer): 5, first "
+                words=("none of its 9 lines", "is 1.5 (expected an unsigned integer): 5, first "
                        "line 4"))
     out = test.folder / "some-usable"
     path.write_text("\n".join([*lines, '{"input_ids": [1, 2]}']))
     result = test.run(0, (weights, path), out, code=8)
     for words in ("9 error records: the token at position 0 is 1.5 (expected an unsigned integer) "
                   f"(5, first {path}:4); tokens are missing", f"(3, first {path}:1)",
-                  "1 line is without id"):
+                  "1 line has no id"):
         test.check(words in result.text, f"\"{words}\" is not in\n{result.text}")
 
 

@@ -88,10 +88,10 @@ def refused(test, weights, data):
     packed = gzip.compress(data)
     cases = {"cut.jsonl.gz": (packed[:-5], f"is truncated (it ends at byte {len(packed) - 5}"),
              "cut.jsonl.zst": (zstd(data)[:-5], "is truncated"),
-             "more.json.gz": (packed + b"more", "behind its 1 gzip member"),
-             "array.json.gz": (gzip.compress(b'[{"id": 1}]'), "what is inside is a JSON array"),
-             "tar.jsonl.gz": (gzip.compress(bytes(1000)), "what is inside is made of zero bytes"),
-             "none.jsonl.gz": (gzip.compress(b""), "what is inside is empty"),
+             "more.json.gz": (packed + b"more", "after its 1 gzip member"),
+             "array.json.gz": (gzip.compress(b'[{"id": 1}]'), "its content is a JSON array"),
+             "tar.jsonl.gz": (gzip.compress(bytes(1000)), "its content is made of zero bytes"),
+             "none.jsonl.gz": (gzip.compress(b""), "its content is empty"),
              "window.jsonl.zst": (b"\x28\xb5\x2f\xfd\x00\x90\x09\x00\x00{", "128 MiB")}
     for name, (content, words) in cases.items():
         path = test.folder / name

@@ -144,26 +144,26 @@ CASES = {
                           ("fp8", "quantised")),
     "another head size": (config(head_dim=None), REFUSED,
                           ("q_proj", "[64, 32]", "expected [32, 32]")),
-    "fewer layers": (config(num_hidden_layers=2), REFUSED, ("layers up to 2", "num_hidden_layers")),
+    "fewer layers": (config(num_hidden_layers=2), REFUSED, ("up to layer 2", "num_hidden_layers")),
     "fewer experts": (config(num_local_experts=4), REFUSED, ("experts.7.w3.weight",)),
     "a resized vocabulary": (resized, REFUSED, ("has 104 rows", "vocab_size = 96")),
     "tied, with another head": (tied(other), REFUSED, ("--tied no", "--tied yes")),
-    "tied, with another head to be kept": (tied(other), TAKEN, ("as --tied no asks",),
+    "tied, with another head to be kept": (tied(other), TAKEN, ("because --tied no asks",),
                                            ("--tied", "no")),
-    "tied, with another head to be dropped": (tied(other), TAKEN, ("as --tied yes asks",),
+    "tied, with another head to be dropped": (tied(other), TAKEN, ("because --tied yes asks",),
                                               ("--tied", "yes")),
     "tied, with an equal head": (tied(lambda embed: embed), TAKEN, ("they are tied",)),
     "untied, without a head": (without(HEAD), REFUSED, ("has no lm_head.weight", "--tied yes")),
-    "tied on demand": (without(HEAD), TAKEN, ("as --tied yes asks",), ("--tied", "yes")),
+    "tied on demand": (without(HEAD), TAKEN, ("because --tied yes asks",), ("--tied", "yes")),
     "a name with two values": (double(other), REFUSED,
                                (EMBED, "model-00002-of-00003", "model-00003-of-00003")),
     "a name twice with one value": (double(lambda embed: embed), TAKEN, ()),
     "an index that names another shard": (
         sharded(lambda folder: folder.index_edits.update({EMBED: folder.other_shard(EMBED)})),
-        REFUSED, (EMBED, "is said to be in model-00003-of-00003", "but lies in model-00002")),
+        REFUSED, (EMBED, "in model-00003-of-00003", "but it is in model-00002")),
     "an index that leaves a tensor out": (
         sharded(lambda folder: folder.index_edits.update({EMBED: None})), TAKEN,
-        ("the index does not name them", EMBED)),
+        ("in the files but not in the index", EMBED)),
     "an adapter in a shard": (
         sharded(lambda folder: folder.files.update(
             {folder.shard_name(2): {"x.lora_A.weight": folder.tensors[EMBED]}})), REFUSED,
@@ -173,13 +173,13 @@ CASES = {
     "two checkpoints": (second_checkpoint, REFUSED, ("two checkpoints",)),
     "a file beside": (extra_file, TAKEN, ("consolidated.safetensors left out",)),
     "frequencies": (with_tensor("model.rotary_emb.inv_freq", [4]), TAKEN,
-                    ("left out, as no computation needs them", "inv_freq")),
+                    ("left out, because no computation needs them", "inv_freq")),
     "tensors of another type": (wider(), TAKEN,
                                 ("type F32 (96), config.json says bfloat16", "rounded")),
     "tensors of two types": (wider(EMBED), TAKEN, ("F32 (1), BF16 (95)", "rounded")),
     "another prefix": (renamed("base_model.model."), REFUSED, ("PEFT", "base_model.model.model.")),
     "experts twice": (fused(with_tensor("model.layers.1.mlp.experts.0.w1.weight", [32, 32])),
-                      REFUSED, ("layer 1", "one by one")),
+                      REFUSED, ("layer 1", "tensors of single experts")),
     "half of the experts fused": (fused(without(DOWN)), REFUSED, ("missing", DOWN)),
     "a square pair, transposed with the other": (
         together(config(intermediate_size=16), fused(lambda folder: folder.tensors.update({
@@ -199,7 +199,7 @@ CASES = {
     "a tensor of zeros": (
         lambda folder: folder.tensors.update({EMBED: Tensor(
             "BF16", folder.tensors[EMBED].shape, bytes(len(folder.tensors[EMBED].data)))}),
-        TAKEN, ("/embed", "nothing but zeros", "download")),
+        TAKEN, ("/embed", "have only zeros", "download")),
     "a transposed pair": (turned(GATE_UP), REFUSED, (GATE_UP, "are transposed")),
 }
 

@@ -69,7 +69,7 @@ def check(test, out, log, place, positions, clean):
         test.equal(status, NOT_FINITE, what)
         test.check(text.startswith(f"non-finite values first at {place}, position {position} ("),
                    f"{what}: expected {place}, position {position}")
-        test.check(text.endswith(" of the weights."), f"{what} is cut off")
+        test.check(text.endswith(" in the weights file."), f"{what} is cut off")
     num_failed = sum(position is not None for position in positions)
     line = f"failed   {num_failed} sequence{'s' if num_failed != 1 else ''} with non-finite " \
            f"values first at {place} ("

@@ -13,9 +13,9 @@ ARCHIVE = support.SOURCE / "tests/data/inputs/hdf5.tar.gz"
 GOOD = ("h5py-default", "h5py-gzip", "h5py-texts", "netcdf-nofill")
 REFUSED = {  # what the message must say
     "h5py-float": ("/tokens is float64 (expected integers)", ".astype('int64')"),
-    "h5py-lzf": ("/tokens: uses filter 32000 (lzf;", "compression='gzip'"),
+    "h5py-lzf": ("/tokens: uses filter 32000 (lzf), which is not read", "compression='gzip'"),
     "netcdf-unfinished": ("/score_from: 2 of its 3 chunks were never written", "did not finish"),
-    "pandas-to_hdf": ("attribute format is missing", "PyTables wrote it"),
+    "pandas-to_hdf": ("attribute format is missing", "PyTables (pandas' to_hdf) wrote it"),
 }
 PACKED = (("as it is", ()), ("chunks", ("-l", "CHUNK=8")), ("gzip", ("-f", "GZIP=6")),
           ("compact", ("-l", "COMPA")), ("latest", ("-L",)), ("contiguous", ("-l", "CONTI")))

@@ -2,10 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/backends.hpp"
 
+#include <algorithm>
+#include <regex>
+
 #include <gtest/gtest.h>
 
+#include "backends_at_hand.hpp"
 #include "base/build_info.hpp"
-#include "mpi/world.hpp"
 
 namespace tetrarch::engine {
 namespace {
@@ -17,15 +20,37 @@ TEST(Backends, AutomaticTakesTheCpu) {
   EXPECT_EQ(make_backend(plan::BackendKind::automatic, world, 1)->name(), "cpu");
 }
 
-TEST(Backends, CudaIsRefusedWhereItCannotBeHad) {
-  if (base::build_info().has_cuda) GTEST_SKIP() << "built with CUDA";
+TEST(Backends, CudaIsRefusedWithTheReasonAndTheWayOut) {
   const mpi::Communicator world = mpi::everyone();
   try {
     make_backend(plan::BackendKind::cuda, world, 1);
     ADD_FAILURE() << "nothing was refused";
   } catch (const base::Refusal& error) {
+    const std::string message = error.what();
     EXPECT_EQ(error.code(), base::ExitCode::usage);
-    EXPECT_NE(std::string(error.what()).find("CUDA"), std::string::npos) << error.what();
+    EXPECT_NE(message.find("--backend cpu"), std::string::npos) << message;
+    // A build with CUDA asks the runtime for devices. It answers also where there is no device.
+    const std::regex reason(
+        base::build_info().has_cuda
+            ? R"(does not compute .*devices?\b.*; driver \d+\.\d+, runtime [1-9])"
+            : R"(built without CUDA.*does not compute on GPUs)");
+    EXPECT_TRUE(std::regex_search(message, reason)) << message;
+  }
+}
+
+TEST(Backends, TestsRunOnTheBackendsThatTheProgramCanUse) {
+  const mpi::Communicator world = mpi::everyone();
+  for (const plan::BackendKind kind : {plan::BackendKind::cpu, plan::BackendKind::cuda}) {
+    std::string name;
+    try {
+      name = make_backend(kind, world, 1)->name();
+    } catch (const base::Refusal&) {
+      continue;
+    }
+    EXPECT_TRUE(std::ranges::any_of(
+        backend::backends_at_hand(),
+        [&](const backend::BackendAtHand& at_hand) { return at_hand.name == name; }))
+        << name;
   }
 }
 

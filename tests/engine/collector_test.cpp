@@ -24,7 +24,7 @@ plan::ModelSpec odd_spec() {
 }
 
 /// The output part has the sequences 0, 2 and 3, of lengths 3, 4 and 1.
-struct CollectorTest : ::testing::Test {
+struct CollectorTest : backend::EachBackend {
   CollectorTest() {
     folder.on_root([&] {
       std::filesystem::create_directories(storage::attempt_folder(folder / "", 1));
@@ -35,12 +35,12 @@ struct CollectorTest : ::testing::Test {
       storage::write_inputs(folder / "inputs.h5", given);
     });
     inputs.emplace(storage::InputSet::open({folder / "inputs.h5"}, 38, 64));
-    batch = model::batch_of({3, 4, 1}, std::vector<std::int32_t>(8));
+    pass_rows = model::pass_rows_of({3, 4, 1}, std::vector<std::int32_t>(8));
     const std::int64_t sequences[] = {0, 2, 3};
     for (std::size_t i = 0; i < 3; ++i)
-      batch.rows[i].sequence = sequences[i];
-    model::spread_evenly(batch, world.size());
-    home = batch.home(world.rank());
+      pass_rows.rows[i].sequence = sequences[i];
+    model::spread_evenly(pass_rows, world.size());
+    home = pass_rows.home(world.rank());
     for (std::int64_t row = 0; row < 8; ++row)
       scores.next_logprob.push_back(-0.5f * static_cast<float>(row + 1));
     for (const std::size_t last : {2u, 6u, 7u})
@@ -86,21 +86,22 @@ struct CollectorTest : ::testing::Test {
                         writer ? &*writer : nullptr);
     const std::vector<plan::SequenceLength> sequences{{0, 3}, {2, 4}, {3, 1}};
     collector.begin(sequences, *inputs);
-    collector.begin_pass(batch);
+    collector.begin_pass(pass_rows);
     for (const std::int64_t layer : {-1, 0, 1}) {
       if (layer == 0) feed_layer(collector);
-      std::vector<float> rows = hidden_rows(layer, home);
-      collector.hidden(layer, batch, {rows.data(), base::DType::f32, 1, home.size(), 16});
+      const backend::Uploaded rows(*stage.backend, hidden_rows(layer, home), 16);
+      collector.hidden(layer, pass_rows, rows.tensor());
     }
     for (const auto& [row, found] : not_finite)
       if (home.contains(row)) collector.not_finite(found);
     feed_logits(collector, {0, 1});  // in two calls, as with chunks
     feed_logits(collector, {2});
     const std::size_t some = 2 * 5;  // the first 5 of 8 rows
-    collector.likely(batch, 0, std::span(top_id).first(some), std::span(top_logprob).first(some));
-    collector.likely(batch, 5, std::span(top_id).subspan(some),
+    collector.likely(pass_rows, 0, std::span(top_id).first(some),
+                     std::span(top_logprob).first(some));
+    collector.likely(pass_rows, 5, std::span(top_id).subspan(some),
                      std::span(top_logprob).subspan(some));
-    collector.scores(batch, scores);
+    collector.scores(pass_rows, scores);
     storage::TimingRow timing;
     timing.rank = world.rank();
     timing.set_phase("head");
@@ -121,8 +122,8 @@ struct CollectorTest : ::testing::Test {
         value.push_back(-key.back());
         if (row == 7 && column == 15) key.back() += bad_key;
       }
-    collector.kv(0, {key.data(), base::DType::f32, 1, 8, columns},
-                 {value.data(), base::DType::f32, 1, 8, columns});
+    collector.kv(0, backend::Uploaded(*stage.backend, key, columns).tensor(),
+                 backend::Uploaded(*stage.backend, value, columns).tensor());
     std::vector<std::int32_t> ids, count(8, 0);
     for (std::int64_t row = home.begin; row < home.end; ++row) {
       ids.insert(ids.end(),
@@ -130,9 +131,11 @@ struct CollectorTest : ::testing::Test {
       ++count[static_cast<std::size_t>(row % 8)];
       ++count[static_cast<std::size_t>(7 - row % 8)];
     }
+    const backend::Uploaded uploaded_ids(*stage.backend, ids, 2);
+    const backend::Uploaded uploaded_count(*stage.backend, count, 8);
     model::Routing routing;
-    routing.expert_id = {ids.data(), base::DType::i32, 1, home.size(), 2};
-    routing.count = {count.data(), base::DType::i32, 1, 1, 8};
+    routing.expert_id = uploaded_ids.tensor();
+    routing.count = uploaded_count.tensor();
     routing.num_dropped = world.rank() + 1;
     collector.experts(0, routing);
   }
@@ -143,8 +146,8 @@ struct CollectorTest : ::testing::Test {
     for (const std::int64_t run : runs)
       for (std::int64_t i = 0; i < columns; ++i)
         values.push_back(logit(run, begin + i));
-    collector.last_logits(batch, runs,
-                          {values.data(), base::DType::f32, 1, std::ssize(runs), columns});
+    collector.last_logits(pass_rows, runs,
+                          backend::Uploaded(*stage.backend, values, columns).tensor());
   }
 
   std::string part() const {
@@ -168,7 +171,7 @@ struct CollectorTest : ::testing::Test {
   Topology topology = make_topology(grid, world, *stage.backend);
   std::optional<storage::InputSet> inputs;
   plan::Outputs outputs;
-  model::PassRows batch;
+  model::PassRows pass_rows;
   plan::Range home;
   model::TokenScores scores;
   std::vector<std::uint32_t> top_id;
@@ -177,8 +180,9 @@ struct CollectorTest : ::testing::Test {
   std::vector<std::pair<std::int64_t, model::NotFinite>> not_finite;
   float bad_key = 0;  // in the last row
 };
+INSTANTIATE_TEST_SUITE_P(Backends, CollectorTest, backend::at_hand(), backend::name_of_param);
 
-TEST_F(CollectorTest, RowsOfAllRanksStandInOrder) {
+TEST_P(CollectorTest, RowsOfAllRanksStandInOrder) {
   collect();
 
   if (!topology.is_writer()) return;
@@ -188,7 +192,7 @@ TEST_F(CollectorTest, RowsOfAllRanksStandInOrder) {
             (std::vector<std::uint16_t>{0, 7, 1, 6, 2, 5, 3, 4, 4, 3, 5, 2, 6, 1, 7, 0}));
 }
 
-TEST_F(CollectorTest, LogitsOfAllRanksStandSideBySide) {
+TEST_P(CollectorTest, LogitsOfAllRanksStandSideBySide) {
   collect();
 
   if (!topology.is_writer()) return;
@@ -199,7 +203,7 @@ TEST_F(CollectorTest, LogitsOfAllRanksStandSideBySide) {
   EXPECT_EQ(read<float>("/last_logits", base::DType::f32, 3 * 38), expected);
 }
 
-TEST_F(CollectorTest, KeysOfAllRanksStandSideBySide) {
+TEST_P(CollectorTest, KeysOfAllRanksStandSideBySide) {
   collect();
 
   if (!topology.is_writer()) return;
@@ -213,7 +217,7 @@ TEST_F(CollectorTest, KeysOfAllRanksStandSideBySide) {
     }
 }
 
-TEST_F(CollectorTest, CountsOfAllRanksAreAddedUp) {
+TEST_P(CollectorTest, CountsOfAllRanksAreAddedUp) {
   collect();
 
   if (!topology.is_writer()) return;
@@ -224,7 +228,7 @@ TEST_F(CollectorTest, CountsOfAllRanksAreAddedUp) {
             std::vector<std::uint64_t>{ranks * (ranks + 1) / 2});
 }
 
-TEST_F(CollectorTest, LikelyTokensStandAtTheRowThatPredictsThem) {
+TEST_P(CollectorTest, LikelyTokensStandAtTheRowThatPredictsThem) {
   collect();
 
   if (!topology.is_writer()) return;
@@ -232,7 +236,7 @@ TEST_F(CollectorTest, LikelyTokensStandAtTheRowThatPredictsThem) {
   EXPECT_EQ(read<float>("/topk/logprobs", base::DType::f32, 16), top_logprob);
 }
 
-TEST_F(CollectorTest, SumsBeginWhereTheInputsSay) {
+TEST_P(CollectorTest, SumsBeginWhereTheInputsSay) {
   collect();
 
   if (!topology.is_writer()) return;
@@ -252,7 +256,7 @@ TEST_F(CollectorTest, SumsBeginWhereTheInputsSay) {
   }
 }
 
-TEST_F(CollectorTest, EverySequenceIsListedWithItsStatus) {
+TEST_P(CollectorTest, EverySequenceIsListedWithItsStatus) {
   collect();
 
   if (!topology.is_writer()) return;
@@ -266,7 +270,7 @@ TEST_F(CollectorTest, EverySequenceIsListedWithItsStatus) {
     EXPECT_EQ(entry.status, storage::SequenceStatus::ok);
 }
 
-TEST_F(CollectorTest, ARowThatIsNotFiniteMarksItsSequenceAlone) {
+TEST_P(CollectorTest, ARowThatIsNotFiniteMarksItsSequenceAlone) {
   not_finite = {{6, {2, 1, 3, model::Origin::attention}},
                 {3, {2, 0, 2, model::Origin::expert, 7}},
                 {5, {2, 0, 1, model::Origin::expert, 5}},
@@ -281,11 +285,11 @@ TEST_F(CollectorTest, ARowThatIsNotFiniteMarksItsSequenceAlone) {
   EXPECT_EQ(entries[1].status, storage::SequenceStatus::not_finite);
   EXPECT_EQ(errors.at(entries[1].sequence),
             "non-finite values first at layer 0, expert 5, position 1 (a broken weight, or values "
-            "beyond f32). Look at /layers/00/gate, up, down [5] of the weights.");
+            "too large for f32). Check /layers/00/gate, up, down [5] in the weights file.");
   EXPECT_EQ(entries[2].status, storage::SequenceStatus::ok);
 }
 
-TEST_F(CollectorTest, AScoreThatIsNotFiniteMarksItsSequenceAlone) {
+TEST_P(CollectorTest, AScoreThatIsNotFiniteMarksItsSequenceAlone) {
   scores.next_logprob[3] =
       -std::numeric_limits<float>::infinity();  // an error although it is before score_from
 
@@ -298,7 +302,7 @@ TEST_F(CollectorTest, AScoreThatIsNotFiniteMarksItsSequenceAlone) {
   EXPECT_EQ(entries[1].status, storage::SequenceStatus::not_finite);
 }
 
-TEST_F(CollectorTest, AKeyThatIsNotFiniteMarksItsSequenceAlone) {
+TEST_P(CollectorTest, AKeyThatIsNotFiniteMarksItsSequenceAlone) {
   bad_key = std::numeric_limits<float>::quiet_NaN();
 
   collect();
@@ -314,7 +318,7 @@ TEST_F(CollectorTest, AKeyThatIsNotFiniteMarksItsSequenceAlone) {
       << errors.at(entries[2].sequence);
 }
 
-TEST_F(CollectorTest, PooledRowsAreOneForEachSequence) {
+TEST_P(CollectorTest, PooledRowsAreOneForEachSequence) {
   outputs.pooling = plan::Pooling::mean;
 
   collect();
@@ -331,7 +335,7 @@ TEST_F(CollectorTest, PooledRowsAreOneForEachSequence) {
   EXPECT_EQ(read<float>("/hidden/final", base::DType::f32, 48), expected);
 }
 
-TEST_F(CollectorTest, TimingOfEveryRankIsInThePart) {
+TEST_P(CollectorTest, TimingOfEveryRankIsInThePart) {
   collect();
 
   if (!topology.is_writer()) return;

@@ -26,7 +26,7 @@ float written(const plan::TensorSpec& tensor, std::int64_t expert, std::int64_t 
   return value;
 }
 
-struct LoaderTest : ::testing::Test {
+struct LoaderTest : backend::EachBackend {
   model::ModelShard load(model::Stage& stage, plan::VerifyMode verify) {
     const storage::WeightsFile weights = storage::WeightsFile::open(path);
     const Topology topology = make_topology(stage.grid, stage.world, *stage.backend);
@@ -62,20 +62,23 @@ struct LoaderTest : ::testing::Test {
   plan::ModelSpec spec = model::small_spec();
   LoadReport report;
 };
+INSTANTIATE_TEST_SUITE_P(Backends, LoaderTest, backend::at_hand(), backend::name_of_param);
 
 /// Expects the same bits from the products of one row with both matrices.
 void expect_same(model::Stage& stage, const backend::Matrix& found,
                  const backend::Matrix& expected) {
   ASSERT_EQ(found.outputs(), expected.outputs());
   ASSERT_EQ(found.inputs(), expected.inputs());
-  std::vector<float> x, a(static_cast<std::size_t>(found.outputs())), b(a.size());
+  std::vector<float> x;
   for (std::int64_t i = 0; i < found.inputs(); ++i)
     x.push_back(0.1f * static_cast<float>(i % 7) + 0.3f);
-  const backend::Tensor in{x.data(), base::DType::f32, 1, 1, found.inputs()};
-  backend::Compute& compute = stage.context.compute;
-  compute.gemm(in, found, {a.data(), base::DType::f32, 1, 1, found.outputs()});
-  compute.gemm(in, expected, {b.data(), base::DType::f32, 1, 1, found.outputs()});
-  EXPECT_EQ(a, b);
+  const backend::Uploaded in(*stage.backend, x, found.inputs());
+  const std::vector<float> zeros(static_cast<std::size_t>(found.outputs()));
+  const backend::Uploaded a(*stage.backend, zeros, found.outputs());
+  const backend::Uploaded b(*stage.backend, zeros, found.outputs());
+  stage.context.compute.gemm(in.tensor(), found, a.tensor());
+  stage.context.compute.gemm(in.tensor(), expected, b.tensor());
+  EXPECT_EQ(a.values(), b.values());
 }
 
 void expect_same(model::Stage& stage, const model::Matrices& found,
@@ -110,7 +113,7 @@ void expect_same(model::Stage& stage, const model::ModelShard& found,
     expect_same(stage, a.down[slice], b.down[slice]);
 }
 
-TEST_F(LoaderTest, EachRankHasItsShardWhoeverReadIt) {
+TEST_P(LoaderTest, EachRankHasItsShardWhoeverReadIt) {
   on_every_stage([&](model::Stage& stage) {
     const model::ModelShard shard = load(stage, plan::VerifyMode::fast);
 
@@ -118,7 +121,7 @@ TEST_F(LoaderTest, EachRankHasItsShardWhoeverReadIt) {
   });
 }
 
-TEST_F(LoaderTest, EveryByteIsReadByOneRankAlone) {
+TEST_P(LoaderTest, EveryByteIsReadByOneRankAlone) {
   on_every_stage([&](model::Stage& stage) {
     load(stage, plan::VerifyMode::fast);
 
@@ -127,7 +130,7 @@ TEST_F(LoaderTest, EveryByteIsReadByOneRankAlone) {
   });
 }
 
-TEST_F(LoaderTest, InstancesShareOneRead) {
+TEST_P(LoaderTest, InstancesShareOneRead) {
   for (const std::int64_t kv_heads : {4, 1}) {
     spec.num_kv_heads = kv_heads;
     path = folder / ("instances" + std::to_string(kv_heads) + ".h5");
@@ -147,7 +150,7 @@ TEST_F(LoaderTest, InstancesShareOneRead) {
   }
 }
 
-TEST_F(LoaderTest, WhatIsAllocatedIsWhatWasPlanned) {
+TEST_P(LoaderTest, WhatIsAllocatedIsWhatWasPlanned) {
   for (const base::DType dtype : {base::DType::f32, base::DType::bf16})
     for (const bool is_tied : {false, true}) {
       spec = model::small_spec(dtype);
@@ -188,7 +191,7 @@ TEST_F(LoaderTest, WhatIsAllocatedIsWhatWasPlanned) {
     }
 }
 
-TEST_F(LoaderTest, DamageIsToldByEveryRankInTheSameWords) {
+TEST_P(LoaderTest, DamageIsToldByEveryRankInTheSameWords) {
   // a norm weight that each rank holds and one rank reads
   const plan::TensorSpec norm = plan::tensors_of(spec, 4).at(1);
   ASSERT_EQ(norm.role, plan::Role::attn_norm);

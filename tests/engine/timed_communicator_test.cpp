@@ -7,45 +7,43 @@
 
 #include <gtest/gtest.h>
 
-#include "backend/cpu/backend.hpp"
-#include "mpi/world.hpp"
+#include "backends_at_hand.hpp"
 
 namespace tetrarch::engine {
 namespace {
 
 using base::Activity;
-using base::DType;
 using base::Phase;
 
-struct Timed : ::testing::Test {
+struct Timed : backend::EachBackend {
   base::Spent spent(Activity activity) const {
     return timeline.spending()[static_cast<int>(Phase::tp_gather)][static_cast<int>(activity)];
   }
   /// Gathers rows: the row of rank r is r. The last rank calls it late.
   std::vector<float> gather(Meeting meeting) {
     TimedCommunicator timed(*inner, world, meeting, timeline);
+    const backend::Uploaded own(*backend, std::vector{static_cast<float>(world.rank())}, 1);
+    const std::vector<std::int64_t> counts(static_cast<std::size_t>(world.size()), 1);
+    const backend::Uploaded all(*backend, std::vector<float>(counts.size(), -1), 1);
     timeline.enter(Phase::other);
     world.barrier();
     timeline.enter(Phase::tp_gather);
     if (world.rank() == world.size() - 1)
       std::this_thread::sleep_for(std::chrono::milliseconds(200));
-    auto own = static_cast<float>(world.rank());
-    std::vector<float> all(static_cast<std::size_t>(world.size()), -1);
-    const std::vector<std::int64_t> counts(all.size(), 1);
-    timed.all_gather_v({&own, DType::f32, 1, 1, 1}, counts,
-                       {all.data(), DType::f32, 1, world.size(), 1});
+    timed.all_gather_v(own.tensor(), counts, all.tensor());
     timeline.enter(Phase::other);
-    return all;
+    return all.values();
   }
 
   mpi::Communicator world = mpi::everyone();
-  std::unique_ptr<backend::Backend> backend = backend::make_cpu_backend(world, 1);
+  std::unique_ptr<backend::Backend> backend = GetParam().make(world);
   std::unique_ptr<backend::Communicator> inner =
       backend->make_communicator(mpi::ranks_up_to(world.size()), "all");
   base::Timeline timeline;
 };
+INSTANTIATE_TEST_SUITE_P(Backends, Timed, backend::at_hand(), backend::name_of_param);
 
-TEST_F(Timed, RanksThatMeetFirstWaitForTheLastOne) {
+TEST_P(Timed, RanksThatMeetFirstWaitForTheLastOne) {
   const std::vector<float> all = gather(Meeting::first);
 
   for (int rank = 0; rank < world.size(); ++rank)
@@ -60,7 +58,7 @@ TEST_F(Timed, RanksThatMeetFirstWaitForTheLastOne) {
   }
 }
 
-TEST_F(Timed, WithoutMeetingAllIsMoving) {
+TEST_P(Timed, WithoutMeetingAllIsMoving) {
   gather(Meeting::none);
 
   EXPECT_EQ(spent(Activity::waiting).seconds, 0);
@@ -69,19 +67,18 @@ TEST_F(Timed, WithoutMeetingAllIsMoving) {
   }
 }
 
-TEST_F(Timed, WhatIsReceivedIsWaitedFor) {
+TEST_P(Timed, WhatIsReceivedIsWaitedFor) {
   TimedCommunicator timed(*inner, world, Meeting::none, timeline);
   timeline.enter(Phase::tp_gather);
-  float value = world.rank() == 0 ? 4.5f : 0;
-  const backend::Tensor tensor{&value, DType::f32, 1, 1, 1};
+  const backend::Uploaded value(*backend, std::vector{world.rank() == 0 ? 4.5f : 0.0f}, 1);
 
   if (world.rank() == 0)
     for (int to = 1; to < world.size(); ++to)
-      timed.send(tensor, to);
+      timed.send(value.tensor(), to);
   else
-    timed.receive(tensor, 0);
+    timed.receive(value.tensor(), 0);
 
-  EXPECT_EQ(value, 4.5f);
+  EXPECT_EQ(value.values(), std::vector{4.5f});
   EXPECT_EQ(spent(Activity::waiting).seconds > 0, world.rank() > 0);
   EXPECT_EQ(spent(Activity::moving).seconds > 0, world.rank() == 0 && world.size() > 1);
 }

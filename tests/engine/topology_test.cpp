@@ -4,20 +4,10 @@
 
 #include <gtest/gtest.h>
 
-#include "engine/backends.hpp"
-#include "mpi/world.hpp"
+#include "backends_at_hand.hpp"
 
 namespace tetrarch::engine {
 namespace {
-
-/// The world ranks of `comm`, in its order.
-std::vector<std::int32_t> members(backend::Communicator& comm, std::int32_t rank) {
-  std::vector<std::int32_t> all(static_cast<std::size_t>(comm.size()), -1);
-  const std::vector<std::int64_t> one(all.size(), 1);
-  comm.all_gather_v({&rank, base::DType::i32, 1, 1, 1}, one,
-                    {all.data(), base::DType::i32, 1, comm.size(), 1});
-  return all;
-}
 
 std::vector<plan::Grid> grids_of(int size) {
   std::vector<plan::Grid> grids;
@@ -28,12 +18,22 @@ std::vector<plan::Grid> grids_of(int size) {
   return grids;
 }
 
-struct TopologyTest : ::testing::Test {
+struct TopologyTest : backend::EachBackend {
   mpi::Communicator world = mpi::everyone();
-  std::unique_ptr<backend::Backend> backend = make_backend(plan::BackendKind::cpu, world, 1);
-};
+  std::unique_ptr<backend::Backend> backend = GetParam().make(world);
 
-TEST_F(TopologyTest, ThePlaceIsThePlans) {
+  /// The world ranks of `comm`, in its order.
+  std::vector<std::int32_t> members(backend::Communicator& comm) const {
+    const backend::Uploaded own(*backend, std::vector<std::int32_t>{world.rank()}, 1);
+    const std::vector<std::int64_t> one(static_cast<std::size_t>(comm.size()), 1);
+    const backend::Uploaded all(*backend, std::vector<std::int32_t>(one.size(), -1), 1);
+    comm.all_gather_v(own.tensor(), one, all.tensor());
+    return all.values();
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Backends, TopologyTest, backend::at_hand(), backend::name_of_param);
+
+TEST_P(TopologyTest, ThePlaceIsThePlans) {
   for (const plan::Grid& grid : grids_of(world.size())) {
     const Topology topology = make_topology(grid, world, *backend);
 
@@ -50,7 +50,7 @@ TEST_F(TopologyTest, ThePlaceIsThePlans) {
   }
 }
 
-TEST_F(TopologyTest, CommunicatorsJoinThoseThatDifferInOneCoordinate) {
+TEST_P(TopologyTest, CommunicatorsJoinThoseThatDifferInOneCoordinate) {
   for (const plan::Grid& grid : grids_of(world.size())) {
     const Topology topology = make_topology(grid, world, *backend);
     const auto rank_at = [&](int ep, int tp) {
@@ -66,9 +66,9 @@ TEST_F(TopologyTest, CommunicatorsJoinThoseThatDifferInOneCoordinate) {
     for (int t = 0; t < grid.tp; ++t)
       tp.push_back(rank_at(topology.place.ep, t));
 
-    EXPECT_EQ(members(*topology.tp, world.rank()), tp);
-    EXPECT_EQ(members(*topology.ep, world.rank()), ep);
-    EXPECT_EQ(members(*topology.stage, world.rank()), stage);
+    EXPECT_EQ(members(*topology.tp), tp);
+    EXPECT_EQ(members(*topology.ep), ep);
+    EXPECT_EQ(members(*topology.stage), stage);
     EXPECT_EQ(topology.tp->rank(), topology.place.tp);
     EXPECT_EQ(topology.ep->rank(), topology.place.ep);
     EXPECT_EQ(topology.stage->rank(), topology.place.ep * grid.tp + topology.place.tp);

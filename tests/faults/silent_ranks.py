@@ -176,7 +176,7 @@ class Trial:
         for rank in set(range(math.prod(self.grid))) - silent:
             path = folder / f"rank-{rank:05}.txt"
             self.test.check(path.exists() and "running" in path.read_text().splitlines()[-1]
-                            or "outside all exchanges" in path.read_text(),
+                            or "not in an exchange" in path.read_text(),
                             f"{self.ended}: dump of rank {rank}")
 
     def resume(self):

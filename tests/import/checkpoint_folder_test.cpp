@@ -45,14 +45,15 @@ TEST_F(CheckpointFolder, NamesTheSnapshotsOfAHubCache) {
   put("models--org--m/snapshots/0123abcd/config.json");
   put("models--org--m/refs/main", "0123abcd");
 
-  EXPECT_TRUE(config_refused({"cache of the hub", "snapshots/0123abcd."}, "/models--org--m"));
+  EXPECT_TRUE(
+      config_refused({"cache of the Hugging Face hub", "snapshots/0123abcd."}, "/models--org--m"));
   EXPECT_TRUE(config_refused({"several models", "models--org--m"}));
   put("models--org--m/snapshots/4567/config.json");
   EXPECT_TRUE(config_refused({"snapshots/0123abcd or snapshots/4567"}, "/models--org--m"));
 }
 
 TEST_F(CheckpointFolder, NamesWhatElseHasNoConfig) {
-  EXPECT_TRUE(config_refused({"has no config.json. Download it"}));
+  EXPECT_TRUE(config_refused({"has no config.json. Download the config.json of the same version"}));
   EXPECT_TRUE(config_refused({"/nowhere: there is no such folder"}, "/nowhere"));
 
   put("checkpoint-500/config.json");
@@ -67,7 +68,7 @@ TEST_F(CheckpointFolder, NamesWhatElseHasNoConfig) {
 
 TEST_F(CheckpointFolder, LooksAtWhatConfigIsInstead) {
   put("config.json", "<!DOCTYPE html>");
-  EXPECT_TRUE(config_refused({"config.json: is a page or an answer of a server"}));
+  EXPECT_TRUE(config_refused({"config.json: is an HTML page or an error message of a server"}));
   put("config.json", "version https://git-lfs.github.com/spec/v1\n");
   EXPECT_TRUE(config_refused({"is a Git LFS pointer", "hf download"}));
 }
@@ -78,13 +79,15 @@ TEST_F(CheckpointFolder, NamesTheWeightsOfOtherFormats) {
   put("weights.tar.gz");
   EXPECT_TRUE(files_refused({"weights.tar.gz, which are packed. Unpack them first."}));
   put("model.gguf");
-  EXPECT_TRUE(files_refused({"model.gguf of llama.cpp"}));
+  EXPECT_TRUE(files_refused({"llama.cpp, which are not read (model.gguf)"}));
   put("pytorch_model.bin");
-  EXPECT_TRUE(files_refused({"pytorch_model.bin of PyTorch", "save_pretrained()"}));
+  EXPECT_TRUE(
+      files_refused({"PyTorch, which are not read (pytorch_model.bin)", "save_pretrained()"}));
   shard("other.safetensors");
-  EXPECT_TRUE(files_refused({"but other.safetensors. Rename that one to model.safetensors"}));
+  EXPECT_TRUE(files_refused(
+      {"but other.safetensors. If it is the whole model, rename it to model.safetensors"}));
   shard("another.safetensors");
-  EXPECT_TRUE(files_refused({"2 files of tensors", "Download the index as well"}));
+  EXPECT_TRUE(files_refused({"2 safetensors files", "Download the index as well"}));
 }
 
 TEST_F(CheckpointFolder, NamesAllMissingFilesAtOnce) {
@@ -93,7 +96,7 @@ TEST_F(CheckpointFolder, NamesAllMissingFilesAtOnce) {
 
   EXPECT_TRUE(files_refused({"2 of the 3 files", "are missing", "b.safetensors, c.safetensors"}));
   fs::create_symlink("../../blobs/none", scratch_ / "b.safetensors");
-  EXPECT_TRUE(files_refused({"2 of the 3 files", "links that lead to nothing"}));
+  EXPECT_TRUE(files_refused({"2 of the 3 files", "symbolic links whose targets do not exist"}));
   shard("b.safetensors");
   fs::remove(scratch_ / "b.safetensors");
 }
@@ -124,7 +127,7 @@ TEST_F(CheckpointFolder, TakesASingleFileBesideAnIndexOfFilesThatAreNotThere) {
   index({"a.safetensors", "b.safetensors"});
 
   EXPECT_EQ(find_checkpoint_files(scratch_.folder()).names, Words{"model.safetensors"});
-  EXPECT_NE(remarks().find("none of the files that it names is there"), std::string::npos);
+  EXPECT_NE(remarks().find("none of the files that it names exists"), std::string::npos);
 }
 
 TEST_F(CheckpointFolder, SaysWhichFilesAreLeftOut) {

@@ -12,7 +12,7 @@ bool says(const std::string& text, const std::string& words) {
 
 TEST(CheckpointNames, ThePrefixThatWasFoundIsNamedWithItsCause) {
   const std::pair<const char*, const char*> cases[] = {
-      {"", "bare model"},
+      {"", "model without its head"},
       {"base_model.model.model.", "merge_and_unload"},
       {"_orig_mod.model.", "compiled"},
       {"module.model.", "parallel wrapper"},
@@ -35,12 +35,12 @@ TEST(CheckpointNames, WhatHasNoPlaceIsNamedWithItsCause) {
   plan::ModelSpec spec;
   spec.num_layers = 2;
   const std::pair<const char*, const char*> cases[] = {
-      {"model.layers.7.input_layernorm.weight", "layers up to 7, config.json says num_hidden"},
+      {"model.layers.7.input_layernorm.weight", "up to layer 7, but config.json says num_hidden"},
       {"model.layers.1.self_attn.q_proj.lora_A.weight", "LoRA"},
       {"model.layers.0.mlp.down_proj.weight_scale_inv", "quantised"},
       {"model.layers.0.mlp.shared_expert.up_proj.weight", "no shared experts"},
       {"model.layers.0.self_attn.q_proj.bias", "no biases"},
-      {"model.other", "no model that needs them"}};
+      {"model.other", "No model of this version has such tensors"}};
   for (const auto& [name, cause] : cases)
     EXPECT_TRUE(says(advice_on_unexpected({"x", name}, spec), cause)) << name;
 }

@@ -126,7 +126,8 @@ TEST_F(CheckpointTensorsTest, WhereOneIsSquareTheOtherDecides) {
     const CheckpointTensors found = match(model, model.fused());
 
     ASSERT_EQ(found.remarks().size(), 1u);
-    EXPECT_NE(found.remarks()[0].find("and its like are square"), std::string::npos);
+    EXPECT_NE(found.remarks()[0].find("are equal, so its shape does not tell their order"),
+              std::string::npos);
   }
   Tensors turned = square_gate.fused();
   turned[down].shape = {num_experts, 2, 4};
@@ -139,13 +140,15 @@ TEST_F(CheckpointTensorsTest, WhereOneIsSquareTheOtherDecides) {
 TEST_F(CheckpointTensorsTest, ALayerWithBothKindsOfExpertsIsRefused) {
   Tensors both = qwen.fused();
   both["model.layers.0.mlp.experts.1.up_proj.weight"] = {{3, 4}};
-  EXPECT_TRUE(refused(qwen, both, {"layer 0", "one by one and a tensor of all"}));
+  EXPECT_TRUE(
+      refused(qwen, both, {"layer 0", "tensors of single experts and also one tensor of all"}));
 
   Tensors half = qwen.fused();
   half.erase(down);
   for (const char* name : {"0", "1"})
     half[fmt::format("model.layers.0.mlp.experts.{}.down_proj.weight", name)] = {{4, 3}};
-  EXPECT_TRUE(refused(qwen, half, {"layer 0", "one by one and a tensor of all"}));
+  EXPECT_TRUE(
+      refused(qwen, half, {"layer 0", "tensors of single experts and also one tensor of all"}));
 }
 
 TEST_F(CheckpointTensorsTest, AMissingHalfIsNamed) {

@@ -80,10 +80,11 @@ TEST_F(CheckpointTest, ComparesTensorsLargerThanWhatItReadsAtOnce) {
 
 TEST_F(CheckpointTest, RefusesAnIndexThatItsShardsContradict) {
   index({{"a", "one.safetensors"}, {"c", "two.safetensors"}, {"d", "two.safetensors"}});
-  EXPECT_TRUE(refused({"2 problems", "\"c\"", "two.safetensors", "none of that name", "\"d\""}));
+  EXPECT_TRUE(refused({"2 problems", "\"c\"", "two.safetensors",
+                       "but no file has a tensor of that name", "\"d\""}));
 
   index({{"a", "two.safetensors"}, {"b", "two.safetensors"}, {"x", "one.safetensors"}});
-  EXPECT_TRUE(refused({"\"a\" is said to be in two.safetensors, but lies in one.safetensors"}));
+  EXPECT_TRUE(refused({"\"a\" in two.safetensors, but it is in one.safetensors"}));
 }
 
 TEST_F(CheckpointTest, NamesAllFilesThatAreCutOff) {
@@ -100,8 +101,7 @@ TEST_F(CheckpointTest, CountsWhatTheIndexDoesNotNameAndSaysSo) {
   shard("two.safetensors", {{"b", {{4}}}, {"extra", {{1}}}});
 
   EXPECT_NE(Checkpoint(scratch_.folder()).find("extra"), nullptr);
-  EXPECT_NE(remarks().find("1 tensors lie in the files although the index does not name them"),
-            std::string::npos)
+  EXPECT_NE(remarks().find("1 tensors are in the files but not in the index"), std::string::npos)
       << remarks();
 }
 

@@ -156,7 +156,7 @@ TEST(HfConfig, WhatIsNotComputedIsRefusedByName) {
   expect_says(refusal_of(version_4_with("rope_scaling", old_dynamic)),
               "rope_scaling.type = \"dynamic\"");
   expect_says(refusal_of(version_4_with("rope_parameters", longrope)), "rope_parameters.rope_type");
-  expect_says(refusal_of(version_4_with("rope_parameters", by_kind)), "by kind of layer");
+  expect_says(refusal_of(version_4_with("rope_parameters", by_kind)), "for each kind of layer");
   expect_says(refusal_of(version_4_with("partial_rotary_factor", 0.5)), "partial_rotary_factor");
   expect_says(refusal_of(version_4_with("hidden_act", "relu")), "hidden_act = \"relu\"");
   expect_says(refusal_of(version_4_with("attention_bias", true)), "attention_bias = true");

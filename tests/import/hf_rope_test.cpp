@@ -115,7 +115,7 @@ TEST(HfRope, YarnReachesFactorTimesTheOriginalPositions) {
   EXPECT_EQ(card.spec.max_position, 256);
   expect_says(card.remarks, "max_position is 256: YaRN's factor 4 times 64 positions");
   EXPECT_EQ(shorter.spec.max_position, 80);
-  expect_says(shorter.remarks, "max_position is 80, max_position_embeddings, although");
+  expect_says(shorter.remarks, "max_position is 80 (max_position_embeddings), although");
   EXPECT_EQ(equal.spec.max_position, 80);
   EXPECT_EQ(equal.remarks.find("max_position"), std::string::npos) << equal.remarks;
   EXPECT_EQ(no_length.spec.rope_scaling.orig_max, 80);

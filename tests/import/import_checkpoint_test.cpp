@@ -160,7 +160,7 @@ TEST_F(ImportCheckpoint, NamesEverythingMissingAndUnexpectedAtOnce) {
   EXPECT_TRUE(is_refused(
       ExitCode::weights,
       {"2 problems", "2 tensors", "model.norm.weight", "model.layers.0.self_attn.q_proj.weight",
-       "1 tensors have no place", "q_proj.bias"},
+       "1 tensors do not belong", "q_proj.bias"},
       [&] { import(std::nullopt, std::nullopt); }));
   EXPECT_FALSE(std::filesystem::exists(scratch_ / "w.h5"));
 }

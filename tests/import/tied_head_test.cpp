@@ -50,7 +50,7 @@ TEST_F(TiedHead, AnEqualHeadIsTiedAndSaid) {
 TEST_F(TiedHead, AnotherHeadIsRefusedWithBothWaysOut) {
   EXPECT_TRUE(refused(Head::other, true, not_asked, {"differs", "--tied no", "--tied yes"}));
   EXPECT_FALSE(decide(Head::other, true, false));
-  EXPECT_TRUE(says("as --tied no asks"));
+  EXPECT_TRUE(says("because --tied no asks"));
   EXPECT_TRUE(decide(Head::other, true, true));
   EXPECT_TRUE(says("left out although it differs"));
 }
@@ -58,16 +58,17 @@ TEST_F(TiedHead, AnotherHeadIsRefusedWithBothWaysOut) {
 TEST_F(TiedHead, AMissingHeadIsRefusedWithTheWayOut) {
   EXPECT_TRUE(refused(Head::none, false, not_asked, {"has no lm_head.weight", "--tied yes"}));
   EXPECT_TRUE(decide(Head::none, false, true));
-  EXPECT_TRUE(says("as --tied yes asks"));
-  EXPECT_TRUE(refused(Head::none, false, false, {"has no lm_head.weight, which --tied no asks"}));
-  EXPECT_TRUE(refused(Head::none, true, false, {"has no lm_head.weight, which --tied no asks"}));
+  EXPECT_TRUE(says("because --tied yes asks"));
+  EXPECT_TRUE(
+      refused(Head::none, false, false, {"has no lm_head.weight, but --tied no needs one"}));
+  EXPECT_TRUE(refused(Head::none, true, false, {"has no lm_head.weight, but --tied no needs one"}));
 }
 
 TEST_F(TiedHead, ATiedFileMayHaveTheHeadAlone) {
   test::write_safetensors(scratch_ / "model.safetensors", {{"lm_head.weight", {{6, 4}}}});
 
   EXPECT_TRUE(is_head_tied(Checkpoint(scratch_.folder()), true, not_asked, remarks_));
-  EXPECT_TRUE(says("model.embed_tokens.weight is not there"));
+  EXPECT_TRUE(says("model.embed_tokens.weight is missing"));
 }
 
 }  // namespace

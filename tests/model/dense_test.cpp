@@ -81,10 +81,11 @@ struct Dense {
     std::vector<std::int64_t> parts;
     for (int ep = 0; ep < grid.ep; ++ep)
       parts.push_back(7 + ep);
-    batch = batch_of({7 + stage.place.ep},
+    pass_rows =
+        pass_rows_of({7 + stage.place.ep},
                      std::vector<std::int32_t>(static_cast<std::size_t>(7 + stage.place.ep)));
     workspace.emplace(stage.memory(parts, 0.01), *stage.backend);
-    begin(stage, batch, *workspace);
+    begin(stage, pass_rows, *workspace);
     put(stage, stream_rows(workspace->home()), workspace->residual());
   }
   std::vector<float> run() {
@@ -94,7 +95,7 @@ struct Dense {
 
   Stage stage;
   ModelShard shard;
-  PassRows batch;
+  PassRows pass_rows;
   std::optional<Workspace> workspace;
 };
 
@@ -107,7 +108,10 @@ void on_every_grid(const Test& test) {
     }
 }
 
-TEST(Dense, TheFfnIsAddedToTheStream) {
+using DenseTest = backend::EachBackend;
+INSTANTIATE_TEST_SUITE_P(Backends, DenseTest, backend::at_hand(), backend::name_of_param);
+
+TEST_P(DenseTest, TheFfnIsAddedToTheStream) {
   on_every_grid([](const plan::Grid& grid, plan::ExpertKind kind) {
     Dense dense(grid, kind);
     const plan::Range home = dense.workspace->home();
@@ -127,9 +131,9 @@ TEST(Dense, TheFfnIsAddedToTheStream) {
 /// The result of a single rank that computes the whole pass and the whole FFN. Collective.
 std::vector<float> rows_alone(const Dense& dense) {
   const plan::ModelSpec& spec = dense.stage.spec;
-  const std::int64_t pass = dense.batch.num_tokens();
+  const std::int64_t pass = dense.pass_rows.num_tokens();
   const mpi::Communicator alone = dense.stage.world.split(dense.stage.world.rank(), 0);
-  const auto backend = backend::make_cpu_backend(alone, 1, backend::cpu::GemmChoice::portable);
+  const auto backend = backend::EachBackend::GetParam().make(alone);
   const std::vector<int> self = {0};
   const auto one = backend->make_communicator(self, "alone");
   base::Timeline timeline;
@@ -143,15 +147,15 @@ std::vector<float> rows_alone(const Dense& dense) {
   request.extents = {pass, pass, pass, 0, pass, 0};
   request.depth = whole_depth(spec);
   Workspace workspace(plan::plan_memory(spec, 4, {}, {}, request), *backend);
-  PassRows batch = dense.batch;
-  spread_evenly(batch, 1);
-  workspace.begin(batch, hidden, spec.dtype, 0);
+  PassRows pass_rows = dense.pass_rows;
+  spread_evenly(pass_rows, 1);
+  workspace.begin(pass_rows, hidden, spec.dtype, 0);
   put(dense.stage, stream_rows(workspace.home()), workspace.residual());
   dense_step(context, shard.layers[0], workspace);
   return floats_of(dense.stage, workspace.residual());
 }
 
-TEST(Dense, TheBitsAreThoseOfOneRank) {
+TEST_P(DenseTest, TheBitsAreThoseOfOneRank) {
   on_every_grid([](const plan::Grid& grid, plan::ExpertKind kind) {
     Dense dense(grid, kind);
     const plan::Range home = dense.workspace->home();
@@ -164,7 +168,7 @@ TEST(Dense, TheBitsAreThoseOfOneRank) {
   });
 }
 
-TEST(Dense, NothingIsRoutedAfterwards) {
+TEST_P(DenseTest, NothingIsRoutedAfterwards) {
   on_every_grid([](const plan::Grid& grid, plan::ExpertKind kind) {
     Dense dense(grid, kind);
     dense.workspace->routing.expert_id = dense.workspace->residual();

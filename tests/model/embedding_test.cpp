@@ -39,8 +39,8 @@ void expect_embedded(base::DType dtype, const std::vector<std::int32_t>& tokens)
   const ModelShard shard = make_shard(stage, table_value);
   Workspace workspace(stage.memory({std::max<std::int64_t>(1, std::ssize(tokens))}, 2.0),
                       *stage.backend);
-  PassRows batch = batch_of({std::ssize(tokens)}, tokens);
-  begin(stage, batch, workspace);
+  PassRows pass_rows = pass_rows_of({std::ssize(tokens)}, tokens);
+  begin(stage, pass_rows, workspace);
 
   embed_tokens(stage.context, shard, workspace);
 
@@ -54,7 +54,10 @@ void expect_embedded(base::DType dtype, const std::vector<std::int32_t>& tokens)
   EXPECT_EQ(bits_of(floats_of(stage, workspace.residual())), bits_of(expected));
 }
 
-TEST(Embedding, EveryTokenOfTheVocabularyFindsItsRow) {
+using EmbeddingTest = backend::EachBackend;
+INSTANTIATE_TEST_SUITE_P(Backends, EmbeddingTest, backend::at_hand(), backend::name_of_param);
+
+TEST_P(EmbeddingTest, EveryTokenOfTheVocabularyFindsItsRow) {
   std::vector<std::int32_t> tokens;
   for (std::int32_t i = 0; i < 37; ++i)
     tokens.push_back((i * 10) % 37);  // all token ids, not in order
@@ -63,19 +66,19 @@ TEST(Embedding, EveryTokenOfTheVocabularyFindsItsRow) {
   expect_embedded(base::DType::bf16, tokens);
 }
 
-TEST(Embedding, RepeatedTokensFindTheSameRow) {
+TEST_P(EmbeddingTest, RepeatedTokensFindTheSameRow) {
   expect_embedded(base::DType::f32, std::vector<std::int32_t>(13, 36));
   // the edges of the vocabulary slices
   expect_embedded(base::DType::f32, {9, 8, 9, 8, 9, 17, 18, 26, 27, 0, 36});
 }
 
-TEST(Embedding, FewerTokensThanRanksAreEnough) {
+TEST_P(EmbeddingTest, FewerTokensThanRanksAreEnough) {
   expect_embedded(base::DType::f32, {20});
   expect_embedded(base::DType::f32, {36, 0, 20});
   expect_embedded(base::DType::f32, {});
 }
 
-TEST(Embedding, ATokenBeyondTheVocabularyIsADefect) {
+TEST_P(EmbeddingTest, ATokenBeyondTheVocabularyIsADefect) {
   // one rank reads its table without looking for the rank that holds a token
   if (mpi::everyone().size() == 1) return;
 

@@ -1,17 +1,16 @@
 // Each head of queries and keys is normed separately, with one weight for all heads.
 // SPDX-License-Identifier: Apache-2.0
-#include "model/head_norm.hpp"
-
 #include <cmath>
 
 #include <gtest/gtest.h>
 
+#include "model/row_operations.hpp"
 #include "model/stage.hpp"
 
 namespace tetrarch::model {
 namespace {
 
-struct HeadNormTest : ::testing::Test {
+struct HeadNormTest : backend::EachBackend {
   OwnedTensor vector_of(const std::vector<float>& values, std::int64_t rows) {
     OwnedTensor vector;
     const auto bytes = static_cast<std::int64_t>(values.size() * 4);
@@ -22,8 +21,9 @@ struct HeadNormTest : ::testing::Test {
   }
   Stage stage{small_spec(), {}};  // heads of size 4
 };
+INSTANTIATE_TEST_SUITE_P(Backends, HeadNormTest, backend::at_hand(), backend::name_of_param);
 
-TEST_F(HeadNormTest, EveryHeadOfEveryRowIsNormedByItself) {
+TEST_P(HeadNormTest, EveryHeadOfEveryRowIsNormedByItself) {
   const std::vector<float> values = {1, 2, 3, 4, 10, 20, 30, 40, -1, 1, -1, 1,
                                      8, 0, 0, 0, 0,  0,  0,  -3, 5,  5, 5,  5};
   const std::vector<float> scale = {1, 2, 0.5f, -1};
@@ -42,7 +42,7 @@ TEST_F(HeadNormTest, EveryHeadOfEveryRowIsNormedByItself) {
   }
 }
 
-TEST_F(HeadNormTest, WithoutAWeightNothingChanges) {
+TEST_P(HeadNormTest, WithoutAWeightNothingChanges) {
   const std::vector<float> values = {1, 2, 3, 4, 10, 20, 30, 40};
   const OwnedTensor x = vector_of(values, 1);
 

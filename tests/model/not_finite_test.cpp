@@ -80,11 +80,11 @@ struct Forward {
     std::vector<std::int32_t> tokens;
     for (int i = 0; i < 9; ++i)
       tokens.push_back((11 * i + 5) % 37);
-    batch = batch_of({5, 4}, tokens);
+    pass_rows = pass_rows_of({5, 4}, tokens);
     workspace.emplace(
         stage.memory(std::vector<std::int64_t>(static_cast<std::size_t>(grid.ep), 9), 2.0),
         *stage.backend);
-    begin(stage, batch, *workspace);
+    begin(stage, pass_rows, *workspace);
     home = workspace->home();
     const Transformer transformer(stage.context, shard, whole_depth(stage.spec), {0, num_layers},
                                   16, *stage.backend);
@@ -100,11 +100,17 @@ struct Forward {
       if (const auto at = witness.first.find(sequence); at != witness.first.end())
         mine[static_cast<std::size_t>(sequence)] = at->second;
     }
-    const backend::Tensor send{mine.data(), base::DType::i32, 1, 2, sizeof(NotFinite) / 4};
-    std::vector<NotFinite> all(static_cast<std::size_t>(2 * stage.grid.tp)), least = mine;
-    stage.tp->all_gather_v(send,
-                           std::vector<std::int64_t>(static_cast<std::size_t>(stage.grid.tp), 2),
-                           {all.data(), base::DType::i32, 1, 2 * stage.grid.tp, send.columns});
+    constexpr std::size_t width = sizeof(NotFinite) / sizeof(std::int32_t);
+    const auto tp = static_cast<std::size_t>(stage.grid.tp);
+    std::vector<std::int32_t> numbers(2 * width);
+    std::memcpy(numbers.data(), mine.data(), 2 * sizeof(NotFinite));
+    const backend::Uploaded send(*stage.backend, numbers, width);
+    const backend::Uploaded received(*stage.backend, std::vector<std::int32_t>(2 * tp * width),
+                                     width);
+    stage.tp->all_gather_v(send.tensor(), std::vector<std::int64_t>(tp, 2), received.tensor());
+    std::vector<NotFinite> all(2 * tp), least = mine;
+    std::memcpy(static_cast<void*>(all.data()), received.values().data(),
+                all.size() * sizeof(NotFinite));
     for (std::size_t i = 0; i < all.size(); ++i)
       if (all[i].comes_before(least[i % 2])) least[i % 2] = all[i];
     return least;
@@ -113,11 +119,13 @@ struct Forward {
   std::vector<std::int64_t> first_choosing(std::int64_t layer, std::int32_t expert) const {
     std::vector<std::int64_t> first(2, -1);
     const std::vector<std::int32_t>& ids = witness.expert_ids.at(layer);
-    std::vector<std::int32_t> mine(static_cast<std::size_t>(home.size()), 0), all(9);
+    std::vector<std::int32_t> mine(static_cast<std::size_t>(home.size()), 0);
     for (std::size_t i = 0; i < ids.size(); ++i)
       if (ids[i] == expert) mine[i / 2] = 1;
-    stage.tp->all_gather_v({mine.data(), base::DType::i32, 1, home.size(), 1},
-                           workspace->home_count(), {all.data(), base::DType::i32, 1, 9, 1});
+    const backend::Uploaded send(*stage.backend, mine, 1);
+    const backend::Uploaded received(*stage.backend, std::vector<std::int32_t>(9), 1);
+    stage.tp->all_gather_v(send.tensor(), workspace->home_count(), received.tensor());
+    const std::vector<std::int32_t> all = received.values();
     for (std::int64_t row = 8; row >= 0; --row)
       if (all[static_cast<std::size_t>(row)] != 0) first[row < 5 ? 0 : 1] = row < 5 ? row : row - 5;
     return first;
@@ -126,7 +134,7 @@ struct Forward {
   Stage stage;
   ModelShard shard;
   Witness witness;
-  PassRows batch;
+  PassRows pass_rows;
   std::optional<Workspace> workspace;
   plan::Range home;
 };
@@ -144,7 +152,10 @@ void on_every_grid(const Test& test) {
   }
 }
 
-TEST(NotFinite, AWeightOfAllTokensIsNamedAtPositionZero) {
+using NotFiniteTest = backend::EachBackend;
+INSTANTIATE_TEST_SUITE_P(Backends, NotFiniteTest, backend::at_hand(), backend::name_of_param);
+
+TEST_P(NotFiniteTest, AWeightOfAllTokensIsNamedAtPositionZero) {
   const Case cases[] = {
       {{Role::attn_norm, 1, 0, 0, 3}, Origin::attention},
       {{Role::q, 2, 0, 9, 3}, Origin::attention},
@@ -174,7 +185,7 @@ TEST(NotFinite, AWeightOfAllTokensIsNamedAtPositionZero) {
   });
 }
 
-TEST(NotFinite, AnExpertIsNamedAtTheFirstTokenThatChoseIt) {
+TEST_P(NotFiniteTest, AnExpertIsNamedAtTheFirstTokenThatChoseIt) {
   on_every_grid([&](const plan::Grid& grid) {
     std::int64_t num_found = 0;
     for (const Role role : {Role::gate, Role::up, Role::down})
@@ -201,7 +212,7 @@ TEST(NotFinite, AnExpertIsNamedAtTheFirstTokenThatChoseIt) {
   });
 }
 
-TEST(NotFinite, ATokenIsNamedInItsOwnSequenceAlone) {
+TEST_P(NotFiniteTest, ATokenIsNamedInItsOwnSequenceAlone) {
   on_every_grid([](const plan::Grid& grid) {
     // token 2 of the first sequence
     const Forward forward(grid, {Role::embed, -1, 0, 27, 2, infinity});
@@ -215,7 +226,7 @@ TEST(NotFinite, ATokenIsNamedInItsOwnSequenceAlone) {
   });
 }
 
-TEST(NotFinite, TheFinalNormComesAfterAllLayers) {
+TEST_P(NotFiniteTest, TheFinalNormComesAfterAllLayers) {
   on_every_grid([](const plan::Grid& grid) {
     const Forward forward(grid, {Role::final_norm, -1, 0, 0, 15, nan});
 
@@ -227,7 +238,7 @@ TEST(NotFinite, TheFinalNormComesAfterAllLayers) {
   });
 }
 
-TEST(NotFinite, WhatIsFiniteIsNotTold) {
+TEST_P(NotFiniteTest, WhatIsFiniteIsNotTold) {
   on_every_grid([](const plan::Grid& grid) {
     const Forward forward(grid, {Role::head, -1, 0, 0, 0, nan});  // no logits are requested
 

@@ -11,7 +11,7 @@
 namespace tetrarch::model {
 namespace {
 
-struct RopeTableTest : ::testing::Test {
+struct RopeTableTest : backend::EachBackend {
   RopeTableTest() {
     spec.head_size = spec.rope_dim = 8;
     spec.rope_theta = 10000;
@@ -19,8 +19,9 @@ struct RopeTableTest : ::testing::Test {
   Stage stage{small_spec(), {}};
   plan::ModelSpec spec = small_spec();
 };
+INSTANTIATE_TEST_SUITE_P(Backends, RopeTableTest, backend::at_hand(), backend::name_of_param);
 
-TEST_F(RopeTableTest, AnglesAreRoundedAsInTheReferenceAndNoFurther) {
+TEST_P(RopeTableTest, AnglesAreRoundedAsInTheReferenceAndNoFurther) {
   const RopeTable table = make_rope_table(spec, 5000, *stage.backend);
 
   ASSERT_EQ(table.cosine.tensor.rows, 5000);
@@ -36,14 +37,14 @@ TEST_F(RopeTableTest, AnglesAreRoundedAsInTheReferenceAndNoFurther) {
     }
 }
 
-TEST_F(RopeTableTest, PositionZeroTurnsNothing) {
+TEST_P(RopeTableTest, PositionZeroTurnsNothing) {
   const RopeTable table = make_rope_table(spec, 1, *stage.backend);
 
   EXPECT_EQ(floats_of(stage, table.cosine.tensor), std::vector<float>(4, 1.0f));
   EXPECT_EQ(floats_of(stage, table.sine.tensor), std::vector<float>(4, 0.0f));
 }
 
-TEST_F(RopeTableTest, AShorterTableHasTheBitsOfALongerOne) {
+TEST_P(RopeTableTest, AShorterTableHasTheBitsOfALongerOne) {
   const RopeTable longer = make_rope_table(spec, 300, *stage.backend);
   const RopeTable shorter = make_rope_table(spec, 40, *stage.backend);
 
@@ -52,7 +53,7 @@ TEST_F(RopeTableTest, AShorterTableHasTheBitsOfALongerOne) {
   EXPECT_EQ(floats_of(stage, shorter.cosine.tensor), begin);
 }
 
-TEST_F(RopeTableTest, LinearDividesEveryFrequency) {
+TEST_P(RopeTableTest, LinearDividesEveryFrequency) {
   spec.rope_type = plan::RopeType::linear;
   spec.rope_scaling.factor = 2.5;
 
@@ -65,7 +66,7 @@ TEST_F(RopeTableTest, LinearDividesEveryFrequency) {
   EXPECT_EQ(rope_attention_factor(spec), 1);
 }
 
-TEST_F(RopeTableTest, Llama3DividesOnlyTheLongWavesAndMixesBetween) {
+TEST_P(RopeTableTest, Llama3DividesOnlyTheLongWavesAndMixesBetween) {
   spec.rope_type = plan::RopeType::llama3;
   spec.rope_scaling = {.factor = 8, .orig_max = 100, .low_freq_factor = 1, .high_freq_factor = 4};
 
@@ -78,7 +79,7 @@ TEST_F(RopeTableTest, Llama3DividesOnlyTheLongWavesAndMixesBetween) {
   EXPECT_EQ(rope_attention_factor(spec), 1);
 }
 
-TEST_F(RopeTableTest, YarnOfGptOssHasItsKnownFrequencies) {
+TEST_P(RopeTableTest, YarnOfGptOssHasItsKnownFrequencies) {
   spec.rope_dim = 64;
   spec.rope_theta = 150000;
   spec.rope_type = plan::RopeType::yarn;
@@ -98,7 +99,7 @@ TEST_F(RopeTableTest, YarnOfGptOssHasItsKnownFrequencies) {
   EXPECT_FLOAT_EQ(rope_attention_factor(spec), 1.3465736f);
 }
 
-TEST_F(RopeTableTest, YarnOfDeepSeekHasItsKnownFrequencies) {
+TEST_P(RopeTableTest, YarnOfDeepSeekHasItsKnownFrequencies) {
   spec.rope_dim = 64;
   spec.rope_type = plan::RopeType::yarn;
   spec.rope_scaling = {.factor = 40, .orig_max = 4096, .mscale = 1, .mscale_all_dim = 1};
@@ -115,7 +116,7 @@ TEST_F(RopeTableTest, YarnOfDeepSeekHasItsKnownFrequencies) {
   EXPECT_EQ(rope_attention_factor(spec), 1);
 }
 
-TEST_F(RopeTableTest, YarnsFactorOfAttentionIsGivenOrFollowsFromTheScales) {
+TEST_P(RopeTableTest, YarnsFactorOfAttentionIsGivenOrFollowsFromTheScales) {
   spec.rope_type = plan::RopeType::yarn;
   const auto factor = [&](plan::RopeScaling scaling) {
     scaling.factor = scaling.factor == 1 ? 4 : scaling.factor;
@@ -130,7 +131,7 @@ TEST_F(RopeTableTest, YarnsFactorOfAttentionIsGivenOrFollowsFromTheScales) {
   EXPECT_FLOAT_EQ(factor({.mscale = 2, .mscale_all_dim = 0.5}), 1.2772589f / 1.0693147f);
 }
 
-TEST_F(RopeTableTest, CosineAndSineAreTimesTheFactorOfAttention) {
+TEST_P(RopeTableTest, CosineAndSineAreTimesTheFactorOfAttention) {
   spec.rope_type = plan::RopeType::yarn;
   spec.rope_scaling = {.factor = 1, .orig_max = 64, .attention_factor = 1.5};
 
@@ -143,7 +144,7 @@ TEST_F(RopeTableTest, CosineAndSineAreTimesTheFactorOfAttention) {
   EXPECT_FLOAT_EQ(sine[2 * 4], 1.5f * std::sin(2.0f));
 }
 
-TEST_F(RopeTableTest, NoPositionsAreATableAllTheSame) {
+TEST_P(RopeTableTest, NoPositionsAreATableAllTheSame) {
   EXPECT_EQ(make_rope_table(spec, 0, *stage.backend).sine.tensor.rows, 1);
 }
 

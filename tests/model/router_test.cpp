@@ -23,9 +23,10 @@ struct Routed {
   explicit Routed(const plan::ModelSpec& spec, const std::vector<float>& rows)
       : stage(spec, {}),
         workspace(stage.memory({std::ssize(rows) / 16}, 2.0), *stage.backend),
-        batch(batch_of({std::ssize(rows) / 16}, std::vector<std::int32_t>(rows.size() / 16))),
+        pass_rows(
+            pass_rows_of({std::ssize(rows) / 16}, std::vector<std::int32_t>(rows.size() / 16))),
         shard(make_shard(stage, identity_router)) {
-    begin(stage, batch, workspace);
+    begin(stage, pass_rows, workspace);
     put(stage, rows, workspace.residual());
     normed = floats_of(stage, router_step(stage.context, shard.layers[0], workspace));
   }
@@ -36,7 +37,7 @@ struct Routed {
 
   Stage stage;
   Workspace workspace;
-  PassRows batch;
+  PassRows pass_rows;
   ModelShard shard;
   std::vector<float> normed;
 };
@@ -50,13 +51,16 @@ std::vector<float> three_rows() {
   return rows;
 }
 
-TEST(Router, ChoosesTheLargestLogitsMostLikelyFirst) {
+using RouterTest = backend::EachBackend;
+INSTANTIATE_TEST_SUITE_P(Backends, RouterTest, backend::at_hand(), backend::name_of_param);
+
+TEST_P(RouterTest, ChoosesTheLargestLogitsMostLikelyFirst) {
   const Routed routed(small_spec(), three_rows());
 
   EXPECT_EQ(routed.expert_ids(), (std::vector<std::int32_t>{3, 6, 6, 0, 0, 3}));
 }
 
-TEST(Router, WeightsAreTheSoftmaxOfTheTwoWhenRenormalised) {
+TEST_P(RouterTest, WeightsAreTheSoftmaxOfTheTwoWhenRenormalised) {
   const Routed routed(small_spec(), three_rows());
 
   // rms of a row = sqrt((16 + 4) / 16); logits 4 / rms and 2 / rms
@@ -69,7 +73,7 @@ TEST(Router, WeightsAreTheSoftmaxOfTheTwoWhenRenormalised) {
   }
 }
 
-TEST(Router, WeightsAreThoseOfAllExpertsWhenNotRenormalisedAndScaled) {
+TEST_P(RouterTest, WeightsAreThoseOfAllExpertsWhenNotRenormalisedAndScaled) {
   plan::ModelSpec spec = small_spec();
   spec.router_renorm = plan::RouterRenorm::none;
   spec.router_scale = 2.5;
@@ -82,14 +86,14 @@ TEST(Router, WeightsAreThoseOfAllExpertsWhenNotRenormalisedAndScaled) {
   EXPECT_NEAR(routed.weights()[1], 2.5 * std::exp(2 / rms) / sum, 1e-6);
 }
 
-TEST(Router, TiesGoToTheLowerExpert) {
+TEST_P(RouterTest, TiesGoToTheLowerExpert) {
   const Routed routed(small_spec(), std::vector<float>(32, 3.0f));
 
   EXPECT_EQ(routed.expert_ids(), (std::vector<std::int32_t>{0, 1, 0, 1}));
   EXPECT_EQ(routed.weights(), std::vector<float>(4, 0.5f));
 }
 
-TEST(Router, CopiesAreOrderedByExpertSlotAndToken) {
+TEST_P(RouterTest, CopiesAreOrderedByExpertSlotAndToken) {
   const Routed routed(small_spec(), three_rows());
   const Routing& routing = routed.workspace.routing;
 
@@ -104,7 +108,7 @@ TEST(Router, CopiesAreOrderedByExpertSlotAndToken) {
   EXPECT_EQ(integers_of(routed.stage, routing.count), count);
 }
 
-TEST(Router, NoRowsAreRoutedNowhere) {
+TEST_P(RouterTest, NoRowsAreRoutedNowhere) {
   const Routed routed(small_spec(), {});
 
   EXPECT_TRUE(routed.expert_ids().empty());

@@ -7,7 +7,7 @@
 #include <numeric>
 #include <vector>
 
-#include "backend/cpu/backend.hpp"
+#include "backends_at_hand.hpp"
 #include "model/context.hpp"
 #include "model/weights.hpp"
 #include "model/workspace.hpp"
@@ -48,7 +48,8 @@ inline plan::Depth whole_depth(const plan::ModelSpec& spec) {
   return {spec.num_layers, plan::RowsWanted::all, false, true, true};
 }
 
-/// The objects of one stage. Collective over all ranks of the test.
+/// The objects of one stage, on the backend that the running test is for (backends_at_hand.hpp).
+/// Collective over all ranks of the test.
 struct Stage {
   static constexpr std::int64_t reduction_shards = 4;
 
@@ -85,8 +86,7 @@ struct Stage {
   }
 
   mpi::Communicator world = mpi::everyone();
-  std::unique_ptr<backend::Backend> backend =
-      backend::make_cpu_backend(world, 1, backend::cpu::GemmChoice::portable);
+  std::unique_ptr<backend::Backend> backend = backend::EachBackend::GetParam().make(world);
   plan::ModelSpec spec;
   plan::Grid grid;
   plan::Place place;
@@ -139,18 +139,18 @@ inline ModelShard make_shard(const Stage& stage, const WeightValue& value) {
 }
 
 /// A pass with one whole sequence for each length; not yet spread over tp ranks.
-inline PassRows batch_of(const std::vector<std::int64_t>& lengths,
-                         std::vector<std::int32_t> tokens) {
-  PassRows batch;
+inline PassRows pass_rows_of(const std::vector<std::int64_t>& lengths,
+                             std::vector<std::int32_t> tokens) {
+  PassRows pass_rows;
   for (const std::int64_t length : lengths)
-    batch.rows.push_back({std::ssize(batch.rows), 0, length, length});
-  batch.token = std::move(tokens);
-  return batch;
+    pass_rows.rows.push_back({std::ssize(pass_rows.rows), 0, length, length});
+  pass_rows.token = std::move(tokens);
+  return pass_rows;
 }
 
-inline void begin(const Stage& stage, PassRows& batch, Workspace& workspace) {
-  spread_evenly(batch, stage.grid.tp);
-  workspace.begin(batch, stage.spec.hidden_size, stage.spec.dtype, stage.place.tp);
+inline void begin(const Stage& stage, PassRows& pass_rows, Workspace& workspace) {
+  spread_evenly(pass_rows, stage.grid.tp);
+  workspace.begin(pass_rows, stage.spec.hidden_size, stage.spec.dtype, stage.place.tp);
 }
 
 /// Copies the elements of an f32 or bf16 tensor to the host, as f32.

@@ -40,8 +40,8 @@ class Exchanging {
         workspace_(stage_.memory(part_tokens_, round_factor), *stage_.backend) {
     const auto ep = static_cast<std::size_t>(stage_.place.ep);
     const std::int64_t count = part_tokens_[ep];
-    batch_ = batch_of({count}, std::vector<std::int32_t>(static_cast<std::size_t>(count)));
-    begin(stage_, batch_, workspace_);
+    pass_rows_ = pass_rows_of({count}, std::vector<std::int32_t>(static_cast<std::size_t>(count)));
+    begin(stage_, pass_rows_, workspace_);
     first_token_ = std::accumulate(part_tokens_.begin(), part_tokens_.begin() + stage_.place.ep,
                                    workspace_.home().begin);
     put(stage_, values(residual_value), workspace_.residual());
@@ -148,7 +148,7 @@ class Exchanging {
 
   Stage stage_;
   std::vector<std::int64_t> part_tokens_;
-  PassRows batch_;
+  PassRows pass_rows_;
   Workspace workspace_;
   std::int64_t first_token_ = 0, num_rounds_ = 0, num_rows_ = 0;
 };
@@ -180,7 +180,10 @@ std::vector<std::int64_t> uneven_parts(const plan::Grid& grid) {
   return parts;
 }
 
-TEST(TokenExchange, CombineReturnsEveryTokenHome) {
+using TokenExchangeTest = backend::EachBackend;
+INSTANTIATE_TEST_SUITE_P(Backends, TokenExchangeTest, backend::at_hand(), backend::name_of_param);
+
+TEST_P(TokenExchangeTest, CombineReturnsEveryTokenHome) {
   on_every_stage([](const plan::ModelSpec& spec, const plan::Grid& grid) {
     Exchanging exchanging(spec, grid, uneven_parts(grid), 2.0);
 
@@ -191,7 +194,7 @@ TEST(TokenExchange, CombineReturnsEveryTokenHome) {
   });
 }
 
-TEST(TokenExchange, SmallRoundsChangeNothing) {
+TEST_P(TokenExchangeTest, SmallRoundsChangeNothing) {
   on_every_stage([](const plan::ModelSpec& spec, const plan::Grid& grid) {
     Exchanging exchanging(spec, grid, uneven_parts(grid), 0.3);
 
@@ -206,7 +209,7 @@ TEST(TokenExchange, SmallRoundsChangeNothing) {
   });
 }
 
-TEST(TokenExchange, AllTokensMayGoToOneExpert) {
+TEST_P(TokenExchangeTest, AllTokensMayGoToOneExpert) {
   for (const std::int32_t expert : {0, 5, 7})
     on_every_stage([&](plan::ModelSpec spec, const plan::Grid& grid) {
       spec.top_k = 1;
@@ -223,7 +226,7 @@ TEST(TokenExchange, AllTokensMayGoToOneExpert) {
     });
 }
 
-TEST(TokenExchange, BothChoicesMayLieOnOneRank) {
+TEST_P(TokenExchangeTest, BothChoicesMayLieOnOneRank) {
   const Choice choice = [](std::int64_t token, std::int64_t slot) {
     return static_cast<std::int32_t>(token % 2 == 0 ? slot : 1 - slot);
   };
@@ -236,7 +239,7 @@ TEST(TokenExchange, BothChoicesMayLieOnOneRank) {
   });
 }
 
-TEST(TokenExchange, RanksWithoutTokensTakePartToo) {
+TEST_P(TokenExchangeTest, RanksWithoutTokensTakePartToo) {
   on_every_stage([](const plan::ModelSpec& spec, const plan::Grid& grid) {
     // in turn, one EP rank has no token and the others have one: fewer tokens than tp ranks
     for (std::size_t empty = 0; empty < static_cast<std::size_t>(grid.ep); ++empty) {
@@ -252,7 +255,7 @@ TEST(TokenExchange, RanksWithoutTokensTakePartToo) {
   });
 }
 
-TEST(TokenExchange, OneRankMayHaveAllTokens) {
+TEST_P(TokenExchangeTest, OneRankMayHaveAllTokens) {
   on_every_stage([](const plan::ModelSpec& spec, const plan::Grid& grid) {
     std::vector<std::int64_t> parts(static_cast<std::size_t>(grid.ep), 0);
     parts.back() = 23;
@@ -264,7 +267,7 @@ TEST(TokenExchange, OneRankMayHaveAllTokens) {
   });
 }
 
-TEST(TokenExchange, NoTokensAnywhereIsNoRound) {
+TEST_P(TokenExchangeTest, NoTokensAnywhereIsNoRound) {
   on_every_stage([](const plan::ModelSpec& spec, const plan::Grid& grid) {
     Exchanging exchanging(spec, grid,
                           std::vector<std::int64_t>(static_cast<std::size_t>(grid.ep), 0), 2.0);
@@ -277,7 +280,7 @@ TEST(TokenExchange, NoTokensAnywhereIsNoRound) {
 }
 
 // The router scores are all equal: ties go to experts 0 and 1 of EP rank 0, with equal weights.
-TEST(TokenExchange, TiedTokensGoToTheLowestExperts) {
+TEST_P(TokenExchangeTest, TiedTokensGoToTheLowestExperts) {
   for (const plan::Grid& grid : grids_of(num_ranks())) {
     Stage stage(small_spec(), grid);
     const std::vector<std::int64_t> parts = uneven_parts(grid);
@@ -287,8 +290,9 @@ TEST(TokenExchange, TiedTokensGoToTheLowestExperts) {
         });
     Workspace workspace(stage.memory(parts, 1.0), *stage.backend);
     const std::int64_t count = parts[static_cast<std::size_t>(stage.place.ep)];
-    PassRows batch = batch_of({count}, std::vector<std::int32_t>(static_cast<std::size_t>(count)));
-    begin(stage, batch, workspace);
+    PassRows pass_rows =
+        pass_rows_of({count}, std::vector<std::int32_t>(static_cast<std::size_t>(count)));
+    begin(stage, pass_rows, workspace);
     put(stage, std::vector<float>(static_cast<std::size_t>(workspace.residual().elements()), 2.0f),
         workspace.residual());
 

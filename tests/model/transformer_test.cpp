@@ -57,8 +57,8 @@ double router_weight(const std::vector<plan::TensorSpec>& tensors, std::int64_t 
 /// Records what it observes on this rank, in order.
 struct Witness final : Observer {
   explicit Witness(const Stage& at) : stage(at) {}
-  void hidden(std::int64_t layer, const PassRows& batch, const backend::Tensor& home) override {
-    EXPECT_EQ(batch.home(stage.place.tp).size(), home.rows);
+  void hidden(std::int64_t layer, const PassRows& pass_rows, const backend::Tensor& home) override {
+    EXPECT_EQ(pass_rows.home(stage.place.tp).size(), home.rows);
     seen.push_back("hidden " + std::to_string(layer));
     rows.push_back(floats_of(stage, home));
   }
@@ -71,10 +71,10 @@ struct Witness final : Observer {
     seen.push_back("experts " + std::to_string(layer));
     expert_ids = integers_of(stage, routing.expert_id);
   }
-  void last_logits(const PassRows& batch, std::span<const std::int64_t> runs,
+  void last_logits(const PassRows& pass_rows, std::span<const std::int64_t> runs,
                    const backend::Tensor& logits) override {
     EXPECT_EQ(std::ssize(runs), logits.rows);
-    EXPECT_LT(runs.back(), std::ssize(batch.rows));
+    EXPECT_LT(runs.back(), std::ssize(pass_rows.rows));
     num_last += logits.rows;
   }
   void likely(const PassRows&, std::int64_t, std::span<std::uint32_t>, std::span<float>) override {
@@ -102,9 +102,9 @@ struct Forward {
     std::vector<std::int32_t> tokens;
     for (int i = 0; i < 7 + stage.place.ep; ++i)
       tokens.push_back((11 * i + 5 * stage.place.ep) % 37);
-    batch = batch_of({3 + stage.place.ep, 4}, tokens);
+    pass_rows = pass_rows_of({3 + stage.place.ep, 4}, tokens);
     workspace.emplace(stage.memory(parts, 2.0), *stage.backend);
-    begin(stage, batch, *workspace);
+    begin(stage, pass_rows, *workspace);
   }
   void run() {
     const Transformer transformer(stage.context, shard, depth, {0, 1}, 16, *stage.backend);
@@ -114,7 +114,7 @@ struct Forward {
                                 witness);
   }
   std::int32_t token(std::int64_t home_row) const {
-    return batch.token[static_cast<std::size_t>(workspace->home().begin + home_row)];
+    return pass_rows.token[static_cast<std::size_t>(workspace->home().begin + home_row)];
   }
 
   std::int32_t expert(std::int64_t home_row, std::size_t slot) const {
@@ -125,7 +125,7 @@ struct Forward {
   plan::Depth depth = whole_depth(stage.spec);
   ModelShard shard;
   Witness witness;
-  PassRows batch;
+  PassRows pass_rows;
   std::optional<Workspace> workspace;
   std::int64_t extra_rounds = 0;
   TokenScores scores;
@@ -139,7 +139,10 @@ void on_every_grid(const Test& test) {
   }
 }
 
-TEST(Transformer, AnEmptyLayerLeavesTheEmbedding) {
+using TransformerTest = backend::EachBackend;
+INSTANTIATE_TEST_SUITE_P(Backends, TransformerTest, backend::at_hand(), backend::name_of_param);
+
+TEST_P(TransformerTest, AnEmptyLayerLeavesTheEmbedding) {
   on_every_grid([](const plan::Grid& grid) {
     Forward forward(grid);
 
@@ -176,7 +179,7 @@ std::vector<double> expert_answer(const std::vector<plan::TensorSpec>& tensors, 
   return answer;
 }
 
-TEST(Transformer, ExpertsAddTheirWeightedAnswersToTheStream) {
+TEST_P(TransformerTest, ExpertsAddTheirWeightedAnswersToTheStream) {
   on_every_grid([](const plan::Grid& grid) {
     Forward forward(grid, busy_experts);
     const std::vector<plan::TensorSpec> tensors = plan::tensors_of(forward.stage.spec, 4);
@@ -203,7 +206,7 @@ TEST(Transformer, ExpertsAddTheirWeightedAnswersToTheStream) {
   });
 }
 
-TEST(Transformer, TheObserverSeesEachStepInOrder) {
+TEST_P(TransformerTest, TheObserverSeesEachStepInOrder) {
   on_every_grid([](const plan::Grid& grid) {
     Forward forward(grid);
 
@@ -215,7 +218,7 @@ TEST(Transformer, TheObserverSeesEachStepInOrder) {
   });
 }
 
-TEST(Transformer, EachTokenHasTwoDifferentExperts) {
+TEST_P(TransformerTest, EachTokenHasTwoDifferentExperts) {
   on_every_grid([](const plan::Grid& grid) {
     Forward forward(grid);
 
@@ -230,7 +233,7 @@ TEST(Transformer, EachTokenHasTwoDifferentExperts) {
   });
 }
 
-TEST(Transformer, TheFinalStreamIsNormed) {
+TEST_P(TransformerTest, TheFinalStreamIsNormed) {
   on_every_grid([](const plan::Grid& grid) {
     Forward forward(grid);
 
@@ -253,7 +256,7 @@ TEST(Transformer, TheFinalStreamIsNormed) {
   });
 }
 
-TEST(Transformer, EachRowScoresTheTokenAfterIt) {
+TEST_P(TransformerTest, EachRowScoresTheTokenAfterIt) {
   on_every_grid([](const plan::Grid& grid) {
     Forward forward(grid);
 
@@ -266,7 +269,7 @@ TEST(Transformer, EachRowScoresTheTokenAfterIt) {
   });
 }
 
-TEST(Transformer, OnlyWantedRowsPassTheDeepestLayer) {
+TEST_P(TransformerTest, OnlyWantedRowsPassTheDeepestLayer) {
   on_every_grid([](const plan::Grid& grid) {
     Forward whole(grid, busy_experts), narrow(grid, busy_experts);
     narrow.depth.rows = plan::RowsWanted::predicting;
@@ -289,7 +292,7 @@ TEST(Transformer, OnlyWantedRowsPassTheDeepestLayer) {
   });
 }
 
-TEST(Transformer, WhereNoRowIsWantedKeysAreAllThereIs) {
+TEST_P(TransformerTest, WhereNoRowIsWantedKeysAreAllThereIs) {
   on_every_grid([](const plan::Grid& grid) {
     Forward forward(grid);
     forward.depth = {1, plan::RowsWanted::none, false, false, false};
@@ -300,7 +303,7 @@ TEST(Transformer, WhereNoRowIsWantedKeysAreAllThereIs) {
   });
 }
 
-TEST(Transformer, WorkIsBookedToItsPhases) {
+TEST_P(TransformerTest, WorkIsBookedToItsPhases) {
   Forward forward({1, 1, mpi::everyone().size(), 1});
 
   forward.run();
@@ -310,7 +313,7 @@ TEST(Transformer, WorkIsBookedToItsPhases) {
     if (record.phase == base::Phase::experts) experts += record.flops;
     if (record.phase == base::Phase::head) head += record.flops;
   }
-  const std::int64_t tokens = forward.batch.num_tokens();
+  const std::int64_t tokens = forward.pass_rows.num_tokens();
   const std::int64_t all_tokens = forward.stage.world.sum(tokens);
   EXPECT_EQ(forward.stage.world.sum(static_cast<std::int64_t>(experts)),
             2 * all_tokens * 2 * 3 * 16 * 24);  // two experts, three products each

@@ -30,16 +30,17 @@ ModelShard shard_at(const plan::ModelSpec& spec, const plan::Grid& grid, const p
   return builder.take();
 }
 
-struct WeightsTest : ::testing::Test {
+struct WeightsTest : backend::EachBackend {
   Stage stage{small_spec(), {}};
 };
+INSTANTIATE_TEST_SUITE_P(Backends, WeightsTest, backend::at_hand(), backend::name_of_param);
 
 void expect_shape(const backend::Matrix& matrix, std::int64_t outputs, std::int64_t inputs) {
   EXPECT_EQ(matrix.outputs(), outputs);
   EXPECT_EQ(matrix.inputs(), inputs);
 }
 
-TEST_F(WeightsTest, ShapesAreThoseOfTheRanksPart) {
+TEST_P(WeightsTest, ShapesAreThoseOfTheRanksPart) {
   const plan::Grid grid{1, 1, 4, 2};
   const ModelShard shard = shard_at(stage.spec, grid, {0, 0, 1, 1}, *stage.backend);
   const LayerWeights& layer = shard.layers.at(0);
@@ -61,7 +62,7 @@ TEST_F(WeightsTest, ShapesAreThoseOfTheRanksPart) {
   expect_shape(*layer.down[1][1], 16, 6);
 }
 
-TEST_F(WeightsTest, ColumnParallelRowsAreTheRanksRows) {
+TEST_P(WeightsTest, ColumnParallelRowsAreTheRanksRows) {
   const plan::Grid grid{1, 1, 4, 2};
   const plan::Place place{0, 0, 1, 1};
   const ModelShard shard = shard_at(stage.spec, grid, place, *stage.backend);
@@ -82,7 +83,7 @@ TEST_F(WeightsTest, ColumnParallelRowsAreTheRanksRows) {
     EXPECT_EQ(found[static_cast<std::size_t>(row)], place_of_element(up, 3, 12 + row, 3));
 }
 
-TEST_F(WeightsTest, RowParallelSlicesAreTheRanksInputs) {
+TEST_P(WeightsTest, RowParallelSlicesAreTheRanksInputs) {
   const plan::Grid grid{1, 1, 4, 2};
   const ModelShard shard = shard_at(stage.spec, grid, {0, 0, 1, 1}, *stage.backend);
   const backend::Buffer memory = stage.backend->allocate(2 * 16 * 4);
@@ -99,7 +100,7 @@ TEST_F(WeightsTest, RowParallelSlicesAreTheRanksInputs) {
     EXPECT_EQ(found[static_cast<std::size_t>(column)], place_of_element(down, 3, 14, column));
 }
 
-TEST_F(WeightsTest, TheEmbeddingIsKeptBitByBit) {
+TEST_P(WeightsTest, TheEmbeddingIsKeptBitByBit) {
   const ModelShard shard = shard_at(stage.spec, {}, {}, *stage.backend);
 
   plan::TensorSpec embed;
@@ -111,7 +112,7 @@ TEST_F(WeightsTest, TheEmbeddingIsKeptBitByBit) {
                                          static_cast<std::int64_t>(i % 16)));
 }
 
-TEST_F(WeightsTest, TiedEmbeddingsAreTheHeadToo) {
+TEST_P(WeightsTest, TiedEmbeddingsAreTheHeadToo) {
   plan::ModelSpec spec = stage.spec;
   spec.tied_embeddings = true;
 
@@ -120,7 +121,7 @@ TEST_F(WeightsTest, TiedEmbeddingsAreTheHeadToo) {
   expect_shape(*shard.head, 37, 16);
 }
 
-TEST_F(WeightsTest, ExpertsOfTwoMatricesHaveNoGate) {
+TEST_P(WeightsTest, ExpertsOfTwoMatricesHaveNoGate) {
   plan::ModelSpec spec = stage.spec;
   spec.expert_kind = plan::ExpertKind::mlp;
 
@@ -153,7 +154,7 @@ std::vector<float> product_of(Stage& stage, const backend::Matrix& matrix) {
   return floats_of(stage, y);
 }
 
-TEST_F(WeightsTest, BytesMayBeCutAnywhere) {
+TEST_P(WeightsTest, BytesMayBeCutAnywhere) {
   stage.spec.tied_embeddings = true;
   const ModelShard whole = shard_at(stage.spec, {}, {}, *stage.backend);
   for (const std::size_t step : {1u, 7u, 64u, 100u, 1000u}) {
@@ -178,7 +179,7 @@ TEST_F(WeightsTest, BytesMayBeCutAnywhere) {
   }
 }
 
-TEST_F(WeightsTest, ADenseLayerHasTheRanksPartOfOneFfn) {
+TEST_P(WeightsTest, ADenseLayerHasTheRanksPartOfOneFfn) {
   const plan::Grid grid{1, 1, 4, 2};
   const ModelShard shard =
       shard_at(with_dense_layer(stage.spec), grid, {0, 0, 1, 1}, *stage.backend);
@@ -196,21 +197,21 @@ TEST_F(WeightsTest, ADenseLayerHasTheRanksPartOfOneFfn) {
   EXPECT_EQ(dense.k_norm.tensor.columns, 4);
 }
 
-TEST_F(WeightsTest, WithoutHeadNormsTheyAreAbsent) {
+TEST_P(WeightsTest, WithoutHeadNormsTheyAreAbsent) {
   const ModelShard shard = shard_at(stage.spec, {}, {}, *stage.backend);
 
   EXPECT_TRUE(shard.layers[0].q_norm.tensor.is_absent());
   EXPECT_TRUE(shard.layers[0].k_norm.tensor.is_absent());
 }
 
-TEST_F(WeightsTest, AMissingTensorIsNoticed) {
+TEST_P(WeightsTest, AMissingTensorIsNoticed) {
   for (const plan::ModelSpec& spec : {stage.spec, with_dense_layer(stage.spec)})
     for (const plan::TensorSpec& tensor : plan::tensors_of(spec, 4))
       EXPECT_THROW(shard_at(spec, {}, {}, *stage.backend, tensor.path), base::InternalError)
           << tensor.path;
 }
 
-TEST_F(WeightsTest, TooFewOrTooManyBytesAreRefused) {
+TEST_P(WeightsTest, TooFewOrTooManyBytesAreRefused) {
   ShardBuilder builder(stage.spec, stage.context.local,
                        plan::held_by(whole_depth(stage.spec), 1, 0), *stage.backend);
   const std::vector<plan::TensorSpec> tensors = plan::tensors_of(stage.spec, 4);

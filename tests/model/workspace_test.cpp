@@ -11,13 +11,14 @@ namespace {
 
 using plan::BufferName;
 
-struct WorkspaceTest : ::testing::Test {
+struct WorkspaceTest : backend::EachBackend {
   Stage stage{small_spec(), {}};
   plan::MemoryPlan plan = stage.memory({11}, 2.0);
   Workspace workspace{plan, *stage.backend};
 };
+INSTANTIATE_TEST_SUITE_P(Backends, WorkspaceTest, backend::at_hand(), backend::name_of_param);
 
-TEST_F(WorkspaceTest, BuffersLieSideBySideInOrder) {
+TEST_P(WorkspaceTest, BuffersLieSideBySideInOrder) {
   const auto* next = static_cast<std::byte*>(nullptr);
   for (const plan::BufferPlan& buffer : plan.workspace) {
     const auto* at = static_cast<std::byte*>(
@@ -30,16 +31,16 @@ TEST_F(WorkspaceTest, BuffersLieSideBySideInOrder) {
   }
 }
 
-TEST_F(WorkspaceTest, AViewBeyondThePlanIsRefused) {
+TEST_P(WorkspaceTest, AViewBeyondThePlanIsRefused) {
   for (const plan::BufferPlan& buffer : plan.workspace)
     EXPECT_THROW(workspace.tensor(buffer.name, base::DType::u8, 1, buffer.bytes + 1, 1),
                  base::InternalError)
         << plan::name_of(buffer.name);
 }
 
-TEST_F(WorkspaceTest, TheResidualStreamChangesSides) {
-  PassRows batch = batch_of({11}, std::vector<std::int32_t>(11));
-  begin(stage, batch, workspace);
+TEST_P(WorkspaceTest, TheResidualStreamChangesSides) {
+  PassRows pass_rows = pass_rows_of({11}, std::vector<std::int32_t>(11));
+  begin(stage, pass_rows, workspace);
   const void* first = workspace.residual().data;
   const void* second = workspace.residual_next().data;
 
@@ -52,19 +53,19 @@ TEST_F(WorkspaceTest, TheResidualStreamChangesSides) {
   EXPECT_EQ(workspace.residual().columns, 16);
 }
 
-TEST_F(WorkspaceTest, HomesAreEvenPartsOfTheTokens) {
-  PassRows batch = batch_of({7}, std::vector<std::int32_t>(7));
+TEST_P(WorkspaceTest, HomesAreEvenPartsOfTheTokens) {
+  PassRows pass_rows = pass_rows_of({7}, std::vector<std::int32_t>(7));
 
-  spread_evenly(batch, 4);
-  workspace.begin(batch, 16, base::DType::f32, 2);
+  spread_evenly(pass_rows, 4);
+  workspace.begin(pass_rows, 16, base::DType::f32, 2);
 
   EXPECT_EQ(workspace.home_count(), (std::vector<std::int64_t>{1, 2, 2, 2}));
   EXPECT_EQ(workspace.home(), (plan::Range{3, 5}));
   EXPECT_EQ(workspace.residual().rows, 2);
-  EXPECT_EQ(workspace.batch().num_tokens(), 7);
+  EXPECT_EQ(workspace.pass_rows().num_tokens(), 7);
 }
 
-TEST_F(WorkspaceTest, RoundAndChunkAreThePlans) {
+TEST_P(WorkspaceTest, RoundAndChunkAreThePlans) {
   EXPECT_EQ(workspace.round_rows(), plan.round_rows);
   EXPECT_EQ(workspace.head_chunk(), plan.head_chunk);
 }

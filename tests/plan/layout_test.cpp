@@ -84,7 +84,7 @@ TEST(Layout, EpUsesTheRestExactlyWhenDpIsGiven) {
 
   const std::string message = refusal_of(10, {.dp = 2});
 
-  expect_says(message, "10 ranks cannot all have a place (given dp 2;");
+  expect_says(message, "no grid uses all 10 ranks (given dp 2;");
   expect_says(message, "Start 2, 4, 8, 16, 32, 64, 128 ranks.");
 }
 
@@ -119,25 +119,25 @@ TEST(Layout, TheReasonSaysWhatWasGivenWhatWasChosenAndWhy) {
   EXPECT_EQ(reason({.dp = 2, .pp = 1, .ep = 4, .tp = 4}, 0),
             "dp 2 x ep 4 x tp 4 (given dp 2, pp 1, ep 4, tp 4)");
   EXPECT_EQ(reason({.tp = 4}, 0),
-            "ep 8 x tp 4 (given tp 4; the largest ep that divides 16 experts, the rest dp, pp 1 "
-            "unless given)");
+            "ep 8 x tp 4 (given tp 4; the largest ep that divides 16 experts, dp for the remaining "
+            "ranks, pp 1 by default)");
   EXPECT_EQ(reason({.dp = 2, .pp = 2}, 1),
-            "dp 2 x pp 2 x ep 8 x tp 1 (given dp 2, pp 2; the smallest tp that fits memory, the "
-            "rest ep)");
+            "dp 2 x pp 2 x ep 8 x tp 1 (given dp 2, pp 2; the smallest tp that fits memory, ep for "
+            "the remaining ranks)");
 }
 
 TEST(Layout, AChoiceThatFitsNoMemorySaysSo) {
   const ChosenGrid chosen =
       choose_grid(preset("tiny"), 4, 8, {}, 1, [](const Grid&) { return std::int64_t{2}; });
 
-  expect_says(chosen.reason, "no tp fits memory");
+  expect_says(chosen.reason, "no tp fits into memory");
 }
 
 TEST(Layout, ANumberOfRanksWithoutAGridIsRefusedWithThoseThatHaveOne) {
   const std::string message = refusal_of(24, {.dp = 1});
 
-  expect_says(message, "24 ranks cannot all have a place (given dp 1;");
-  expect_says(message, "ep divides num_experts = 16, tp divides reduction_shards = 4");
+  expect_says(message, "no grid uses all 24 ranks (given dp 1;");
+  expect_says(message, "ep must divide num_experts = 16, tp must divide reduction_shards = 4");
   expect_says(message, "Start 1, 2, 4, 8, 16, 32, 64 ranks.");
 }
 
@@ -195,9 +195,9 @@ TEST(Layout, AGridOfAnotherSizeIsRefused) {
     return refusal(ExitCode::usage, [&] { check_grid(preset("tiny"), 4, grid, 4); });
   };
 
-  expect_says(message({1, 1, 4, 2}), "ep 4 x tp 2 makes 8 ranks, but 4 were started");
-  expect_says(message({2, 2, 1, 2}), "dp 2 x pp 2 x ep 1 x tp 2 makes 8 ranks");
-  expect_says(message({1 << 30, 1, 1, 4}), "makes 4294967296 ranks");
+  expect_says(message({1, 1, 4, 2}), "ep 4 x tp 2 has 8 ranks, but 4 were started");
+  expect_says(message({2, 2, 1, 2}), "dp 2 x pp 2 x ep 1 x tp 2 has 8 ranks");
+  expect_says(message({1 << 30, 1, 1, 4}), "has 4294967296 ranks");
 }
 
 TEST(Layout, AllBrokenRulesStandInOneMessage) {

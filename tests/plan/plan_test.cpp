@@ -116,7 +116,7 @@ TEST(Plan, LabelsOfAllSequencesCountAgainstTheLimit) {
   EXPECT_EQ(with.tensor_bytes(), without.tensor_bytes());
   EXPECT_EQ(with.total_bytes(), without.total_bytes() + (1 << 20));
   expect_says(message, "0.01 MiB more");
-  expect_says(message, "labels 1.01 MiB");
+  expect_says(message, "ids and lengths 1.01 MiB");
 }
 
 TEST(Plan, LabelsThatDoNotFitNeedSeveralRuns) {
@@ -127,7 +127,7 @@ TEST(Plan, LabelsThatDoNotFitNeedSeveralRuns) {
               {1, 32 << 20, {}, {.labels = 32 << 20}});
   });
 
-  expect_says(message, "Labels of all sequences");
+  expect_says(message, "The ids, offsets and lengths of all sequences");
   expect_says(message, "several runs");
 }
 
@@ -155,7 +155,7 @@ TEST(Plan, WhatOnlyRank0HoldsIsSharedOutAmongTheRanksOfItsNode) {
 
   EXPECT_GT(plan.memory.needed_bytes(), (std::int64_t{1} << 30) + (100 << 20));
   EXPECT_LT(plan.memory.needed_bytes(), std::int64_t{2} << 30);
-  expect_says(to_string(plan.memory), "labels 100.");
+  expect_says(to_string(plan.memory), "ids and lengths 100.");
   expect_says(to_string(plan.memory), "writing results 1.00 GiB (8.00 GiB on rank 0");
 }
 

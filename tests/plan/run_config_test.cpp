@@ -70,10 +70,10 @@ TEST(RunConfig, MisspellingsAreRefusedWithTheNearest) {
 }
 
 TEST(RunConfig, EmptyAndDoubledItemsAreRefused) {
-  expect_says(refusal_of(config("")), "\"\" is no valid value");
-  expect_says(refusal_of(config("logprobs,")), "\"\" is no valid value");
-  expect_says(refusal_of(config("hidden", "0,,1")), "\"\" is no valid value");
-  expect_says(refusal_of(config("logprobs,logprobs")), "stands twice");
+  expect_says(refusal_of(config("")), "\"\" is not a valid value");
+  expect_says(refusal_of(config("logprobs,")), "\"\" is not a valid value");
+  expect_says(refusal_of(config("hidden", "0,,1")), "\"\" is not a valid value");
+  expect_says(refusal_of(config("logprobs,logprobs")), "occurs twice");
 }
 
 TEST(RunConfig, EveryOutputHasItsName) {
@@ -115,11 +115,11 @@ TEST(RunConfig, TopKIsFromOneToTheVocabulary) {
 }
 
 TEST(RunConfig, LayersThatTheModelLacksAreRefused) {
-  expect_says(refusal_of(config("hidden", "4")), "4 is no layer of this model. Use 0 to 3.");
-  expect_says(refusal_of(config("hidden", "99999999999999999999")), "is no layer of this model");
-  expect_says(refusal_of(config("hidden", "-1")), "\"-1\" is no valid value");
-  expect_says(refusal_of(config("hidden", "1x")), "\"1x\" is no valid value");
-  expect_says(refusal_of(config("hidden", "1.5")), "\"1.5\" is no valid value");
+  expect_says(refusal_of(config("hidden", "4")), "4 is not a layer of this model. Use 0 to 3.");
+  expect_says(refusal_of(config("hidden", "99999999999999999999")), "is not a layer of this model");
+  expect_says(refusal_of(config("hidden", "-1")), "\"-1\" is not a valid value");
+  expect_says(refusal_of(config("hidden", "1x")), "\"1x\" is not a valid value");
+  expect_says(refusal_of(config("hidden", "1.5")), "\"1.5\" is not a valid value");
 }
 
 TEST(RunConfig, AllProblemsStandInOneMessage) {

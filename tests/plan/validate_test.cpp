@@ -71,8 +71,8 @@ TEST(Validate, NumbersThatSpoilTheArithmeticAreRefused) {
 
 TEST(Validate, SizesAtOddsWithEachOtherAreRefused) {
   expect_refused(
-      {{"num_heads = 8 is no multiple", [](ModelSpec& s) { s.num_kv_heads = 3; }},
-       {"num_heads = 8 is no multiple", [](ModelSpec& s) { s.num_kv_heads = 16; }},
+      {{"num_heads = 8 is not a multiple", [](ModelSpec& s) { s.num_kv_heads = 3; }},
+       {"num_heads = 8 is not a multiple", [](ModelSpec& s) { s.num_kv_heads = 16; }},
        {"rope.dim = 7", [](ModelSpec& s) { s.rope_dim = 7; }},
        {"rope.dim = 10", [](ModelSpec& s) { s.rope_dim = 10; }},
        {"rope.dim = 0", [](ModelSpec& s) { s.rope_dim = 0; }},
@@ -113,7 +113,7 @@ TEST(Validate, AScaledRopeThatCannotBeComputedIsRefused) {
        {"rope.high_freq_factor", [&](ModelSpec& s) { llama3(s).high_freq_factor = nan; }},
        {"rope.low_freq_factor = 5 is not below",
         [&](ModelSpec& s) { llama3(s).low_freq_factor = 5; }},
-       {"rope.theta = 1 leaves",
+       {"rope.theta = 1 is too small",
         [&](ModelSpec& s) {
           yarn(s);
           s.rope_theta = 1;
@@ -125,13 +125,13 @@ TEST(Validate, AScaledRopeThatCannotBeComputedIsRefused) {
 
 TEST(Validate, SizesInRangeWhoseProductOverflowsAreRefused) {
   const std::int64_t largest = std::int64_t{1} << 31;
-  expect_refused({{"parameters are out of range",
+  expect_refused({{"parameters are too many",
                    [&](ModelSpec& s) {
                      s.hidden_size = largest;
                      s.expert_ffn = largest;
                      s.num_experts = 1024;
                    }},
-                  {"parameters are out of range",
+                  {"parameters are too many",
                    [&](ModelSpec& s) {
                      s.hidden_size = largest;
                      s.vocab_size = largest;

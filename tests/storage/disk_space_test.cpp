@@ -57,7 +57,7 @@ TEST(DiskSpace, TooLittleIsSaidBeforeTheRun) {
 
   const std::string said = testing::internal::GetCapturedStdout();
   EXPECT_EQ(std::ranges::count(said, '\n'), 1) << said;
-  EXPECT_NE(said.find(folder.path() + ": parts and results take about 1024.00 PiB more"),
+  EXPECT_NE(said.find(folder.path() + ": parts and results need about 1024.00 PiB more"),
             std::string::npos)
       << said;
 }

@@ -33,7 +33,7 @@ TEST_F(ForeignWeights, OtherFoldersAreNamed) {
   test::write_file(scratch_ / "weights.h5", "");
   EXPECT_TRUE(refused("", {"Give its file", "/weights.h5"}));
   fs::create_directory(scratch_ / "snapshots");
-  EXPECT_TRUE(refused("", {"cache of the hub", "snapshots/VERSION"}));
+  EXPECT_TRUE(refused("", {"cache of the Hugging Face hub", "snapshots/VERSION"}));
 }
 
 TEST_F(ForeignWeights, OtherFilesAreNamed) {

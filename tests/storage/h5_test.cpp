@@ -274,9 +274,10 @@ TEST(H5, RefusesDataOutsideTheFile) {
   EXPECT_TRUE(refused("/g/inner", "external link"));
   EXPECT_TRUE(refused("/virtual", "virtual dataset"));
   EXPECT_TRUE(refused("/outside", "external storage"));
-  EXPECT_TRUE(refused("/lzf",
-                      "uses filter 32000 (lzf; gzip, shuffle and fletcher32 are read). "
-                      "Write it with compression='gzip' (h5py), or without"));
+  EXPECT_TRUE(
+      refused("/lzf",
+              "uses filter 32000 (lzf), which is not read (gzip, shuffle and fletcher32 are). "
+              "Write it with compression='gzip' (h5py), or without compression"));
   EXPECT_TRUE(refused("/absent", "is missing"));
   EXPECT_TRUE(refused("/g", "no dataset"));
   EXPECT_TRUE(is_refused(ExitCode::weights, {"link"}, [&] { file.list(); }));
@@ -291,7 +292,8 @@ TEST(H5, EndsOnTreesThatNeverEnd) {
 
   const File file = open(path);
 
-  EXPECT_TRUE(is_refused(ExitCode::weights, {"/g/", "reached before"}, [&] { file.list(); }));
+  EXPECT_TRUE(
+      is_refused(ExitCode::weights, {"/g/", "another path also leads to"}, [&] { file.list(); }));
 }
 
 TEST(H5, RefusesLinksThatAreNoTree) {
@@ -308,7 +310,7 @@ TEST(H5, RefusesLinksThatAreNoTree) {
   EXPECT_TRUE(
       refused("g = f.create_group('g')\n"
               "for i in range(1000): g[str(i)] = g",
-              {"/g/", "reached before"}));
+              {"/g/", "another path also leads to"}));
 }
 
 TEST(H5, RefusesDataThatAskForMuchMemory) {

@@ -80,7 +80,7 @@ TEST(InputPaths, AFolderWithoutInputsIsRefused) {
   test::write_file(scratch / "notes.txt", "");
 
   EXPECT_TRUE(is_refused(ExitCode::input,
-                         {scratch.folder(), "no input", ".jsonl", "it holds notes.txt"},
+                         {scratch.folder(), "no input", ".jsonl", "it has notes.txt"},
                          [&] { input_files({scratch.folder()}); }));
   EXPECT_TRUE(is_refused(ExitCode::input, {"no input is given"}, [&] { input_files({}); }));
 }

@@ -207,7 +207,7 @@ TEST(InputSet, OtherRanksGetTheSameColumns) {
   expect_same_columns(copy, inputs);
   EXPECT_EQ(copy.status(1), SequenceStatus::empty);
   EXPECT_EQ(copy.files(), inputs.files());
-  EXPECT_EQ(copy.id(2), "at place 2 of the inputs");
+  EXPECT_EQ(copy.id(2), "(sequence 2 of the inputs)");
   EXPECT_EQ(copy.score_from(2), 1);
   EXPECT_EQ(copy.identity(), inputs.identity());
   EXPECT_EQ(tokens_of(copy, 2), (std::vector<std::uint32_t>{0, 1, 2}));
@@ -312,9 +312,8 @@ TEST(InputSet, IdsThatStandTwiceAreRefusedWithBothFiles) {
   const Refused refusal = refusal_of([&] { open({a, b}); });
 
   EXPECT_EQ(refusal.code, ExitCode::input);
-  EXPECT_NE(
-      refusal.message.find("id 2 stands in " + a + " (sequence 1) and in " + b + " (sequence 1)"),
-      std::string::npos)
+  EXPECT_NE(refusal.message.find("id 2 is in " + a + " (sequence 1) and in " + b + " (sequence 1)"),
+            std::string::npos)
       << refusal.message;
 }
 
@@ -604,9 +603,9 @@ TEST(InputSetOfLines, ABadLineGetsAStatusAndTheOthersStay) {
   EXPECT_TRUE(inputs.error(4).starts_with("9 tokens, max_position is 8 (one more is taken "));
   EXPECT_EQ(inputs.error(5), "score_from 2 is beyond its 1 tokens");
   EXPECT_EQ(inputs.error(6), "the token at position 0 is 1.5 (expected an unsigned integer)");
-  EXPECT_EQ(inputs.notes(), std::vector<std::string>{"1 line is without id: the id is the text "
-                                                     "FILE:LINE, first \"a.jsonl:9\" (so all ids "
-                                                     "are texts)."});
+  EXPECT_EQ(inputs.notes(),
+            std::vector<std::string>{"1 line has no id: each gets the text FILE:LINE as its id, "
+                                     "the first \"a.jsonl:9\" (so all ids are texts)."});
   EXPECT_EQ(tokens_of(inputs, 7), (std::vector<std::uint32_t>{1, 2}));
   EXPECT_EQ(tokens_of(inputs, 9), (std::vector<std::uint32_t>{1, 2}));
 }
@@ -704,11 +703,11 @@ TEST(InputSetOfLines, IdsThatStandTwiceAreRefusedWithFileAndLine) {
   const Refused refusal = refusal_of([&] { open({a, b, c}); });
 
   EXPECT_EQ(refusal.code, ExitCode::input);
-  EXPECT_NE(refusal.message.find("2 ids stand twice"), std::string::npos) << refusal.message;
-  EXPECT_NE(refusal.message.find("id 2 stands in " + a + " (sequence 1) and in " + b + " (line 3)"),
+  EXPECT_NE(refusal.message.find("2 ids occur twice"), std::string::npos) << refusal.message;
+  EXPECT_NE(refusal.message.find("id 2 is in " + a + " (sequence 1) and in " + b + " (line 3)"),
             std::string::npos)
       << refusal.message;
-  EXPECT_NE(refusal.message.find("id 3 stands in " + b + " (line 1) and in " + c + " (line 1)"),
+  EXPECT_NE(refusal.message.find("id 3 is in " + b + " (line 1) and in " + c + " (line 1)"),
             std::string::npos)
       << refusal.message;
 }
@@ -720,7 +719,7 @@ TEST(InputSetOfLines, OneIdTwiceIsToldAsOne) {
 
   EXPECT_NE(refusal_of([&] {
               open({a, b});
-            }).message.find("inputs: 1 id stands twice"),
+            }).message.find("inputs: 1 id occurs twice"),
             std::string::npos);
 }
 
@@ -749,15 +748,15 @@ TEST(InputSetOfLines, AFileWithoutAUsableLineIsRefusedWithTheCommonestReason) {
   const std::string mixed = refusal({R"({"id": 1, "tokens": [1.5]})", R"({"id": 2})", "",
                                      R"({"id": 3, "tokens": [4, 5, 2.5]})", "{}x"});
   EXPECT_TRUE(has(mixed,
-                  "not one of its 4 lines can be used (the token at position 0 is 1.5 "
+                  "none of its 4 lines can be used (the token at position 0 is 1.5 "
                   "(expected an unsigned integer): 2, first line 1)"))
       << mixed;
   EXPECT_TRUE(has(refusal({R"({"id": 1, "tokens": []})"}),
-                  "nothing of its one line can be used (no tokens: 1, first"));
+                  "its one line cannot be used (no tokens: 1, first"));
   EXPECT_TRUE(has(refusal({}), "is empty (0 bytes)"));
-  EXPECT_TRUE(has(refusal({"", " \t", ""}), "is empty (nothing but blanks"));
+  EXPECT_TRUE(has(refusal({"", " \t", ""}), "is empty (it has only white space"));
   const std::string many = refusal(std::vector<std::string>(200'000, "{}"));
-  EXPECT_TRUE(has(many, "not one of its first 100,000 lines")) << many;
+  EXPECT_TRUE(has(many, "none of its first 100,000 lines")) << many;
   EXPECT_TRUE(has(many, "tokens are missing (or input_ids, or text): 100,000, first line 1"))
       << many;
 }

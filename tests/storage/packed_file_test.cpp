@@ -140,7 +140,7 @@ TEST_P(PackedFileTest, WhatIsInsideIsLookedAt) {
     write_file(path_, pack(bytes));
     EXPECT_TRUE(
         is_refused(ExitCode::input,
-                   {path_, std::string("is ") + GetParam().name + ", and what is inside " + words},
+                   {path_, std::string("is ") + GetParam().name + ", and its content " + words},
                    [&] { JsonlReader(path_, GetParam().format); }));
   }
 }
@@ -172,7 +172,7 @@ TEST(GzipFile, ZerosMayFollowAndNothingElse) {
   EXPECT_EQ(inside_of(path, InputFormat::gzip), "abc");
   for (const std::string& rest : {"x"s, "\0\0x"s, "\n"s, std::string(600, '\0') + packed}) {
     write_file(path, packed + rest);
-    EXPECT_TRUE(is_refused(ExitCode::input, {path, "behind its 1 gzip member, stand bytes"},
+    EXPECT_TRUE(is_refused(ExitCode::input, {path, "after its 1 gzip member, it has bytes"},
                            [&] { inside_of(path, InputFormat::gzip); }));
   }
 }

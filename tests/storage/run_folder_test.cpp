@@ -177,7 +177,7 @@ TEST_F(RunFolderTest, AFolderOfSomethingElseIsRefusedAndLeftAsItIs) {
   const RunFolder again = RunFolder::open(folder / "empty", settings, {}, log);
 
   EXPECT_EQ(refusal.code, ExitCode::usage);
-  EXPECT_NE(refusal.message.find("not empty and no run folder (it holds config.json, "
+  EXPECT_NE(refusal.message.find("not empty and is no run folder (it has config.json, "
                                  "model.safetensors, tokenizer.json, ..., but no run.json)"),
             std::string::npos)
       << refusal.message;

@@ -119,7 +119,7 @@ TEST_F(SpoolTest, WhatDoesNotFitOnTheDiskIsRefusedBeforeItIsWritten) {
     FAIL() << "nothing was refused";
   } catch (const base::SystemError& error) {
     EXPECT_EQ(error.code(), ExitCode::resources);
-    EXPECT_NE(std::string(error.what()).find("no room to unpack"), std::string::npos);
+    EXPECT_NE(std::string(error.what()).find("too little space to unpack"), std::string::npos);
   }
   EXPECT_FALSE(std::filesystem::exists(spool_folder(scratch_.folder())));
 }

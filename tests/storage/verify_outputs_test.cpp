@@ -29,8 +29,8 @@ TEST(TopkProblem, EveryOtherOrderIsNamed) {
 }
 
 TEST(TopkProblem, IdsAreThoseOfTheVocabularyEachOnce) {
-  EXPECT_EQ(of_topk({7, 100}, {-0.1f, -0.2f}), "has id 100 at place 1");
-  EXPECT_EQ(of_topk({0xffffffff}, {-0.1f}), "has id 4294967295 at place 0");
+  EXPECT_EQ(of_topk({7, 100}, {-0.1f, -0.2f}), "has id 100 at place 1, but vocab_size is 100");
+  EXPECT_EQ(of_topk({0xffffffff}, {-0.1f}), "has id 4294967295 at place 0, but vocab_size is 100");
   EXPECT_EQ(of_topk({7, 3, 7}, {-0.1f, -0.2f, -0.3f}), "has an id twice");
 }
 
@@ -64,8 +64,9 @@ TEST_F(RoutingCheckTest, ExpertsAreThoseOfTheLayerEachOnce) {
 
   EXPECT_EQ(check.add(0, std::vector<std::uint16_t>{0xffff, 0xffff}), "");
   EXPECT_EQ(check.add(0, std::vector<std::uint16_t>{0xffff, 1}), "has experts in a dense layer");
-  EXPECT_EQ(check.add(1, std::vector<std::uint16_t>{1, 4}), "has expert 4");
-  EXPECT_EQ(check.add(1, std::vector<std::uint16_t>{0xffff, 0xffff}), "has expert 65535");
+  EXPECT_EQ(check.add(1, std::vector<std::uint16_t>{1, 4}), "has expert 4, but the model has 4");
+  EXPECT_EQ(check.add(1, std::vector<std::uint16_t>{0xffff, 0xffff}),
+            "has expert 65535, but the model has 4");
   EXPECT_EQ(check.add(1, std::vector<std::uint16_t>{2, 2}), "has an expert twice");
 }
 
@@ -77,9 +78,9 @@ TEST_F(RoutingCheckTest, CountsAreTheChoicesWithOrWithoutWhatWasDropped) {
 
 TEST_F(RoutingCheckTest, CountsThatDifferFromTheChoicesAreNamed) {
   EXPECT_EQ(problem(checked(), {1, 2, 0, 3}, 0),
-            "layer 1 has 2 copies of tokens at expert 1, which 3 chose");
+            "layer 1 has 2 copies of tokens at expert 1, but 3 tokens chose it");
   EXPECT_EQ(problem(checked(), {2, 2, 0, 1}, 1),
-            "layer 1 has 2 copies of tokens at expert 0, which 1 chose");
+            "layer 1 has 2 copies of tokens at expert 0, but 1 token chose it");
   EXPECT_EQ(problem(checked(), {1, 2, 0, 3}, 0, false), "");  // without /experts
 }
 

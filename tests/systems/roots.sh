@@ -19,7 +19,7 @@ make_root() {
   printf '== making %s\n' "$root"
   rm -rf --one-file-system "$root"
   unshare --mount debootstrap --variant=minbase --arch="$arch" "$suite" "$root" "$mirror" >"$root.log" 2>&1 || {
-    printf 'systems: debootstrap failed. The end of %s:\n' "$root.log" >&2
+    printf 'systems: debootstrap failed. The last lines of %s:\n' "$root.log" >&2
     tail -n 20 "$root.log" >&2
     return 1
   }
@@ -68,7 +68,7 @@ install_packages() {
   in_root "$root" '' env DEBIAN_FRONTEND=noninteractive sh -c '
     apt-get -qq update && apt-get -qq -y install --no-install-recommends "$@"' sh "$@" \
     >"$root.log" 2>&1 || {
-    printf 'systems: apt-get failed. The end of %s:\n' "$root.log" >&2
+    printf 'systems: apt-get failed. The last lines of %s:\n' "$root.log" >&2
     tail -n 20 "$root.log" >&2
     return 1
   }

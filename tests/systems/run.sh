@@ -6,10 +6,10 @@
 #   bash tests/systems/run.sh debian-13 --roots /var/tmp/roots -R storage
 #
 # SYSTEM     a name in the table below
-# --roots    where root folders lie and stay, so that the next call finds them (default:
-#            build/systems); one has 1 to 2 GiB
-# --quick    a Debug build of the program, and of the tests of what differs most between systems: the
-#            HDF5 library and MPI
+# --roots    the folder of the root folders (default: build/systems). They are kept for the next call;
+#            each has 1 to 2 GiB.
+# --quick    a Debug build of the program and of the tests of HDF5 and MPI, which differ most between
+#            systems
 # exit       0 all passed; 1 something failed; 77 this machine cannot do it (the reason is printed)
 #
 # It needs root's rights, debootstrap and unshare; for aarch64 also qemu-user-static and its entry in
@@ -84,18 +84,18 @@ else
 fi
 
 cannot() {
-  printf 'systems: %s is left out: %s\n' "$system" "$1" >&2
+  printf 'systems: %s was not run: %s\n' "$system" "$1" >&2
   exit 77
 }
 
-((EUID == 0)) || cannot 'a root folder is made with the rights of root. Use sudo.'
+((EUID == 0)) || cannot 'making a root folder needs the rights of root. Use sudo.'
 for program in debootstrap unshare chroot; do
-  command -v "$program" >/dev/null || cannot "there is no $program."
+  command -v "$program" >/dev/null || cannot "the program $program is missing. Install it."
 done
 [[ $arch == amd64 || -e /proc/sys/fs/binfmt_misc/qemu-aarch64 ]] ||
   cannot 'binfmt_misc has no entry for aarch64. Install qemu-user-static.'
-unshare --mount --pid --fork true 2>/dev/null || cannot 'no mount namespace can be made here.'
-mirror=$(mirror_of_apt) || cannot 'apt knows no mirror of Debian, or has no lists. Run apt-get update.'
+unshare --mount --pid --fork true 2>/dev/null || cannot 'this machine does not allow mount namespaces.'
+mirror=$(mirror_of_apt) || cannot 'apt has no Debian mirror, or no package lists. Run apt-get update.'
 
 mkdir -p "$roots"
 root=$(cd "$roots" && pwd)/$suite-$arch
@@ -129,7 +129,7 @@ in_root "$root" '' env "${settings[@]}" ctest --test-dir "$build" \
   --output-on-failure --no-tests=error "${tests[@]}" "$@" 2>&1 | tee "$log" || true
 total=$(sed -n 's/.* tests failed out of \([0-9]*\)$/\1/p' "$log")
 failed=$(sed -n 's/.* tests passed, \([0-9]*\) tests failed out of .*/\1/p' "$log")
-[[ -n $total ]] || { printf 'systems: %s: ctest did not end\n' "$system" >&2 && exit 1; }
+[[ -n $total ]] || { printf 'systems: %s: ctest ended without a summary\n' "$system" >&2 && exit 1; }
 if [[ $four_ranks == yes && $# -eq 0 ]]; then
   say 'a run on 4 ranks'
   in_root "$root" '' env "${settings[@]}" bash /tetrarch/tests/systems/four_ranks.sh \

@@ -74,7 +74,7 @@ TEST(RankState, ACollectiveWaitsForTheOthersAndAMessageForItsPeer) {
   EXPECT_EQ(state.awaited(), Ranks{6});
   state.operation = "";
   EXPECT_EQ(state.awaited(), Ranks{});
-  EXPECT_EQ(state.text(), "outside all exchanges, phase tp_gather, layer 3, microbatch 7");
+  EXPECT_EQ(state.text(), "not in an exchange, phase tp_gather, layer 3, microbatch 7");
 }
 
 }  // namespace

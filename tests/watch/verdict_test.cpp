@@ -85,8 +85,9 @@ TEST(Verdict, WhoWentOnWithoutACollectiveIsOutOfStep) {
   const Verdict verdict = judged(answers);
 
   EXPECT_EQ(verdict.ranks, std::vector<int>{1});
-  EXPECT_NE(verdict.problem.find("rank 1 (host node1) is out of step (in all_gather_v on ep 1,3"),
-            std::string::npos)
+  EXPECT_NE(
+      verdict.problem.find("rank 1 (host node1) is out of step (it is in all_gather_v on ep 1,3"),
+      std::string::npos)
       << verdict.problem;
   EXPECT_NE(verdict.problem.find("rank 0 has waited for it 100 s in all_gather_v on tp 0-1"),
             std::string::npos)
@@ -121,7 +122,8 @@ TEST(Verdict, ARankThatNeitherWaitsNorWorksIsNamed) {
   const Verdict verdict = judged({waits(0, "world 0-1", 5, 9), at_work(1, quiet)});
 
   EXPECT_EQ(verdict.ranks, std::vector<int>{1});
-  EXPECT_NE(verdict.problem.find("rank 1 (host node1) does nothing (for 100 s"), std::string::npos)
+  EXPECT_NE(verdict.problem.find("rank 1 (host node1) has done nothing for 100 s"),
+            std::string::npos)
       << verdict.problem;
 }
 

@@ -99,7 +99,7 @@ TEST_F(WatchdogTest, RanksThatWaitForEachOtherEndWithTheirDumps) {
 
   EXPECT_EQ(end_of(0), lost);
   EXPECT_EQ(end_of(1), lost);
-  expect_verdict("start the same command again");
+  expect_verdict("Start the same command again");
   EXPECT_NE(text_of("rank-00000.txt").find("barrier"), std::string::npos);
   EXPECT_NE(text_of("rank-00001.txt").find("running"), std::string::npos);
 }
@@ -156,7 +156,7 @@ TEST_F(WatchdogTest, ARankThatIsStuckOutsideExchangesIsNamed) {
 
   EXPECT_EQ(end_of(0), lost);
   EXPECT_EQ(end_of(1), lost);
-  expect_verdict("rank 1 (host here) does nothing");
+  expect_verdict("rank 1 (host here) has done nothing");
 }
 
 TEST_F(WatchdogTest, AJobThatWasSuspendedAsAWholeGoesOn) {

@@ -36,7 +36,7 @@ void start_threads(int num_threads) {
     throw base::SystemError(
         base::ExitCode::resources,
         fmt::format("{} of {} threads cannot be started ({}). Raise the limits of this process on "
-                    "threads and memory (ulimit -u, ulimit -v), or set OMP_NUM_THREADS to fewer.",
+                    "threads and memory (ulimit -u, ulimit -v), or set OMP_NUM_THREADS lower.",
                     num_threads - 1 - num_started, num_threads, error.code().message()));
   }
   all_started.count_down();

@@ -30,8 +30,9 @@ void with_space(const std::string& path, std::int64_t needed_bytes,
     const auto free = free_bytes(path);  // measured before the file is removed
     ::unlink(path.c_str());
     if (code == ExitCode::resources && free)
-      problem += fmt::format(" It needs about {}, and {} are free there; what is committed stays.",
-                             base::bytes_text(needed_bytes), base::bytes_text(*free));
+      problem +=
+          fmt::format(" It needs about {}, and {} are free there. Committed results are kept.",
+                      base::bytes_text(needed_bytes), base::bytes_text(*free));
     throw base::SystemError(code, problem);
   };
   try {
@@ -48,8 +49,8 @@ void note_scarce_space(const std::string& folder, std::int64_t needed_bytes, bas
   const auto free = free_bytes(folder);
   if (!free || *free >= needed_bytes) return;
   log.note(
-      fmt::format("{}: parts and results take about {} more, and {} are free there. The run will "
-                  "end when it is full; free some space, or ask for fewer --outputs.",
+      fmt::format("{}: parts and results need about {} more, but only {} are free there. The run "
+                  "will stop when the disk is full. Free some space, or ask for fewer --outputs.",
                   folder, base::bytes_text(needed_bytes), base::bytes_text(*free)));
 }
 

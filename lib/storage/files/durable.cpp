@@ -74,9 +74,9 @@ void fail_file(const std::string& path, const char* what, int error) {
 }
 
 void sync_path(const std::string& path) {
-  const Descriptor file = open_descriptor(path, O_RDONLY, "opened to force it to the disk");
+  const Descriptor file = open_descriptor(path, O_RDONLY, "opened to sync it to the disk");
   // EINVAL: some network file systems do not support fsync of a folder
-  if (::fsync(file.get()) != 0 && errno != EINVAL) fail_file(path, "forced to the disk", errno);
+  if (::fsync(file.get()) != 0 && errno != EINVAL) fail_file(path, "synced to the disk", errno);
 }
 
 void publish(const std::string& temporary, const std::string& final_path) {
@@ -115,7 +115,7 @@ std::vector<std::string> names_in(const std::string& folder) {
 bool is_there(const std::string& path) {
   struct stat status = {};
   if (::stat(path.c_str(), &status) == 0) return true;
-  if (errno != ENOENT && errno != ENOTDIR) fail_file(path, "looked at", errno);
+  if (errno != ENOENT && errno != ENOTDIR) fail_file(path, "accessed", errno);
   return false;
 }
 

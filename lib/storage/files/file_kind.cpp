@@ -32,19 +32,35 @@ constexpr std::string_view from_pandas =
 constexpr std::string_view from_numpy =
     "Write its token ids as JSON lines, or as HDF5 with /tokens, /offsets and /ids.";
 constexpr std::string_view unpack_first = "Unpack it first, and give what was in it.";
+constexpr std::string_view save_again =
+    "Load it with transformers and write it with save_pretrained(), which makes safetensors files.";
 
-/// The kind of a file that has `bytes` at offset `at`, and advice to the user.
+/// The kind of a file that has `bytes` at offset `at`, and advice to the user: `what` and `advice`
+/// if the file was given as inputs, the `foreign_` ones if it was given as weights. Empty words:
+/// this row does not count there. Inputs may be text, so that some kinds need more bytes there.
 struct Signature {
   std::string_view bytes;
   std::string_view what;
   std::string_view advice;
   std::size_t at = 0;
+  std::string_view foreign_what = "";  // {} stands for the number of bytes of the file
+  std::string_view foreign_advice = "";
+  InputFormat format = InputFormat::other;
 };
 
 constexpr std::array signatures = {
+    Signature{hdf5_signature, "HDF5", "", 0, "is an HDF5 file",
+              "Give the folder of a Hugging Face checkpoint.", InputFormat::hdf5},
+    Signature{"\x1f\x8b"sv, "gzip", "", 0, "is compressed by gzip", "Unpack it first (gunzip).",
+              InputFormat::gzip},
+    Signature{"\x28\xb5\x2f\xfd"sv, "zstd", "", 0, "is compressed by zstd",
+              "Unpack it first (unzstd).", InputFormat::zstd},
     Signature{"version https://git-lfs.github.com/spec/"sv,
               "a Git LFS pointer, not the file itself (the clone did not fetch it)",
               "Fetch it with git lfs pull, or download the file."},
+    Signature{"version https://git-lfs"sv, "", "", 0,
+              "is a Git LFS pointer ({} bytes), not the weights",
+              "Run `git lfs pull` in the folder, or download with `hf download`."},
     Signature{"PAR1"sv, "Parquet", from_pandas},
     Signature{"PARE"sv, "encrypted Parquet", from_pandas},
     Signature{"ARROW1"sv, "Arrow (or Feather)", from_pandas},
@@ -54,19 +70,25 @@ constexpr std::array signatures = {
     Signature{"SQLite format 3"sv, "an SQLite database", from_pandas},
     Signature{"\x93NUMPY"sv, "a NumPy array (.npy)", from_numpy},
     Signature{"MMIDIDX"sv, "an index of Megatron's token files", from_numpy},
-    Signature{"GGUF"sv, "a GGUF model", write_lines},
-    Signature{"\x80\x02"sv, "a Python pickle", write_lines},
+    Signature{"GGUF"sv, "a GGUF model", write_lines, 0, "is a GGUF file of llama.cpp",
+              "Use the safetensors files that it was made from."},
+    Signature{"\x80\x02"sv, "a Python pickle", write_lines, 0,
+              "is a Python pickle, as PyTorch's older files (.bin, .pt) are", save_again},
     Signature{"\x80\x03"sv, "a Python pickle", write_lines},
-    Signature{"\x80\x04"sv, "a Python pickle", write_lines},
+    Signature{"\x80\x04"sv, "a Python pickle", write_lines, 0,
+              "is a Python pickle, as PyTorch's older files (.bin, .pt) are", save_again},
     Signature{"\x80\x05"sv, "a Python pickle", write_lines},
     Signature{"CDF\x01"sv, "NetCDF 3", from_numpy},
     Signature{"CDF\x02"sv, "NetCDF 3", from_numpy},
     Signature{"\xfd"
               "7zXZ\0"sv,
-              "xz", "Unpack it first: xz -dk FILE."},
+              "xz", "Unpack it first: xz -dk FILE.", 0, "is compressed by xz",
+              "Unpack it first (unxz)."},
     Signature{"1AY&SY"sv, "bzip2", "Unpack it first: bunzip2 -k FILE.", 4},
-    Signature{"PK\x03\x04"sv, "a zip archive (also .npz, .xlsx and PyTorch files are)",
-              unpack_first},
+    Signature{"BZh"sv, "", "", 0, "is compressed by bzip2", "Unpack it first (bunzip2)."},
+    Signature{"PK\x03\x04"sv, "a zip archive (.npz, .xlsx and PyTorch files are zip archives too)",
+              unpack_first, 0, "is a zip archive, as PyTorch's own files (.bin, .pt) are",
+              save_again},
     Signature{"PK\x05\x06"sv, "an empty zip archive", unpack_first},
     Signature{"7z\xbc\xaf\x27\x1c"sv, "a 7z archive", unpack_first},
     Signature{"Rar!\x1a\x07"sv, "a rar archive", unpack_first},
@@ -76,17 +98,16 @@ constexpr std::array signatures = {
     Signature{"LZIP"sv, "lzip", "Unpack it first: lzip -dk FILE."},
     Signature{"ustar"sv, "a tar archive", "Unpack it first: tar -xf FILE.", 257},
     Signature{"%PDF-"sv, "a PDF document", write_lines},
-    Signature{"<!DOCTYPE"sv, "an HTML page (a download that went wrong leaves one)",
-              "Download the file again, and look at what comes."},
-    Signature{"<!doctype"sv, "an HTML page (a download that went wrong leaves one)",
-              "Download the file again, and look at what comes."},
-    Signature{"<html"sv, "an HTML page (a download that went wrong leaves one)",
-              "Download the file again, and look at what comes."},
+    Signature{"<!DOCTYPE"sv, "an HTML page (often the result of a failed download)",
+              "Download the file again, and check that it is not an HTML page."},
+    Signature{"<!doctype"sv, "an HTML page (often the result of a failed download)",
+              "Download the file again, and check that it is not an HTML page."},
+    Signature{"<html"sv, "an HTML page (often the result of a failed download)",
+              "Download the file again, and check that it is not an HTML page."},
     Signature{"<?xml"sv, "XML", write_lines},
+    Signature{"<"sv, "", "", 0, "is an HTML page or an error message of a server, not the file",
+              "Download the file again."},
 };
-
-constexpr std::string_view gzip_signature = "\x1f\x8b"sv;
-constexpr std::string_view zstd_signature = "\x28\xb5\x2f\xfd"sv;
 
 bool has_at(std::string_view head, std::size_t at, std::string_view bytes) {
   return head.size() >= at && head.substr(at).starts_with(bytes);
@@ -127,7 +148,7 @@ FileKind utf16(std::string_view name) {
 /// The kind of a file that has no known signature and is no text.
 FileKind unknown_bytes(std::string_view head, const std::string& name) {
   if (std::ranges::all_of(head, [](char c) { return c == '\0'; }))
-    return other("made of zero bytes (what a copy or a download that broke off leaves)",
+    return other("made of zero bytes (often the result of an interrupted copy or download)",
                  "Copy it again, or make it again.");
   std::string bytes;
   for (const char c : head.substr(0, 8))
@@ -152,7 +173,7 @@ FileKind kind_of_text(std::string_view head, bool is_whole, const std::string& n
   const FileKind lines{InputFormat::lines, "JSON lines", ""};
   const std::string_view text = without_blanks(head);
   if (text.empty())
-    return is_whole ? other("empty (nothing but blanks stands in it)", "Make it again.") : lines;
+    return is_whole ? other("empty (it has only white space)", "Make it again.") : lines;
   const std::string_view first = first_line(text), second = second_line(text);
   if (first == "{" && !second.starts_with('{'))
     return other("one JSON document over many lines (JSON lines have an object in each line)",
@@ -239,12 +260,10 @@ bool is_named_hdf5(const std::string& path) {
 
 FileKind kind_of_bytes(std::string_view head, bool is_whole, const std::string& name) {
   if (head.empty()) return other("empty (0 bytes)", "Make it again.");
-  if (head.starts_with(hdf5_signature)) return {InputFormat::hdf5, "HDF5", ""};
-  if (head.starts_with(gzip_signature)) return {InputFormat::gzip, "gzip", ""};
-  if (head.starts_with(zstd_signature) || is_skippable_frame(head))
-    return {InputFormat::zstd, "zstd", ""};
+  if (is_skippable_frame(head)) return {InputFormat::zstd, "zstd", ""};
   for (const Signature& each : signatures)
-    if (has_at(head, each.at, each.bytes)) return other(std::string(each.what), each.advice);
+    if (!each.what.empty() && has_at(head, each.at, each.bytes))
+      return {each.format, std::string(each.what), std::string(each.advice)};
   if (head.starts_with("\xff\xfe\0\0"sv) || head.starts_with("\0\0\xfe\xff"sv))
     return utf16("UTF-32");
   if (head.starts_with("\xff\xfe"sv) || head.starts_with("\xfe\xff"sv) ||
@@ -285,6 +304,24 @@ void refuse_other_kinds(const std::string& path, ExitCode code) {
 
 Refusal refusal_of(const std::string& path, const FileKind& kind, ExitCode code) {
   return Refusal(code, fmt::format("{}: is {}. {}", path, kind.what, kind.advice));
+}
+
+std::optional<ForeignKind> foreign_kind(std::string_view first, std::int64_t file_bytes) {
+  for (const Signature& each : signatures)
+    if (!each.foreign_what.empty() && has_at(first, each.at, each.bytes))
+      return ForeignKind{fmt::format(fmt::runtime(each.foreign_what), file_bytes),
+                         std::string(each.foreign_advice)};
+  return std::nullopt;
+}
+
+bool begins_as_safetensors(std::string_view first) {
+  return first.size() > 8 && first[8] == '{';
+}
+
+std::string first_bytes_of(const std::string& path) try {
+  return bytes_at(opened(path, ExitCode::input), 0, first_bytes, path, ExitCode::input);
+} catch (const Refusal&) {
+  return "";
 }
 
 }  // namespace tetrarch::storage

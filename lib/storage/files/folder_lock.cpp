@@ -66,11 +66,10 @@ FolderLock::FolderLock(std::string path, double wait_s, base::Log& log) : path_(
   };
   while (!take(left_s(), log)) {
     if (left_s() <= 0)
-      throw base::Refusal(
-          ExitCode::resources,
-          fmt::format("{}: the folder is in use (locked by {}, waited {:.0f} s). Wait for it to "
-                      "end, or use another --out.",
-                      path_, holder_of(file_), wait_s));
+      throw base::Refusal(ExitCode::resources,
+                          fmt::format("{}: the folder is in use (locked by {}, waited {:.0f} s). "
+                                      "Wait until that process ends, or use another --out.",
+                                      path_, holder_of(file_), wait_s));
     rest();
   }
   write_holder();
@@ -104,7 +103,7 @@ bool FolderLock::take(double left_s, base::Log& log) {
     return true;
   }
   if (!has_said_ && left_s > 0)
-    log.say("{}: held by {}; waiting up to {:.0f} s", path_, holder_of(file_), left_s);
+    log.say("{}: locked by {}; waiting up to {:.0f} s", path_, holder_of(file_), left_s);
   has_said_ = true;
   return false;
 }

@@ -45,11 +45,10 @@ class GzipFile final : public PackedFile {
       if (packed_.data()[0] != 0)
         throw base::Refusal(
             base::ExitCode::input,
-            fmt::format("{}: at byte {}, behind its {} gzip member{}, stand bytes that are neither "
-                        "gzip nor zeros (they may be data that was damaged). Make it again, or cut "
-                        "it off there.",
-                        packed_.path(), packed_.offset(), num_members_,
-                        num_members_ == 1 ? "" : "s"));
+            fmt::format(
+                "{}: at byte {}, after its {} gzip member{}, it has bytes that are neither gzip "
+                "nor zeros (they may be damaged data). Make the file again, or truncate it there.",
+                packed_.path(), packed_.offset(), num_members_, num_members_ == 1 ? "" : "s"));
       has_zeros_ = true;
       packed_.use(1);
     }

@@ -73,9 +73,9 @@ class ZstdFile final : public PackedFile {
       case ZSTD_error_frameParameter_windowTooLarge:
         return base::Refusal(
             base::ExitCode::input,
-            fmt::format("{}: its zstd window is larger than 128 MiB (a file made with --long=28 or "
-                        "more asks each reader for so much memory). Unpack it first: zstd -d "
-                        "--long=31 FILE.",
+            fmt::format("{}: its zstd window is larger than 128 MiB (each reader needs that much "
+                        "memory; zstd makes such files with --long=28 or more). Unpack it first: "
+                        "zstd -d --long=31 FILE.",
                         packed_.path()));
       case ZSTD_error_prefix_unknown:
         return is_damaged(packed_, "no zstd frame begins there");

@@ -3,6 +3,7 @@
 #include "storage/h5/h5.hpp"
 
 #include <algorithm>
+#include <mutex>
 
 #include <fmt/format.h>
 
@@ -16,6 +17,15 @@ using base::ExitCode;
 using raw::done;
 using raw::made;
 using raw::Owned;
+
+/// Settings for the whole process, made before its first file is opened.
+void set_up_library() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    be_quiet();
+    policy::set();
+  });
+}
 
 enum class Locking { off, where_possible };
 
@@ -121,7 +131,7 @@ std::string File::named(const std::string& object) const {
 }
 
 File File::open_to_read(const std::string& path, ExitCode code, Chunks chunks) {
-  policy::set();
+  set_up_library();
   const std::int64_t bytes = policy::size_of_file(path, code);
   const Owned access = file_access(Locking::off, chunks, path);
   const Id id = H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get());
@@ -130,7 +140,7 @@ File File::open_to_read(const std::string& path, ExitCode code, Chunks chunks) {
 }
 
 File File::create(const std::string& path, Texts texts) {
-  policy::set();
+  set_up_library();
   const Owned access = file_access(Locking::where_possible, Chunks::cached, path);
   const Id id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get());
   if (id < 0) raw::fail_writing(path, "cannot be created");

@@ -35,9 +35,9 @@ std::optional<Open> open(Id at, const std::string& key, const std::string& objec
 
 [[noreturn]] void wrong_kind(base::ExitCode code, const std::string& object, const std::string& key,
                              const char* expected) {
-  refuse(code, fmt::format("{}: attribute \"{}\" is not {}. Make the file again, or write the "
-                           "attribute so.",
-                           object, key, expected));
+  refuse(code, fmt::format(
+                   "{}: attribute \"{}\" is not {}. Make the file again, or correct the attribute.",
+                   object, key, expected));
 }
 
 Owned variable_type(const std::string& object) {

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "storage/h5/h5.hpp"
 #include "storage/h5/h5_raw.hpp"
 
 namespace tetrarch::storage::h5 {
@@ -157,8 +158,8 @@ void Dataset::read(const Hyperslab& slab, base::DType dtype, void* to) const {
   const Owned type(H5Dget_type(id_.get()));
   if (H5Tequal(type.get(), raw::file_type(dtype)) <= 0) {
     const auto found = raw::dtype_of(type.get());
-    raw::refuse(code_, fmt::format("{}: its elements are {}, expected {} (nothing is converted). "
-                                   "Make the file again with that type.",
+    raw::refuse(code_, fmt::format("{}: its elements are {}, expected {} (types are not "
+                                   "converted). Make the file again with that type.",
                                    name_, found ? base::name_of(*found) : "of another kind",
                                    base::name_of(dtype)));
   }
@@ -201,9 +202,10 @@ void Dataset::extend(std::int64_t rows) {
 std::vector<std::string> Dataset::read_texts(std::int64_t begin, std::int64_t count) const {
   const Owned type(H5Dget_type(id_.get()));
   if (H5Tget_class(type.get()) != H5T_STRING || shape_of_dataset(id_.get()).size() != 1)
-    raw::refuse(code_, fmt::format("{}: no list of texts, which was expected. Make the file again "
-                                   "with texts there.",
-                                   name_));
+    raw::refuse(
+        code_,
+        fmt::format("{}: is no list of texts, expected one. Make the file again with texts there.",
+                    name_));
   std::vector<std::string> texts;
   if (count == 0) return texts;
   const Hyperslab slab{{begin}, {count}};

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "storage/h5/h5.hpp"
 #include "storage/h5/h5_raw.hpp"
 
 namespace tetrarch::storage::h5 {

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <mutex>
 #include <optional>
 #include <set>
 
@@ -35,15 +34,17 @@ const char* name_of(H5L_type_t type) {
 
 [[noreturn]] void refuse_link(ExitCode code, const std::string& object, H5L_type_t type) {
   raw::refuse(code, fmt::format("{}: is {} (only data inside the file itself is read). Write the "
-                                "data there instead.",
+                                "data into the file itself.",
                                 object, name_of(type)));
 }
 
 [[noreturn]] void refuse_storage(ExitCode code, const std::string& object,
                                  const std::string& what) {
-  raw::refuse(code, fmt::format("{}: {} (only data inside the file itself, in its plain form, is "
-                                "read). Write the data there instead.",
-                                object, what));
+  raw::refuse(
+      code,
+      fmt::format(
+          "{}: {} (only data inside the file itself is read). Write the data into the file itself.",
+          object, what));
 }
 
 /// Names of filters that h5py and hdf5plugin use. The numbers are registered with The HDF Group.
@@ -72,7 +73,7 @@ std::string name_of(H5Z_filter_t filter) {
     case 32026:
       return "blosc2";
     default:
-      return "a filter that is not known here";
+      return "unknown";
   }
 }
 
@@ -84,9 +85,11 @@ void check_filters(Id plist, const std::string& object, ExitCode code) {
                                                nullptr, 0, nullptr, &configuration);
     if (filter != H5Z_FILTER_DEFLATE && filter != H5Z_FILTER_SHUFFLE &&
         filter != H5Z_FILTER_FLETCHER32)
-      raw::refuse(code, fmt::format("{}: uses filter {} ({}; gzip, shuffle and fletcher32 are "
-                                    "read). Write it with compression='gzip' (h5py), or without.",
-                                    object, filter, name_of(filter)));
+      raw::refuse(
+          code,
+          fmt::format("{}: uses filter {} ({}), which is not read (gzip, shuffle and fletcher32 "
+                      "are). Write it with compression='gzip' (h5py), or without compression.",
+                      object, filter, name_of(filter)));
   }
 }
 
@@ -97,8 +100,8 @@ void check_chunks(Id plist, Wide element_bytes, const std::string& object, ExitC
   for (int axis = 0; axis < rank && bytes <= largest_chunk; ++axis)
     bytes *= chunk[axis];
   if (rank < 1 || bytes > largest_chunk)
-    raw::refuse(code, fmt::format("{}: is stored in chunks of more than {} MiB (one has to be in "
-                                  "memory as a whole). Write it again in smaller chunks.",
+    raw::refuse(code, fmt::format("{}: is stored in chunks of more than {} MiB (a whole chunk has "
+                                  "to be in memory). Write it again in smaller chunks.",
                                   object, largest_chunk >> 20));
 }
 
@@ -114,14 +117,15 @@ void check_extent(Id dataset, Wide element_bytes, const std::string& object,
   for (const std::int64_t length : shape)
     bytes = std::min<Wide>(bytes * static_cast<Wide>(length), Wide{1} << 64);
   if (bytes != stored)
-    raw::refuse(code, fmt::format("{}: has {} bytes of data, its shape {} asks for others. The "
-                                  "file is damaged; copy it or make it again.",
+    raw::refuse(code, fmt::format("{}: has {} bytes of data, but its shape {} needs another "
+                                  "number. The file is damaged; copy it or make it again.",
                                   object, stored, base::to_string(shape)));
   const haddr_t begin = H5Dget_offset(dataset);
   if (begin == HADDR_UNDEF || Wide{begin} + stored > static_cast<Wide>(file_bytes))
-    raw::refuse(code, fmt::format("{}: {} bytes from byte {} on lie beyond the end of the file, "
-                                  "which has {}. The file is incomplete; copy it or make it again.",
-                                  object, stored, begin, file_bytes));
+    raw::refuse(code,
+                fmt::format("{}: its {} bytes from byte {} on reach beyond the end of the file, "
+                            "which has {} bytes. The file is incomplete; copy it or make it again.",
+                            object, stored, begin, file_bytes));
 }
 
 // HDF5 1.12 has new versions of the types and functions that describe links and objects. Each
@@ -193,8 +197,9 @@ class Walk {
 
   void enter(Id group, const std::string& at) {
     const std::optional<std::string> place = place_of(group);
-    if (!place) raw::fail_reading(code_, named(at), "cannot be described");
-    if (!seen_.insert(*place).second) refuse(at, "leads to a group that was reached before");
+    if (!place) raw::fail_reading(code_, named(at), "cannot be examined");
+    if (!seen_.insert(*place).second)
+      refuse(at, "leads to a group that another path also leads to");
     if (std::count(at.begin(), at.end(), '/') > deepest_group)
       refuse(at, fmt::format("groups are nested deeper than {}", deepest_group));
     Links links;
@@ -225,12 +230,8 @@ class Walk {
 }  // namespace
 
 void set() {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    be_quiet();
-    H5PLset_loading_state(0);
-    if (H5Lis_registered(H5L_TYPE_EXTERNAL) > 0) H5Lunregister(H5L_TYPE_EXTERNAL);
-  });
+  H5PLset_loading_state(0);
+  if (H5Lis_registered(H5L_TYPE_EXTERNAL) > 0) H5Lunregister(H5L_TYPE_EXTERNAL);
 }
 
 std::int64_t size_of_file(const std::string& path, ExitCode code) {
@@ -259,7 +260,7 @@ void check_storage(Id dataset, const std::string& object, std::int64_t file_byte
   const Owned plist(H5Dget_create_plist(dataset));
   const Owned type(H5Dget_type(dataset));
   if (!plist.has_value() || !type.has_value())
-    raw::fail_reading(code, object, "cannot be described");
+    raw::fail_reading(code, object, "cannot be examined");
   const H5D_layout_t layout = H5Pget_layout(plist.get());
   const Wide element_bytes = H5Tget_size(type.get());
   if (layout == H5D_VIRTUAL) refuse_storage(code, object, "is a virtual dataset");

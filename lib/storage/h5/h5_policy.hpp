@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "storage/h5/h5.hpp"
+#include "storage/h5/h5_types.hpp"
 
 namespace tetrarch::storage::h5::policy {
 

@@ -12,7 +12,7 @@
 #include "base/dtype.hpp"
 #include "base/error.hpp"
 #include "base/handle.hpp"
-#include "storage/h5/h5.hpp"
+#include "storage/h5/h5_types.hpp"
 
 namespace tetrarch::storage::h5::raw {
 

@@ -33,8 +33,8 @@ constexpr std::int64_t block_tokens = 1 << 20;
 /// Advice for a dataset whose elements are no integers.
 std::string advice_on(const h5::Info& info) {
   if (info.kind.starts_with("float"))
-    return "Write whole numbers: .astype('int64'), once every value is known to be whole (pandas "
-           "makes floats of a column that lacks values).";
+    return "Check that every value is whole and write .astype('int64') (pandas makes floats of a "
+           "column with missing values).";
   if (info.kind.starts_with("lists"))
     return "Write one flat list of all tokens to /tokens and the prefix sums of the lengths to "
            "/offsets.";
@@ -48,7 +48,7 @@ std::int64_t check_vector(const h5::Dataset& dataset, const std::string& file,
   const h5::Info info = dataset.info();
   if (info.shape.size() != 1)
     refuse(file, path, fmt::format("of shape {}", base::to_string(info.shape)),
-           "one axis, that of all sequences after each other");
+           "one axis, with all sequences one after another");
   dataset.check_written();
   const std::int64_t bytes = base::checked_mul(info.shape[0], info.element_bytes);
   if (!info.can_hold(bytes))
@@ -70,7 +70,7 @@ std::int64_t check_integers(const h5::Dataset& dataset, const std::string& file,
 /// Text for a message: which other program wrote this HDF5 file; "" if that is not known.
 std::string written_by(const h5::File& file) {
   if (file.text_attribute("PYTABLES_FORMAT_VERSION"))
-    return "; PyTables wrote it, as pandas' to_hdf does, in its own layout";
+    return "; PyTables (pandas' to_hdf) wrote it, in a layout of its own";
   if (file.text_attribute("_NCProperties")) return "; it is a netCDF file";
   return "";
 }
@@ -102,7 +102,8 @@ void check_id(const std::string& file, const std::string& id, std::int64_t index
            fmt::format("at most {}", max_id_bytes));
   if (id.empty())
     refuse(file, object, "empty (was it never written?)", "a text that names the sequence");
-  if (id.find('\0') != std::string::npos) refuse(file, object, "with a zero byte", "UTF-8 text");
+  if (id.find('\0') != std::string::npos)
+    refuse(file, object, "a text with a zero byte", "UTF-8 text");
   if (!base::is_utf8(id)) refuse(file, object, "not UTF-8", "UTF-8 text");
 }
 
@@ -114,7 +115,9 @@ Descriptor lock_against_writers(const std::string& path) {
   if (file.has_value() && ::flock(file.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK)
     throw base::Refusal(
         ExitCode::input,
-        fmt::format("{}: another program has it open for writing. Wait until it closes it.", path));
+        fmt::format(
+            "{}: is open for writing in another program. Wait until that program closes it.",
+            path));
   return file;
 }
 

@@ -19,7 +19,7 @@ using base::ExitCode;
 using base::Refusal;
 
 constexpr const char* endings =
-    ".h5, .hdf5, .jsonl, .ndjson or .json (the last three also with .gz or .zst behind)";
+    ".h5, .hdf5, .jsonl, .ndjson or .json (the last three perhaps followed by .gz or .zst)";
 
 bool is_input(const fs::directory_entry& entry) {
   std::error_code error;
@@ -65,11 +65,10 @@ void add_folder(const std::string& folder, std::vector<std::string>& files,
                                                "permissions or name another.",
                                                folder, error.message()));
   if (found.empty())
-    throw Refusal(
-        ExitCode::input,
-        fmt::format("{}: no input (it holds no file whose name ends in {}; it holds {}). Name the "
-                    "files or another folder.",
-                    folder, endings, others.empty() ? "nothing" : list_text(others)));
+    throw Refusal(ExitCode::input,
+                  fmt::format("{}: has no input (no file in it has a name that ends in {}; it has "
+                              "{}). Name the files or another folder.",
+                              folder, endings, others.empty() ? "nothing" : list_text(others)));
   if (notes && !others.empty())
     notes->push_back(fmt::format("{}: {} of {} entries are inputs by their names; left out: {}",
                                  folder, found.size(), found.size() + others.size(),

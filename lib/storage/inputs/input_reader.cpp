@@ -101,20 +101,19 @@ void InputReader::refuse_unusable(const char* which) const {
   const std::string& path = set_.files_.back();
   const std::int64_t count = set_.count() - first_;
   if (count == 0)
-    throw base::Refusal(ExitCode::input,
-                        fmt::format("{}: has no line (nothing but blanks stands in it). Make it "
-                                    "again.",
-                                    path));
+    throw base::Refusal(
+        ExitCode::input,
+        fmt::format("{}: has no lines (it has only white space). Make it again.", path));
   const ErrorReason most = error_reasons(set_, first_).front();
   throw base::Refusal(
       ExitCode::input,
-      fmt::format("{}: {} can be used ({}: {}, first line {}). Each line is an "
-                  "object: {{\"id\": 1, \"tokens\": [1, 2, 3]}}, or with \"text\" and --tokenizer "
-                  "bytes.",
-                  path,
-                  count == 1 ? "nothing of its one line"
-                             : fmt::format("not one {} {} lines", which, base::count_text(count)),
-                  most.text, base::count_text(most.count), set_.line(most.first)->number));
+      fmt::format(
+          "{}: {} ({}: {}, first line {}). Write each line as an object: {{\"id\": 1, "
+          "\"tokens\": [1, 2, 3]}}; or with \"text\" instead of \"tokens\" and --tokenizer bytes.",
+          path,
+          count == 1 ? "its one line cannot be used"
+                     : fmt::format("none {} {} lines can be used", which, base::count_text(count)),
+          most.text, base::count_text(most.count), set_.line(most.first)->number));
 }
 
 void InputReader::add_record(const JsonlRecord& record, const JsonlLine& line) {
@@ -249,15 +248,15 @@ void InputReader::refuse_duplicates() const {
   for (std::size_t i = 1; i < order.size(); ++i) {
     const std::int64_t a = order[i - 1], b = order[i];
     if (set_.id(a) != set_.id(b) || ++num_found > max_listed) continue;
-    list += fmt::format("\n  id {} stands in {} and in {}", base::shown(set_.id(a), 200), place(a),
+    list += fmt::format("\n  id {} is in {} and in {}", base::shown(set_.id(a), 200), place(a),
                         place(b));
   }
   if (num_found > 0)
     throw base::Refusal(ExitCode::input,
                         fmt::format("inputs: {} twice (results are found by id). Make each id of "
                                     "all input files unique.{}",
-                                    num_found == 1 ? std::string("1 id stands")
-                                                   : fmt::format("{} ids stand", num_found),
+                                    num_found == 1 ? std::string("1 id occurs")
+                                                   : fmt::format("{} ids occur", num_found),
                                     list));
 }
 
@@ -315,9 +314,10 @@ InputSet InputReader::finish(std::vector<std::string> notes) {
   set_.notes_.insert(set_.notes_.end(), made_notes_.begin(), made_notes_.end());
   if (num_made_ids_ > 0)
     set_.notes_.push_back(fmt::format(
-        "{} without id: the id is the text FILE:LINE, first \"{}\" (so all ids are texts).",
-        num_made_ids_ == 1 ? std::string("1 line is")
-                           : fmt::format("{} lines are", base::count_text(num_made_ids_)),
+        "{} no id: each gets the text FILE:LINE as its id, the first \"{}\" (so all ids are "
+        "texts).",
+        num_made_ids_ == 1 ? std::string("1 line has")
+                           : fmt::format("{} lines have", base::count_text(num_made_ids_)),
         first_made_id_));
   set_.identity_ = hex_text(hash_.digest());
   return std::move(set_);

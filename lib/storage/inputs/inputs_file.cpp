@@ -201,7 +201,7 @@ std::string InputSet::error(std::int64_t sequence) const {
 std::string InputSet::id(std::int64_t sequence) const {
   const auto i = static_cast<std::size_t>(sequence);
   if (i < numeric_ids_.size()) return std::to_string(numeric_ids_[i]);
-  return i < text_ids_.size() ? text_ids_[i] : fmt::format("at place {} of the inputs", sequence);
+  return i < text_ids_.size() ? text_ids_[i] : fmt::format("(sequence {} of the inputs)", sequence);
 }
 
 std::uint32_t InputSet::file(std::int64_t sequence) const {

@@ -125,9 +125,9 @@ void InputSet::read_jsonl(std::int64_t sequence, std::int64_t first, std::int64_
         std::ssize(jsonl.record.tokens) != length(sequence) || !has_id)
       throw has_changed(
           files_[reader_->file],
-          fmt::format("line {} is no longer id {} of {} tokens{}", place.number, name,
+          fmt::format("line {} no longer has id {} with {} tokens{}", place.number, name,
                       length(sequence),
-                      jsonl.record.problem.empty() ? "" : "; it is " + jsonl.record.problem));
+                      jsonl.record.problem.empty() ? "" : "; " + jsonl.record.problem));
     jsonl.sequence = sequence;
   }
   std::copy_n(jsonl.record.tokens.begin() + first, count, to);

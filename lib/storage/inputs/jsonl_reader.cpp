@@ -65,8 +65,7 @@ void JsonlReader::begin_packed(InputFormat format) {
   const bool is_gzip = format == InputFormat::gzip;
   if (inside.advice.empty())
     inside.advice = fmt::format("Unpack it first: {} FILE.", is_gzip ? "gunzip -k" : "zstd -d");
-  refuse(path_,
-         fmt::format("is {}, and what is inside is {}", is_gzip ? "gzip" : "zstd", inside.what),
+  refuse(path_, fmt::format("is {}, and its content is {}", is_gzip ? "gzip" : "zstd", inside.what),
          inside.advice);
 }
 

@@ -37,15 +37,15 @@ void refuse_scarce_space(const std::string& run_dir, std::int64_t needed_bytes) 
   if (!free || *free >= needed_bytes) return;
   throw base::SystemError(
       ExitCode::resources,
-      fmt::format("{}: no room to unpack the compressed inputs (they take {}, and {} are free "
-                  "there). Free some space, or use another --out.",
+      fmt::format("{}: too little space to unpack the compressed inputs (they need {}, but only {} "
+                  "are free there). Free some space, or use another --out.",
                   run_dir, base::bytes_text(needed_bytes), base::bytes_text(*free)));
 }
 
 base::Refusal has_changed(const std::string& path) {
   return base::Refusal(ExitCode::input,
-                       fmt::format("{}: has changed since the run began (other bytes are inside "
-                                   "now). Start again.",
+                       fmt::format("{}: has changed since the run began (its content is different "
+                                   "now). Start the run again.",
                                    path));
 }
 

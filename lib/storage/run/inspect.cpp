@@ -173,7 +173,7 @@ void inspect_jsonl(const std::string& path, base::Log& log) {
             base::count_text(num_texts));
   if (num_scored > 0) log.say("  {} have a score_from", base::count_text(num_scored));
   if (num_bad > 0)
-    log.say("  {} are bad records, of which a run makes error records:{}{}",
+    log.say("  {} are bad records; a run makes error records of them:{}{}",
             base::count_text(num_bad), problems, num_shown < num_bad ? "\n    ..." : "");
 }
 
@@ -246,8 +246,8 @@ void inspect(const std::string& path, base::Log& log) {
   const std::string format = file.text_attribute("format").value_or("");
   if (!format.starts_with("tetrarch-"))
     throw base::Refusal(code,
-                        fmt::format("{}: its attribute format is \"{}\" (none of Tetrarch's). "
-                                    "Give weights, inputs, results or a run folder.",
+                        fmt::format("{}: its attribute format is \"{}\" (none of Tetrarch's "
+                                    "formats). Give weights, inputs, results or a run folder.",
                                     path, cut(format)));
   const auto version = file.integer_attribute("format_version");
   log.say("{}: {}, format version {}", path, format,

@@ -277,8 +277,8 @@ Found find(RunFolder& folder, const InputSet& inputs) {
   }
   throw base::Refusal(
       ExitCode::resources,
-      fmt::format("{}: no part holds {} (a part was removed or damaged after it was "
-                  "written). Run the same command again; it does what is missing.{}{}",
+      fmt::format("{}: no part holds {} (a part was removed or damaged after it was written). Run "
+                  "the same command again; it computes what is missing.{}{}",
                   path, base::counted(num_missing, "sequence"), list,
                   num_missing > num_listed ? "\n  ..." : ""));
 }

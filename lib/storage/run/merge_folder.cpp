@@ -56,10 +56,11 @@ MergeReport report_of_file(const std::string& path) {
   const h5::Dataset states = file.dataset("/sequences/status");
   const h5::Info info = states.info();
   if (info.shape.size() != 1 || info.dtype != DType::u8 || !info.can_hold(info.shape[0]))
-    throw base::Refusal(ExitCode::input,
-                        fmt::format("{}:/sequences/status: shape {} with {} bytes of data. Remove "
-                                    "the file; the command of the run makes it again.",
-                                    path, base::to_string(info.shape), info.stored_bytes));
+    throw base::Refusal(
+        ExitCode::input,
+        fmt::format("{}:/sequences/status: has shape {} with {} bytes of data (expected one byte "
+                    "for each sequence). Remove the file; the command of the run makes it again.",
+                    path, base::to_string(info.shape), info.stored_bytes));
   std::vector<std::uint8_t> status(static_cast<std::size_t>(info.shape[0]));
   states.read_all(DType::u8, status.data());
   MergeReport report;
@@ -86,8 +87,8 @@ MergeReport merge_parts(RunFolder& folder, const std::string& where, base::Log& 
 
 base::Refusal lacks(const std::string& where, const Json::exception& error) {
   return base::Refusal(ExitCode::input,
-                       fmt::format("{}: lacks what is needed to find the inputs and outputs ({}). "
-                                   "Run the command of the run again instead.",
+                       fmt::format("{}: has no complete record of the inputs and outputs ({}). "
+                                   "Repeat the command of the run instead.",
                                    where, base::shown(error.what(), 200)));
 }
 
@@ -120,8 +121,8 @@ InputSet reopen_inputs(const base::Json& facts, const std::string& where) try {
                                    is_scored ? LastToken::only_scored : LastToken::fed);
   if (inputs.identity() != expected)
     throw base::Refusal(ExitCode::input,
-                        fmt::format("{}: the inputs have changed since the run began (checksum "
-                                    "{}, was {}). Put back the files of then.",
+                        fmt::format("{}: the inputs have changed since the run began (checksum {}, "
+                                    "was {}). Put back the original files.",
                                     where, inputs.identity(), expected));
   return inputs;
 } catch (const Json::exception& error) {

@@ -167,8 +167,8 @@ void PartColumn::end() {
   const std::int64_t expected = microbatch_.end - microbatch_.begin;
   if (num_written != expected || next != microbatch_.end)
     throw base::InternalError(fmt::format(
-        "internal defect: {} got {} rows in the microbatch, expected {}, each once; the first that "
-        "lacks or came twice is {}. Please report it with the command line.",
+        "internal defect: {} got {} rows in the microbatch, expected {}, each once; the first row "
+        "that is missing or came twice is {}. Please report it with the command line.",
         plan_->path, num_written, expected, next - microbatch_.begin));
 }
 

@@ -38,7 +38,7 @@ struct TimingRow {
 /// The members of TimingRow for HDF5.
 const std::vector<h5::Field>& timing_fields();
 inline constexpr const char* timing_description =
-    "one row for each stretch of work: who, where in the model, which phase, how long";
+    "one row for each interval of work: rank, place in the model, phase, seconds";
 
 /// One sequence of a microbatch.
 struct PartSequence {

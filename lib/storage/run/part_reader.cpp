@@ -50,7 +50,7 @@ PartList read_list(const h5::File& part) {
   const auto refuse = [&](const std::string& problem) {
     return base::Refusal(
         base::ExitCode::input,
-        fmt::format("{}: {}. Its sequences have to be done again.", part.path(), problem));
+        fmt::format("{}: {}. Its sequences have to be computed again.", part.path(), problem));
   };
   const h5::Dataset index = part.dataset("/sequences/index");
   const h5::Info info = index.info();
@@ -79,7 +79,7 @@ PartList read_list(const h5::File& part) {
   for (std::size_t i = 0; i < count; ++i) {
     if (sequence[i] > most || length[i] > most ||
         status[i] > static_cast<std::uint8_t>(SequenceStatus::bad_record))
-      throw refuse(fmt::format("its sequence {} cannot be true", i));
+      throw refuse(fmt::format("its entry {} has impossible values", i));
     list.entries[i] = {static_cast<std::int64_t>(sequence[i]), static_cast<std::int64_t>(length[i]),
                        static_cast<std::int64_t>(i), token_row,
                        static_cast<SequenceStatus>(status[i])};
@@ -96,14 +96,15 @@ PartList read_part(const std::string& path, const std::string& run_uuid) {
   const auto refuse = [&](const std::string& problem) {
     return base::Refusal(
         base::ExitCode::input,
-        fmt::format("{}: {}. Its sequences have to be done again.", path, problem));
+        fmt::format("{}: {}. Its sequences have to be computed again.", path, problem));
   };
   const auto name = parse_part_name(std::filesystem::path(path).filename().string());
-  if (!name) throw refuse("not a part by its name");
+  if (!name) throw refuse("its name is not the name of a part");
   if (const std::string found = file_xxh3(path); found != name->xxh3)
-    throw refuse(fmt::format("its checksum is {}, its name says {}", found, name->xxh3));
+    throw refuse(fmt::format("its checksum is {}, but its name says {}", found, name->xxh3));
   const h5::File file = h5::File::open_to_read(path, base::ExitCode::input);
-  if (file.text_attribute("format") != "tetrarch-part") throw refuse("not a tetrarch-part");
+  if (file.text_attribute("format") != "tetrarch-part")
+    throw refuse("its format is not tetrarch-part");
   if (const auto found = file.text_attribute("run_uuid"); found != run_uuid)
     throw refuse(fmt::format("it belongs to run {}, not {}", found.value_or("?"), run_uuid));
   return read_list(file);

@@ -59,10 +59,10 @@ std::vector<Unit> units_of(const std::vector<ScannedPart>& parts, const PartRule
   std::map<std::tuple<int, int, int>, Unit> sets;
   for (const ScannedPart& part : parts) {
     if (part.name.ep >= rules.ep_set) {
-      findings.damaged(part.path,
-                       fmt::format("{}: is of expert-parallel rank {}, but the run has {} of them. "
-                                   "Its sequences have to be done again.",
-                                   part.path, part.name.ep, rules.ep_set));
+      findings.damaged(
+          part.path, fmt::format("{}: is of expert-parallel rank {}, but the run has {} "
+                                 "expert-parallel ranks. Its sequences have to be computed again.",
+                                 part.path, part.name.ep, rules.ep_set));
       continue;
     }
     sets[{part.name.dp, part.name.attempt, part.name.number}].push_back(&part);
@@ -78,8 +78,8 @@ std::vector<Unit> units_of(const std::vector<ScannedPart>& parts, const PartRule
     for (const ScannedPart* part : unit)
       findings.uncounted(
           part->path,
-          fmt::format("{}: of the {} parts that count together, one of each expert-parallel rank, "
-                      "{} are there. Its sequences have to be done again.",
+          fmt::format("{}: counts only if the parts of all {} expert-parallel ranks are there, but "
+                      "only {} are. Its sequences have to be computed again.",
                       part->path, rules.ep_set, found.size()));
   }
   return units;
@@ -104,8 +104,8 @@ std::vector<Unit> counting(const std::vector<Unit>& units, const PartRules& rule
       for (const ScannedPart* part : unit)
         findings.spare(
             part->path,
-            fmt::format("{}: some of its sequences are also in other parts, and its sums "
-                        "are over all of them. It does not count.",
+            fmt::format("{}: does not count, because some of its sequences are also in other "
+                        "parts, and its sums over all its sequences cannot be divided.",
                         part->path));
       continue;
     }

@@ -98,12 +98,14 @@ void ResultsLabels::check_texts(const std::string& path, std::int64_t count,
 void ResultsLabels::check_sequences() {
   const h5::Info info = file_.dataset("/sequences/offsets").info();
   if (info.shape.size() != 1 || info.shape[0] < 1)
-    refuse("/sequences/offsets", fmt::format("shape {}", base::to_string(info.shape)));
+    refuse("/sequences/offsets",
+           fmt::format("has shape {}, expected one axis of at least one element",
+                       base::to_string(info.shape)));
   count_ = info.shape[0] - 1;
   offsets_ = read<std::uint64_t>("/sequences/offsets", DType::u64, count_ + 1);
   if (offsets_.front() != 0 || !std::ranges::is_sorted(offsets_) ||
       offsets_.back() > static_cast<std::uint64_t>(INT64_MAX))
-    refuse("/sequences/offsets", "not rising from 0");
+    refuse("/sequences/offsets", "does not rise from 0");
   status_ = read_bytes("/sequences/status", DType::u8, count_);
   if (file_.dataset("/sequences/id").info().dtype) {
     read_bytes("/sequences/id", DType::u64, count_);
@@ -127,7 +129,9 @@ void ResultsLabels::check_sequences() {
       refuse("/sequences", fmt::format("sequence {} {}", i, problem));
     };
     if (name_of(status) == "unknown") refuse_it(fmt::format("has status {}", status_[index]));
-    if (file[index] >= num_files) refuse_it(fmt::format("is of file {}", file[index]));
+    if (file[index] >= num_files)
+      refuse_it(
+          fmt::format("is of input file {}, but /inputs/files has {}", file[index], num_files));
     if (i == contradiction.first)
       refuse_it(
           fmt::format("has status {} and error \"{}\"", status_[index], contradiction.second));
@@ -155,7 +159,8 @@ std::vector<DatasetPlan> ResultsLabels::layout() const {
   if (outputs.topk) {
     const base::Shape shape = file_.dataset("/topk/ids").info().shape;
     if (shape.size() != 2 || shape[1] < 1 || shape[1] > spec_.vocab_size)
-      refuse("/topk/ids", fmt::format("shape {}", base::to_string(shape)));
+      refuse("/topk/ids", fmt::format("has shape {}, expected two axes, the second of 1 to {}",
+                                      base::to_string(shape), spec_.vocab_size));
     outputs.top_k_logprobs = shape[1];
   }
   const std::vector<std::string> paths = file_.list();
@@ -179,7 +184,7 @@ std::vector<DatasetPlan> ResultsLabels::layout() const {
     const bool is_other =
         std::ranges::any_of(others, [&](const char* prefix) { return path.starts_with(prefix); });
     if (!is_other && find_dataset(layout, path) < 0)
-      refuse(path, "not a dataset of results of this version");
+      refuse(path, "is not a dataset of results of this version");
   }
   return layout;
 }
@@ -188,10 +193,10 @@ void ResultsLabels::check_timing() const {
   const h5::Dataset phases = file_.dataset("/timing/phases");
   const h5::Info info = phases.info();
   phases.check_written();
-  if (info.shape.size() != 1) refuse("/timing/phases", "not a list of records");
+  if (info.shape.size() != 1) refuse("/timing/phases", "is not a list of records");
   if (!info.can_hold(base::checked_mul(info.shape[0], sizeof(TimingRow))))
     refuse("/timing/phases",
-           fmt::format("{} bytes of data for {} records", info.stored_bytes, info.shape[0]));
+           fmt::format("{} bytes of data do not fit {} records", info.stored_bytes, info.shape[0]));
   constexpr std::int64_t block = 1 << 16;
   std::vector<TimingRow> rows;
   Xxh3 hash;
@@ -211,7 +216,9 @@ void ResultsLabels::check_timing() const {
     if (is_ok(i)) ok_tokens += offset(i + 1) - offset(i);
   const auto tokens = file_.integer_attribute("tokens", "/timing");
   if (!tokens || *tokens != std::vector<std::int64_t>{ok_tokens})
-    refuse("/timing", fmt::format("attribute tokens is not {}", ok_tokens));
+    refuse("/timing",
+           fmt::format("attribute tokens is not {}, the tokens of all sequences that are ok",
+                       ok_tokens));
 }
 
 }  // namespace tetrarch::storage

@@ -100,7 +100,7 @@ std::string made_folder(std::string path) {
     throw Refusal(ExitCode::resources,
                   fmt::format("{}: cannot be used as a folder of the run ({}). Check the path, "
                               "its permissions and the free space, or use another --out.",
-                              path, error ? error.message() : "a file is in the way"));
+                              path, error ? error.message() : "it is a file"));
   return path;
 }
 
@@ -159,8 +159,8 @@ void refuse_foreign_folder(const std::string& path) {
   foreign.resize(std::min(num_foreign, most_named));
   throw Refusal(
       ExitCode::usage,
-      fmt::format("--out {}: is not empty and no run folder (it holds {}{}, but no "
-                  "run.json). Use another folder, or an empty one.",
+      fmt::format("--out {}: is not empty and is no run folder (it has {}{}, but no run.json). Use "
+                  "another folder, or an empty one.",
                   path, fmt::join(foreign, ", "), num_foreign > most_named ? ", ..." : ""));
 }
 
@@ -174,9 +174,10 @@ base::Json read_run_json(const std::string& run_dir) {
                                                run_dir));
   Json json = base::parse_json(read_text_file(path, max_run_json_bytes), path, ExitCode::input);
   if (!is_run_json(json))
-    throw Refusal(ExitCode::input, fmt::format("{}: not the record of a run (format is not "
-                                               "\"tetrarch-run\"). Use another folder.",
-                                               path));
+    throw Refusal(ExitCode::input,
+                  fmt::format("{}: is not the record of a run (its format is not \"tetrarch-run\", "
+                              "or entries are missing or wrong). Use another folder.",
+                              path));
   return json;
 }
 
@@ -250,8 +251,8 @@ void RunFolder::compare(const RunSettings& settings, const RunFolderOptions& opt
   if (mixed.empty()) return;
   if (!options.allow_mixed)
     refuse_changes(path_, mixed,
-                   "Use what the run began with, another --out, or --allow-mixed and do without "
-                   "bit-for-bit equal results.");
+                   "Use the settings that the run began with, or another --out, or --allow-mixed "
+                   "(results are then not reproducible bit for bit).");
   is_mixed_ = true;
   log.note(
       fmt::format("{}: goes on with other settings than at its start; results are not "
@@ -295,7 +296,7 @@ void RunFolder::look_at_results(base::Log& log) {
         file.text_attribute("status") == "complete" ? Results::complete : Results::unfinished;
   } catch (const Refusal& problem) {
     results_ = Results::damaged;
-    log.note(fmt::format("{} It stays until it can be replaced.", problem.what()));
+    log.note(fmt::format("{} It is kept until new results can replace it.", problem.what()));
     return;
   }
   if (uuid != run_uuid_)
@@ -320,7 +321,7 @@ Committed RunFolder::committed(base::Log& log) {
     if (error)
       throw base::SystemError(
           ExitCode::resources,
-          fmt::format("{}: cannot be taken away ({}). Remove it.", path, error.message()));
+          fmt::format("{}: cannot be renamed or removed ({}). Remove it.", path, error.message()));
   };
   PartFindings findings;
   findings.damaged = [&](const std::string& path, const std::string& problem) {
@@ -341,7 +342,7 @@ Committed RunFolder::committed(base::Log& log) {
   list_parts();
   Committed found = scan_parts(path_, run_uuid_, part_rules(facts()), findings);
   if (found.num_twice > 0)
-    log.note(fmt::format("{}: two parts hold {}; the first is taken", path_,
+    log.note(fmt::format("{}: {} found in more than one part; the first one counts", path_,
                          base::counted(found.num_twice, "sequence")));
   return found;
 }
@@ -358,8 +359,10 @@ Committed RunFolder::look_at_parts(std::vector<std::string>& problems) {
 bool RunFolder::wait_for_parts(base::Log& log) {
   constexpr double pause_s = 0.25;
   if (!std::exchange(has_said_wait_, true) && parts_wait_s_ > 0)
-    log.say("{}/parts: lacks parts that were committed; waiting up to {:.0f} s for them", path_,
-            parts_wait_s_);
+    log.say(
+        "{}/parts: committed parts are missing (a network file system may list them later); "
+        "waiting up to {:.0f} s",
+        path_, parts_wait_s_);
   for (; parts_wait_s_ > 0; parts_wait_s_ -= pause_s) {
     std::this_thread::sleep_for(std::chrono::duration<double>(pause_s));
     const std::vector<std::string> before = listed_;

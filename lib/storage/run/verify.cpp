@@ -37,8 +37,8 @@ void verify_weights(const std::string& path, base::Log& log) {
           weights.tensors().size(), base::bytes_text(weights.total_bytes()), weights.identity());
   if (!weights.is_contiguous())
     log.note(
-        fmt::format("its tensors are stored in chunks or compressed; before a run write them "
-                    "back: h5repack -l CONTI -f NONE {} NEW.h5",
+        fmt::format("its tensors are stored in chunks or compressed. A run needs them contiguous. "
+                    "Rewrite the file first: h5repack -l CONTI -f NONE {} NEW.h5",
                     path));
 }
 
@@ -64,11 +64,10 @@ void verify_part(const std::string& path, const std::string& run_uuid, base::Log
 
 [[noreturn]] void not_complete(const std::string& path, std::int64_t num_missing,
                                const std::string& list) {
-  throw Refusal(ExitCode::stopped_early,
-                fmt::format("{}: sound, but {} {} not done yet. Run the same command "
-                            "again.{}",
-                            path, base::counted(num_missing, "sequence"),
-                            num_missing == 1 ? "is" : "are", list));
+  throw Refusal(
+      ExitCode::stopped_early,
+      fmt::format("{}: undamaged, but {} {} not done yet. Run the same command again.{}", path,
+                  base::counted(num_missing, "sequence"), num_missing == 1 ? "is" : "are", list));
 }
 
 /// The sequences in the parts of a run folder. Throws Refusal(input) if parts are damaged or
@@ -86,13 +85,14 @@ Committed sound_parts(const std::string& path, const base::Json& run, base::Log&
   findings.spare = findings.uncounted;
   Committed committed = scan_parts(path, run["run_uuid"], part_rules(run["facts"]), findings);
   if (committed.num_twice > 0)  // no error: the bits are equal
-    log.note(fmt::format("{}: two parts hold {}; one of them counts", path,
+    log.note(fmt::format("{}: {} found in more than one part; the first one counts", path,
                          base::counted(committed.num_twice, "sequence")));
   if (num_problems > 0)
-    throw Refusal(ExitCode::input,
-                  fmt::format("{}: {} with its parts. Run the same command again; it "
-                              "does what is missing.{}",
-                              path, base::counted(num_problems, "problem"), list));
+    throw Refusal(
+        ExitCode::input,
+        fmt::format(
+            "{}: {} with its parts. Run the same command again; it computes what is missing.{}",
+            path, base::counted(num_problems, "problem"), list));
   return committed;
 }
 
@@ -106,9 +106,10 @@ void verify_run_folder(const std::string& path, base::Log& log) {
   if (const std::string results = path + "/results.h5"; is_there(results)) {
     const ResultsSummary summary = verify_results(results, log);
     if (summary.run_uuid != run_uuid)
-      throw Refusal(ExitCode::input,
-                    fmt::format("{}: belongs to run {}, run.json is of {}. Move one of them away.",
-                                results, summary.run_uuid, run_uuid));
+      throw Refusal(
+          ExitCode::input,
+          fmt::format("{}: belongs to run {}, but run.json is of run {}. Move one of them away.",
+                      results, summary.run_uuid, run_uuid));
     if (summary.is_complete) return;
   }
   const InputSet inputs = reopen_inputs(json["facts"], path + "/run.json");
@@ -145,8 +146,8 @@ void verify(const std::string& path, base::Log& log) {
   if (format == "tetrarch-part") return verify_part(path, run_uuid, log);
   if (format != "tetrarch-results")
     throw Refusal(code_of(path, Purpose::verify),
-                  fmt::format("{}: its attribute format is \"{}\" (none of Tetrarch's). Give "
-                              "weights, inputs, results or a run folder.",
+                  fmt::format("{}: its attribute format is \"{}\" (none of Tetrarch's formats). "
+                              "Give weights, inputs, results or a run folder.",
                               path, format));
   const ResultsSummary summary = verify_results(path, log);
   if (!summary.is_complete) not_complete(path, summary.num_missing, "");

@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "base/text.hpp"
+
 namespace tetrarch::storage {
 namespace {
 
@@ -25,7 +27,8 @@ bool has_duplicates(std::span<const T> values) {
 std::string topk_problem(std::span<const std::uint32_t> ids, std::span<const float> logprobs,
                          std::int64_t vocab_size) {
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] >= vocab_size) return fmt::format("has id {} at place {}", ids[i], i);
+    if (ids[i] >= vocab_size)
+      return fmt::format("has id {} at place {}, but vocab_size is {}", ids[i], i, vocab_size);
     if (i == 0) continue;
     const bool is_ordered =
         logprobs[i - 1] > logprobs[i] || (logprobs[i - 1] == logprobs[i] && ids[i - 1] < ids[i]);
@@ -47,7 +50,8 @@ std::string RoutingCheck::add(std::int64_t layer, std::span<const std::uint16_t>
                ? ""
                : "has experts in a dense layer";
   for (const std::uint16_t expert : experts) {
-    if (expert >= spec_.num_experts) return fmt::format("has expert {}", expert);
+    if (expert >= spec_.num_experts)
+      return fmt::format("has expert {}, but the model has {}", expert, spec_.num_experts);
     ++chosen_[static_cast<std::size_t>(layer * spec_.num_experts + expert)];
   }
   return has_duplicates(experts) ? "has an expert twice" : "";
@@ -71,8 +75,9 @@ std::string RoutingCheck::problem(std::span<const std::uint64_t> counts,
     for (std::size_t expert = 0; expert < num_experts; ++expert) {
       const std::uint64_t chosen = chosen_[layer * num_experts + expert];
       if (of_layer[expert] > chosen || of_layer[expert] + dropped[layer] < chosen)
-        return fmt::format("layer {} has {} copies of tokens at expert {}, which {} chose", layer,
-                           of_layer[expert], expert, chosen);
+        return fmt::format("layer {} has {} copies of tokens at expert {}, but {} chose it", layer,
+                           of_layer[expert], expert,
+                           base::counted(static_cast<std::int64_t>(chosen), "token"));
     }
   }
   return "";

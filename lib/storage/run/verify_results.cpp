@@ -88,8 +88,8 @@ void RowsVerifier::check_dataset(const DatasetPlan& plan) {
                                info.dtype ? base::name_of(*info.dtype) : "another type",
                                base::to_string(plan.shape(total)), base::name_of(plan.dtype)));
   if (!info.can_hold(base::checked_mul(total, plan.row_bytes())))
-    labels_.refuse(plan.path, fmt::format("{} bytes of data for a shape of {}", info.stored_bytes,
-                                          base::to_string(info.shape)));
+    labels_.refuse(plan.path, fmt::format("{} bytes of data do not fit its shape {}",
+                                          info.stored_bytes, base::to_string(info.shape)));
   const std::int64_t step = std::max<std::int64_t>(1, window_bytes / plan.row_bytes());
   window_.resize(static_cast<std::size_t>(std::min(step, total) * plan.row_bytes()));
   fill_.resize(static_cast<std::size_t>(plan.row_bytes()));
@@ -201,9 +201,9 @@ void RowsVerifier::read_counts() {
     const auto length = static_cast<std::uint64_t>(labels_.offset(i + 1) - labels_.offset(i));
     const std::uint64_t most = labels_.is_ok(i) ? length - 1 : 0;
     if (labels_.is_ok(i) && length == 0)
-      labels_.refuse("/sequences", fmt::format("sequence {} is ok without tokens", i));
+      labels_.refuse("/sequences", fmt::format("sequence {} is ok but has no tokens", i));
     if (counted_[static_cast<std::size_t>(i)] > most)
-      note(fmt::format("/logprobs/count: sequence {} has {}, at most {} can be", i,
+      note(fmt::format("/logprobs/count: sequence {} has {}, expected at most {}", i,
                        counted_[static_cast<std::size_t>(i)], most));
   }
 }
@@ -226,7 +226,7 @@ void RowsVerifier::check_sums() {
     const bool is_equal =
         std::bit_cast<std::uint64_t>(stored[index]) == std::bit_cast<std::uint64_t>(sums_[index]);
     if (labels_.is_ok(i) && !is_equal && !(stored[index] == 0 && sums_[index] == 0))
-      note(fmt::format("/logprobs/sum: sequence {} has {}, its {} tokens add up to {}", i,
+      note(fmt::format("/logprobs/sum: sequence {} has {}, but its {} tokens add up to {}", i,
                        stored[index], counted_[index], sums_[index]));
   }
 }

@@ -9,7 +9,7 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
-#include "storage/files/foreign_kind.hpp"
+#include "storage/files/file_kind.hpp"
 
 namespace tetrarch::storage {
 namespace {
@@ -31,8 +31,8 @@ void refuse_folder(const std::string& path) {
         path, path);
   if (has("snapshots"))
     refuse(
-        "{}: is a cache of the hub. Make a weights file of a folder in its snapshots: tetrarch "
-        "import --from {}/snapshots/VERSION --out weights.h5.",
+        "{}: is a cache of the Hugging Face hub. Make a weights file of a folder in its snapshots: "
+        "tetrarch import --from {}/snapshots/VERSION --out weights.h5.",
         path, path);
   if (has("weights.h5")) refuse("{}: is a folder. Give its file {}/weights.h5.", path, path);
   refuse("{}: is a folder, not a weights file. Give a file that `import` or `synth` wrote.", path);
@@ -73,8 +73,8 @@ void refuse_foreign_weights(const std::string& path) {
            kind->advice);
   if (is_text(first))
     refuse(
-        "{}: is a text, not a weights file. Give one that `import` or `synth` wrote; a text to be "
-        "computed belongs to --inputs (tools/text_to_inputs.py makes inputs of it).",
+        "{}: is a text, not a weights file. Give a weights file that `import` or `synth` wrote. If "
+        "the text is to be computed, make a file for --inputs of it with tools/text_to_inputs.py.",
         path);
 }
 

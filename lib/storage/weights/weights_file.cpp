@@ -178,9 +178,8 @@ void WeightsFile::check_datasets(WeightsLayout layout) {
   if (layout == WeightsLayout::contiguous && !is_contiguous_)
     throw Refusal(ExitCode::weights,
                   fmt::format("{}: {} is stored in chunks or compressed, as h5repack does on "
-                              "request (a run reads slices straight from the file, so that they "
-                              "must lie contiguous). Write them back: h5repack -l CONTI -f NONE "
-                              "{} NEW.h5",
+                              "request (a run reads slices directly from the file, so they must be "
+                              "contiguous). Rewrite the file: h5repack -l CONTI -f NONE {} NEW.h5",
                               path_, other->path, path_));
 }
 

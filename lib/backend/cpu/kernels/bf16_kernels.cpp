@@ -42,7 +42,7 @@ std::atomic<int> chosen_by_test{no_choice};
 Bf16Choice choose_bf16_kernels(const CpuFacts& cpu) {
   if (cpu.has_amx && cpu.amx_refusal.empty()) return {Bf16Kernels::amx};
   const std::string no_amx =
-      cpu.has_amx ? fmt::format("this CPU's AMX may not be used, {}", cpu.amx_refusal) : "";
+      cpu.has_amx ? fmt::format("this CPU's AMX cannot be used: {}", cpu.amx_refusal) : "";
   if (!cpu.has_avx512_bf16)
     return {Bf16Kernels::widened, cpu.has_amx ? no_amx + ", and it has no AVX512-BF16"
                                               : "this CPU has neither AMX nor AVX512-BF16"};
@@ -59,12 +59,12 @@ Bf16Choice choose_bf16_kernels(const CpuFacts& cpu) {
 Bf16Choice active_bf16_choice() {
   Bf16Choice choice = choice_of_this_cpu();
   if (const int by_test = chosen_by_test; by_test != no_choice)
-    choice = {static_cast<Bf16Kernels>(by_test), "a test has chosen so"};
+    choice = {static_cast<Bf16Kernels>(by_test), "chosen by a test"};
   const bool is_of_avx512 =
       choice.kernels == Bf16Kernels::avx512_bf16 || choice.kernels == Bf16Kernels::amx;
   if (is_of_avx512 && simd::active_isa() != simd::Isa::v4)
-    return {Bf16Kernels::widened,
-            fmt::format("kernels are those of {}", simd::name_of(simd::active_isa()))};
+    return {Bf16Kernels::widened, fmt::format("the kernels are limited to the instruction set {}",
+                                              simd::name_of(simd::active_isa()))};
   return choice;
 }
 

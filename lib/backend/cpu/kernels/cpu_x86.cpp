@@ -63,14 +63,15 @@ std::string ask_for_tiles() {
   constexpr long which = 0x1022, ask = 0x1023, tile_data = 18;  // ARCH_GET_, ARCH_REQ_XCOMP_PERM
   if (syscall(SYS_arch_prctl, ask, tile_data) != 0) {
     const int error = errno;
-    const char* const hint = error == EINVAL   ? "; it offers them from version 5.16 on"
-                             : error == ENOSPC ? "; a signal stack of this process is too small"
-                                               : "";
-    return fmt::format("Linux refuses its tiles (arch_prctl: {}{})", std::strerror(error), hint);
+    const char* const hint = error == EINVAL ? "; Linux 5.16 or later is needed"
+                             : error == ENOSPC
+                                 ? "; a signal stack of this process is too small for them"
+                                 : "";
+    return fmt::format("Linux refuses AMX tiles (arch_prctl: {}{})", std::strerror(error), hint);
   }
   std::uint64_t permitted = 0;
   if (syscall(SYS_arch_prctl, which, &permitted) != 0 || (permitted >> tile_data & 1) == 0)
-    return "Linux does not confirm the permission for its tiles";
+    return "Linux does not confirm the permission for AMX tiles";
   return "";
 }
 
@@ -78,8 +79,9 @@ std::string find_amx_refusal() {
   constexpr std::uint64_t tiles = 3u << 17, avx512 = 0xe6;
   const std::uint64_t saved = saved_state();
   if ((saved & tiles) != tiles || (saved & avx512) != avx512)
-    return fmt::format("the system does not save its tiles (XCR0 {:#x})", saved);
-  if (!has_known_tiles()) return "its tiles are not of the known sizes";
+    return fmt::format(
+        "the operating system does not save the state of AMX and AVX-512 (XCR0 {:#x})", saved);
+  if (!has_known_tiles()) return "its tiles have unknown sizes";
   return ask_for_tiles();
 }
 
@@ -99,8 +101,8 @@ CpuFacts read_cpu_facts() {
   const unsigned features = cpu_id(7).d;
   cpu.has_amx = has_bit(features, amx_bf16) && has_bit(features, amx_tile);
   if (cpu.has_amx)
-    cpu.amx_refusal = cpu.has_avx512_bf16 ? find_amx_refusal()
-                                          : "the system does not offer AVX512-BF16 beside it";
+    cpu.amx_refusal =
+        cpu.has_avx512_bf16 ? find_amx_refusal() : "the kernels for AMX also need AVX512-BF16";
   return cpu;
 }
 

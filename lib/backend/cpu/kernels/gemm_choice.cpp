@@ -124,7 +124,10 @@ Verdict try_onednn(DType dtype, std::span<const WholeWeight> weights, int num_th
     if (!seen.insert({weight.outputs, weight.inputs, weight.output_slices}).second) continue;
     Trial trial(dtype, weight);
     const std::string difference = trial.find_difference(num_threads);
-    if (!difference.empty()) return {"", fmt::format("its rows differ: {}", difference)};
+    if (!difference.empty())
+      return {"", fmt::format("the bits of its rows depend on the shape of the product or on the "
+                              "threads: {}",
+                              difference)};
     if (verdict.name.empty()) verdict.name = trial.name();
   }
   return verdict;
@@ -137,7 +140,9 @@ Verdict try_onednn_safely(DType dtype, std::span<const WholeWeight> weights, int
   } catch (const std::bad_alloc&) {  // not a reason for other kernels: they have other bits
     throw;
   } catch (const NoSuchKernel&) {
-    verdict = {"", "it has no kernel here whose rows are alike", false};
+    verdict = {
+        "", "it has no kernel on this CPU that gives a row the same bits for every number of rows",
+        false};
   } catch (const std::exception& error) {
     verdict = {"", fmt::format("it fails: {}", error.what()), true};
   }
@@ -189,7 +194,7 @@ ChosenGemm choose_gemm(GemmChoice choice, DType dtype, std::span<const WholeWeig
   if (own.kernels != Bf16Kernels::widened) {
     ChosenGemm chosen{make_family(own.kernels), {}};
     if (!own.reason.empty())
-      chosen.notes.push_back(fmt::format("bf16 values are multiplied by kernels {}: {}.",
+      chosen.notes.push_back(fmt::format("bf16 values are multiplied by the kernels {} ({}).",
                                          chosen.family->name(), own.reason));
     return chosen;
   }
@@ -202,15 +207,15 @@ ChosenGemm choose_gemm(GemmChoice choice, DType dtype, std::span<const WholeWeig
   const std::string onednn =
       verdict.problem.empty()
           ? ""
-          : fmt::format("oneDNN {} is not used, {}", onednn_version(), verdict.problem);
+          : fmt::format("oneDNN {} is not used, because {}", onednn_version(), verdict.problem);
   if (dtype == DType::bf16)
     chosen.notes.push_back(
-        fmt::format("bf16 values are multiplied as f32 ({}{}{}): results are right, and come about "
-                    "half as fast as by bf16 kernels.",
-                    own.reason, onednn.empty() ? "" : "; ", onednn));
+        fmt::format("bf16 values are multiplied as f32 ({}{}{}). Results are correct{}.",
+                    own.reason, onednn.empty() ? "" : "; ", onednn,
+                    own.may_be_onednn ? "; the speed is about half that of bf16 kernels" : ""));
   else if (verdict.has_brg && !onednn.empty())
     chosen.notes.push_back(
-        fmt::format("{}; own kernels multiply, with the same bits on every grid.", onednn));
+        fmt::format("{}. Own kernels are used; they give the same bits on every grid.", onednn));
   return chosen;
 }
 

@@ -146,9 +146,10 @@ class OneDnnGemm final : public GemmFamily {
     const auto chosen = describe(from, w.packed().get_desc(), to, engine_);
     const std::string name = chosen.impl_info_str();
     if (demand_brg_ && !name.starts_with("brg"))
-      throw NoSuchKernel(fmt::format(
-          "oneDNN multiplies {} x {} x {} with {} (rows are alike in brg kernels alone)", x.rows,
-          w.inputs(), w.outputs(), name));
+      throw NoSuchKernel(
+          fmt::format("oneDNN multiplies {} x {} x {} with {} (only its brg kernels give a row the "
+                      "same bits for every number of rows)",
+                      x.rows, w.inputs(), w.outputs(), name));
     if (kernel_name_.empty()) kernel_name_ = name;
     return kernels_
         .emplace(key, Kernel{dnnl::matmul(chosen), memory(from, engine_, nullptr),

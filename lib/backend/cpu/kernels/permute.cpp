@@ -55,6 +55,9 @@ void group_by_expert(const Tensor& expert_id, const Tensor& order, const Tensor&
                      const Tensor& count) {
   const std::int64_t rows = expert_id.rows, k = expert_id.columns;
   const std::int32_t* expert = expert_id.as<std::int32_t>();
+  std::int32_t* const row_of = order.as<std::int32_t>();
+  std::int32_t* const place_of = position.as<std::int32_t>();
+  std::int32_t* const count_of = count.as<std::int32_t>();
   // of each (expert, slot): first its number of copies, then the next free index
   static thread_local std::vector<std::int32_t> next;
   next.assign(static_cast<std::size_t>(count.columns * k), 0);
@@ -62,7 +65,7 @@ void group_by_expert(const Tensor& expert_id, const Tensor& order, const Tensor&
     for (std::int64_t slot = 0; slot < k; ++slot) {
       const std::int32_t id = expert[row * k + slot];
       if (id == -1) continue;
-      base::expects(id >= 0 && id < count.columns, "an expert id of the model");
+      base::expects_in_debug(id >= 0 && id < count.columns, "an expert id of the model");
       ++next[static_cast<std::size_t>(id * k + slot)];
     }
   std::int32_t total = 0;
@@ -70,24 +73,24 @@ void group_by_expert(const Tensor& expert_id, const Tensor& order, const Tensor&
     const std::int32_t before = total;
     for (std::int64_t slot = 0; slot < k; ++slot)
       total += std::exchange(next[static_cast<std::size_t>(id * k + slot)], total);
-    count.as<std::int32_t>()[id] = total - before;
+    count_of[id] = total - before;
   }
   base::expects(order.rows == total, "a place per copy");
   for (std::int64_t row = 0; row < rows; ++row)
     for (std::int64_t slot = 0; slot < k; ++slot) {
-      position.as<std::int32_t>()[row * k + slot] = -1;
+      place_of[row * k + slot] = -1;
       if (expert[row * k + slot] == -1) continue;
       const std::int64_t bucket = expert[row * k + slot] * k + slot;
       const std::int32_t at = next[static_cast<std::size_t>(bucket)]++;
-      order.as<std::int32_t>()[at] = static_cast<std::int32_t>(row);
-      position.as<std::int32_t>()[row * k + slot] = at;
+      row_of[at] = static_cast<std::int32_t>(row);
+      place_of[row * k + slot] = at;
     }
 }
 
 void permute_rows(const Tensor& from, const Tensor& index, const Tensor& to) {
   const std::int32_t* source = index.as<std::int32_t>();
   for (std::int64_t row = 0; row < to.rows; ++row)
-    base::expects(source[row] >= 0 && source[row] < from.rows, "an index of a row");
+    base::expects_in_debug(source[row] >= 0 && source[row] < from.rows, "an index of a row");
   const std::int64_t bytes = to.row_bytes();
   for_ranges(to.rows, bytes, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row)
@@ -101,7 +104,7 @@ void combine(const Tensor& rows, const Tensor& position, const Tensor& gate_weig
              const Tensor& residual, const Tensor& out) {
   const std::int32_t* at = position.as<std::int32_t>();
   for (std::int64_t i = 0; i < position.elements(); ++i)
-    base::expects(at[i] < rows.rows, "a position of a row");
+    base::expects_in_debug(at[i] < rows.rows, "a position of a row");
   const CombineArgs args{rows, position, gate_weight, residual, out};
   for_ranges(out.rows, out.columns * (position.columns + 1),
              [&](std::int64_t begin, std::int64_t end) { combine_range(args, begin, end); });

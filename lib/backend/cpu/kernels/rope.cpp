@@ -50,7 +50,7 @@ void rope(const Tensor& x, std::int64_t head_size, const Tensor& position, const
           const Tensor& sine) {
   const std::int32_t* at = position.as<std::int32_t>();
   for (std::int64_t row = 0; row < x.rows; ++row)
-    base::expects(at[row] >= 0 && at[row] < cosine.rows, "a position with a cosine");
+    base::expects_in_debug(at[row] >= 0 && at[row] < cosine.rows, "a position with a cosine");
   const RopeArgs args{x, position, cosine, sine, head_size};
   for_ranges(x.rows, x.columns,
              [&](std::int64_t begin, std::int64_t end) { rotate_range(args, begin, end); });

@@ -81,7 +81,7 @@ void sum_all(const SumArgs& args) {
   if (!args.index.is_absent()) {
     const std::int32_t* index = args.index.as<std::int32_t>();
     for (std::int64_t row = 0; row < args.out.rows; ++row)
-      base::expects(index[row] >= 0 && index[row] < args.slices.rows, "an index of a row");
+      base::expects_in_debug(index[row] >= 0 && index[row] < args.slices.rows, "an index of a row");
   }
   for_ranges(args.out.rows, args.out.columns * args.slices.slices,
              [&](std::int64_t begin, std::int64_t end) { sum_range(args, begin, end); });
