@@ -56,11 +56,11 @@ __global__ void __launch_bounds__(threads) rope_kernel(const RopeArgs<T> args) {
       load(x + args.half, second);
 #pragma unroll
       for (int i = 0; i < N; ++i)
-        to[i] = fmaf(first[i], c[i], -(second[i] * s[i]));
+        to[i] = fmaf(-second[i], s[i], first[i] * c[i]);
       store(to, x);
 #pragma unroll
       for (int i = 0; i < N; ++i)
-        to[i] = fmaf(second[i], c[i], first[i] * s[i]);
+        to[i] = fmaf(first[i], s[i], second[i] * c[i]);
       store(to, x + args.half);
     }
   }
