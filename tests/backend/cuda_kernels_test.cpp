@@ -141,9 +141,9 @@ TEST_F(ExpertKernels, ChoicesAndGateWeightsAreThoseOfTheCpu) {
 }
 
 TEST_F(ExpertKernels, CopiesAreGroupedAsOnTheCpu) {
-  for (const std::int64_t experts : {1, 2, 16, 100, 300})
+  for (const std::int64_t experts : {1, 16, 130})
     for (const std::int64_t k : {1, 2, 5})
-      for (const std::int64_t rows : {0, 1, 33, 511, 512, 1300})
+      for (const std::int64_t rows : {0, 1, 33, 512, 1300})
         for (const int none : {0, 3}) {  // one of `none` ids is no copy
           Draw draw(static_cast<std::uint32_t>(rows + experts));
           std::vector<std::int32_t> ids(static_cast<std::size_t>(rows * k));
@@ -223,7 +223,12 @@ TEST_F(ExpertKernels, ActivationsAreThoseOfTheCpu) {
             cpu::activation(gate, with_up ? up.tensor() : Tensor{}, kind, out);
             activation(stream(), device_gate, with_up ? device_up.tensor() : Tensor{}, kind,
                        result);
-            EXPECT_TRUE(has_bits_of(out, result))
+            // The CPU's compiler fuses 1 + erf at -O3, not at -O2. A result of bf16 may then round
+            // to the other side, and so may its product.
+            const float tolerance = kind != ActivationKind::gelu ? 0.0f
+                                    : dtype == DType::f32        ? 2e-6f
+                                                                 : 0x1p-6f;
+            EXPECT_TRUE(has_bits_of(out, result, tolerance))
                 << "kind " << static_cast<int>(kind) << ", " << slices << " * " << columns;
           }
         }

@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cmath>
+#include <iomanip>
+
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
@@ -86,28 +89,33 @@ inline bool is_nan(std::uint32_t bits) {
   return (bits & 0x7fffffffu) > 0x7f800000u;
 }
 
-/// Two arrays with the same bits, where any NaN is as good as another.
-inline ::testing::AssertionResult has_bits_of(const Array& expected, const OnDevice& device) {
+/// Two arrays with the same bits, where any NaN is as good as another. With a tolerance, floats may
+/// differ by this part of the expected value.
+inline ::testing::AssertionResult has_bits_of(const Array& expected, const OnDevice& device,
+                                              float tolerance = 0) {
   const Array actual = device.download();
+  const bool is_integer = expected.tensor().dtype == DType::i32;
+  const auto is_right = [&](std::int64_t i) {
+    if (is_integer) return actual.integer(i) == expected.integer(i);
+    const float is = actual[i], must_be = expected[i];
+    return std::bit_cast<std::uint32_t>(is) == std::bit_cast<std::uint32_t>(must_be) ||
+           (is != is && must_be != must_be) ||
+           std::abs(is - must_be) < tolerance * std::abs(must_be);
+  };
   std::int64_t num_wrong = 0, first = -1;
-  for (std::int64_t i = 0; i < expected.size(); ++i) {
-    bool is_right;
-    if (expected.tensor().dtype == DType::i32)
-      is_right = actual.integer(i) == expected.integer(i);
-    else
-      is_right =
-          std::bit_cast<std::uint32_t>(actual[i]) == std::bit_cast<std::uint32_t>(expected[i]) ||
-          (actual[i] != actual[i] && expected[i] != expected[i]);
-    if (is_right) continue;
-    if (num_wrong++ == 0) first = i;
-  }
+  for (std::int64_t i = expected.size() - 1; i >= 0; --i)
+    if (!is_right(i)) {
+      ++num_wrong;
+      first = i;
+    }
   if (num_wrong == 0) return ::testing::AssertionSuccess();
-  auto failure = ::testing::AssertionFailure()
-                 << num_wrong << " of " << expected.size() << " elements of "
-                 << expected.tensor().rows << " rows differ; element " << first << " is ";
-  if (expected.tensor().dtype == DType::i32)
-    return failure << actual.integer(first) << ", not " << expected.integer(first);
-  return failure << std::hexfloat << actual[first] << ", not " << expected[first];
+  auto failure = ::testing::AssertionFailure() << num_wrong << " of " << expected.size()
+                                               << " elements differ; element " << first << " is ";
+  if (is_integer)
+    failure << actual.integer(first) << ", not " << expected.integer(first);
+  else
+    failure << std::setprecision(9) << actual[first] << ", not " << expected[first];
+  return failure << " (" << expected.tensor().columns << " columns)";
 }
 
 /// Values in which every kind stands somewhere: ordinary ones, zeros of both signs, denormal and
