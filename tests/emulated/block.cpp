@@ -54,13 +54,20 @@ bool Block::run(const dim3& extent, KernelOrder& order, const std::function<void
   scheduler_.run_as(order::current());
   order::release(order.begin);
   run_threads();
+  if (given_up_) forget_threads();
   order::acquire(order.end);
   running_ = nullptr;
-  if (!given_up_) return true;
+  return !given_up_;
+}
+
+void Block::forget_threads() {
+  for (unsigned i = 0; i < num_threads_; ++i) {
+    const order::As as_thread(order_->threads[i]);
+    order::release(order_->end);
+  }
   for (const auto& thread : threads_)
     thread->fiber.restart();
-  order.renew();
-  return false;
+  order_->renew();
 }
 
 void Block::start(const dim3& extent) {

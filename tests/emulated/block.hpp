@@ -89,6 +89,7 @@ class Block {
   void resume(BlockThread& thread);
   void leave(BlockThread& thread);
   void wait_for_others();
+  void forget_threads();
   void open_barrier();
   void check_collective(const Warp& warp, Collective kind, unsigned mask, const Place& place);
   unsigned join(Collective kind, unsigned mask, const Place& place);

@@ -36,7 +36,7 @@ cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t stream_handle) {
   const auto record = event->last = std::make_shared<EventRecord>();
   stream->push({"cudaEventRecord", [record] {
                   order::release(record->token);
-                  record->time = std::chrono::steady_clock::now();
+                  record->time = time_of_step();
                   record->is_reached = true;
                   return Step::done;
                 }});

@@ -71,12 +71,9 @@ __global__ void swap_neighbours_kernel(const float* __restrict__ in, float* __re
   const int t = threadIdx.x, i = blockIdx.x * block_size + t;
   if (planted == Planted::missing_lane && t == 5) return;
   values[t] = i < count ? in[i] : 0.0f;
-  if (planted == Planted::foreign_lane) {
-    __syncwarp(0xfffffffeu);
-  } else if (planted == Planted::endless_wait && t == 9) {
-  } else if (planted != Planted::dropped_warp_barrier) {
-    __syncwarp();
-  }
+  if (planted == Planted::foreign_lane) __any_sync(0xfffffffeu, 1);
+  if (planted == Planted::endless_wait && t == 9) return;
+  if (planted != Planted::dropped_warp_barrier) __syncwarp();
   if (i < count) out[i] = values[t ^ 1];
 }
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -69,7 +70,10 @@ bool advance_until(const std::function<bool()>& is_done);
 /// Until this stream, or all streams, are idle.
 bool drain(Stream& stream);
 bool drain_all();
-/// Whether an operation runs now, so that the caller is a host function.
+/// When the operation that runs now began its step. An operation must not read the clock: for
+/// ThreadSanitizer, that is a write to the stack which all streams share.
+std::chrono::steady_clock::time_point time_of_step();
+/// Whether this thread runs an operation now, so that the caller is a host function.
 bool is_advancing();
 
 }  // namespace tetrarch::emulated

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "emulated/stream.hpp"
 
+#include <atomic>
 #include <numeric>
 #include <thread>
 
@@ -158,7 +159,7 @@ TEST_F(StreamTest, AWaitIsForTheRecordBeforeIt) {
 
 TEST_F(StreamTest, AStreamThatCanNeverGoOnIsAFault) {
   OwnStream stream;
-  bool may_go_on = false;
+  std::atomic<bool> may_go_on = false;
   find_stream(stream)->push({"a receive", [&] { return may_go_on ? Step::done : Step::blocked; }});
 
   EXPECT_NE(cudaStreamSynchronize(stream), cudaSuccess);
@@ -169,14 +170,14 @@ TEST_F(StreamTest, AStreamThatCanNeverGoOnIsAFault) {
 
 TEST_F(StreamTest, IdleIsCalledWhileAStreamWaitsForAnotherProcess) {
   OwnStream stream;
-  int num_idle = 0;
+  std::atomic<int> num_idle = 0;
   options().idle = [&] { ++num_idle; };
   find_stream(stream)->push(
       {"a receive", [&] { return num_idle == 3 ? Step::done : Step::blocked; }});
 
   EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
 
-  EXPECT_EQ(num_idle, 3);
+  EXPECT_EQ(num_idle.load(), 3);
 }
 
 TEST_F(StreamTest, HostFunctionsRunInOrderAndMustNotCallCuda) {
