@@ -79,8 +79,10 @@ class Block {
   void exchange(Collective kind, unsigned mask, const void* mine, void* other, unsigned bytes,
                 unsigned source, const Place& place);
   unsigned ballot(unsigned mask, bool vote, const Place& place);
-  /// Reports a fault, gives up the block and does not return.
-  [[noreturn]] void give_up(const std::string& text);
+  /// Reports a fault of the running thread. The caller then gives up the block.
+  void report(const std::string& text) const;
+  /// Does not return. The thread's stack is forgotten, so it must own nothing, such as a string.
+  [[noreturn]] void give_up();
 
  private:
   static void thread_main();
@@ -91,7 +93,9 @@ class Block {
   void wait_for_others();
   void forget_threads();
   void open_barrier();
-  void check_collective(const Warp& warp, Collective kind, unsigned mask, const Place& place);
+  std::string problem_of(const Warp& warp, Collective kind, unsigned mask,
+                         const Place& place) const;
+  bool is_possible(const Warp& warp, Collective kind, unsigned mask, const Place& place) const;
   unsigned join(Collective kind, unsigned mask, const Place& place);
   void finish_collective(Warp& warp);
   std::string who_waits() const;

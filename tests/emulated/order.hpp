@@ -17,8 +17,8 @@ void __tsan_destroy_fiber(void* fiber);
 void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 void __tsan_acquire(void* address);
 void __tsan_release(void* address);
-void __tsan_read_range(void* address, unsigned long bytes);
-void __tsan_write_range(void* address, unsigned long bytes);
+void __tsan_read_range(void* address, long bytes);
+void __tsan_write_range(void* address, long bytes);
 }
 #endif
 
@@ -50,10 +50,10 @@ inline void release(Token& token) {
 }
 /// An access of a library that ThreadSanitizer does not watch.
 inline void note_read(const void* address, std::size_t bytes) {
-  __tsan_read_range(const_cast<void*>(address), bytes);
+  __tsan_read_range(const_cast<void*>(address), static_cast<long>(bytes));
 }
 inline void note_write(void* address, std::size_t bytes) {
-  __tsan_write_range(address, bytes);
+  __tsan_write_range(address, static_cast<long>(bytes));
 }
 #else
 inline Fiber current() {
