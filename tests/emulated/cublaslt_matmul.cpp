@@ -97,10 +97,12 @@ cublasStatus_t enqueue(const Call& call, const ProductCall& product, const Algor
                        const Workspace& workspace, cudaStream_t handle) {
   Stream* stream = call.stream(handle);
   if (!stream) return CUBLAS_STATUS_INVALID_VALUE;
-  const Shape& shape = product.shape;
-  stream->push({"cublasLtMatmul of " + std::to_string(shape.m) + " x " + std::to_string(shape.n) +
-                    " x " + std::to_string(shape.k),
-                MatmulSteps(product, resolve(algorithm, shape), workspace)});
+  const Shape shape = product.shape;
+  const auto name = [shape] {
+    return "cublasLtMatmul of " + std::to_string(shape.m) + " x " + std::to_string(shape.n) +
+           " x " + std::to_string(shape.k);
+  };
+  stream->push({name, MatmulSteps(product, resolve(algorithm, shape), workspace)});
   return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -150,13 +150,13 @@ void DeviceMemory::close() {
   is_open_ = false;
 }
 
-void DeviceMemory::check_canaries(const std::string& writer) {
+void DeviceMemory::check_canaries(const std::function<std::string()>& writer) {
   if (!options().checks_canaries) return;
   for (const auto& [begin, bytes] : allocations_) {
     char* end = const_cast<char*>(begin) + bytes;
     for (std::size_t i = 0; i < watched_bytes(bytes); ++i) {
       if (end[i] == canary_byte(i)) continue;
-      report_fault(writer + " changed byte " + std::to_string(i) + " behind an allocation of " +
+      report_fault(writer() + " changed byte " + std::to_string(i) + " behind an allocation of " +
                    std::to_string(bytes) + " bytes");
       write_canary(end, watched_bytes(bytes));
       break;

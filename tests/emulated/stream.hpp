@@ -22,7 +22,7 @@ enum class Step {
 };
 
 struct Operation {
-  std::string name;
+  std::function<std::string()> name;  // for messages
   std::function<Step()> run;
   bool is_host_function = false;  // which cannot touch device memory
   // Released by the host when it enqueues, acquired by the stream.
@@ -46,7 +46,7 @@ class Stream {
   KernelOrder& kernel_order() { return kernel_order_; }
   int priority() const { return priority_; }
   /// The operation that all others wait for.
-  const std::string& first() const { return operations_.front().name; }
+  std::string first() const { return operations_.front().name(); }
 
  private:
   int priority_;

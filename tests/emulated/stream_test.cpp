@@ -39,6 +39,26 @@ bool scales_on_two_streams(Waits waits) {
   return is_right;
 }
 
+/// A kernel on one stream changes what a kernel on another has written.
+bool scales_twice(Waits waits) {
+  constexpr int count = 500;
+  OwnStream a, b;
+  OwnEvent written;
+  PinnedArray<float> out(count);
+  DeviceArray<float> device(count);
+
+  fill(a, device.data, count, 3);
+  cudaEventRecord(written, a);
+  if (waits == Waits::yes) cudaStreamWaitEvent(b, written, 0);
+  scale(b, device.data, count, 2);
+  download(out, device, b);
+  cudaStreamSynchronize(b);
+
+  const bool is_right = out[0] == 6 && out[count - 1] == 6;
+  cudaDeviceSynchronize();
+  return is_right;
+}
+
 /// Two uploads through one staging buffer.
 bool uploads_twice(Waits waits) {
   constexpr int count = 500;
@@ -76,12 +96,17 @@ bool downloads(Waits waits) {
 
 TEST_F(StreamTest, RightProgramsAreRightUnderAllSeeds) {
   EXPECT_EQ(count_wrong([] { return scales_on_two_streams(Waits::yes); }), 0);
+  EXPECT_EQ(count_wrong([] { return scales_twice(Waits::yes); }), 0);
   EXPECT_EQ(count_wrong([] { return uploads_twice(Waits::yes); }), 0);
   EXPECT_EQ(count_wrong([] { return downloads(Waits::yes); }), 0);
 }
 
 TEST_F(StreamTest, AForgottenEventIsFound) {
   expect_race([] { return scales_on_two_streams(Waits::no); });
+}
+
+TEST_F(StreamTest, AForgottenEventBetweenTwoKernelsIsFound) {
+  expect_race([] { return scales_twice(Waits::no); });
 }
 
 TEST_F(StreamTest, StagingThatIsUsedAgainBeforeItsCopyRanIsFound) {
@@ -160,7 +185,8 @@ TEST_F(StreamTest, AWaitIsForTheRecordBeforeIt) {
 TEST_F(StreamTest, AStreamThatCanNeverGoOnIsAFault) {
   OwnStream stream;
   std::atomic<bool> may_go_on = false;
-  find_stream(stream)->push({"a receive", [&] { return may_go_on ? Step::done : Step::blocked; }});
+  find_stream(stream)->push(
+      {[] { return "a receive"; }, [&] { return may_go_on ? Step::done : Step::blocked; }});
 
   EXPECT_NE(cudaStreamSynchronize(stream), cudaSuccess);
 
@@ -173,7 +199,7 @@ TEST_F(StreamTest, IdleIsCalledWhileAStreamWaitsForAnotherProcess) {
   std::atomic<int> num_idle = 0;
   options().idle = [&] { ++num_idle; };
   find_stream(stream)->push(
-      {"a receive", [&] { return num_idle == 3 ? Step::done : Step::blocked; }});
+      {[] { return "a receive"; }, [&] { return num_idle == 3 ? Step::done : Step::blocked; }});
 
   EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
 
