@@ -45,8 +45,19 @@ std::vector<float> unpack(const void* matrix, const Layout& layout, bool is_cont
   return vectors;
 }
 
+/// So many sums side by side.
 template <int num_lanes>
-float sum_of_lanes(const float (&lanes)[num_lanes], int order) {
+using Lanes [[gnu::vector_size(num_lanes * sizeof(float))]] = float;
+
+template <int num_lanes>
+Lanes<num_lanes> load_lanes(const float* from) {
+  Lanes<num_lanes> lanes;
+  __builtin_memcpy(&lanes, from, sizeof lanes);
+  return lanes;
+}
+
+template <int num_lanes>
+float sum_of_lanes(const Lanes<num_lanes>& lanes, int order) {
   float sum = 0;
   for (int i = 0; i < num_lanes; ++i) {
     const int evens_first = i < num_lanes / 2 ? 2 * i : 2 * (i - num_lanes / 2) + 1;
@@ -57,14 +68,13 @@ float sum_of_lanes(const float (&lanes)[num_lanes], int order) {
 
 template <int num_lanes>
 float dot(const float* a, const float* b, std::size_t count, const Summation& summation) {
+  const auto section = static_cast<std::size_t>(summation.section);
   float sum = 0;
-  for (std::size_t first = 0; first < count; first += static_cast<std::size_t>(summation.section)) {
-    const std::size_t end = std::min(count, first + static_cast<std::size_t>(summation.section));
-    float lanes[num_lanes] = {};
-    std::size_t i = first;
+  for (std::size_t i = 0; i < count;) {
+    const std::size_t end = std::min(count, i + section);
+    Lanes<num_lanes> lanes{};
     for (; i + num_lanes <= end; i += num_lanes)
-      for (int lane = 0; lane < num_lanes; ++lane)
-        lanes[lane] += a[i + lane] * b[i + lane];
+      lanes += load_lanes<num_lanes>(a + i) * load_lanes<num_lanes>(b + i);
     for (int lane = 0; i < end; ++i, ++lane)
       lanes[lane] += a[i] * b[i];
     sum += sum_of_lanes<num_lanes>(lanes, summation.order_of_lanes);

@@ -222,6 +222,33 @@ TEST_F(StreamTest, HostFunctionsRunInOrderAndMustNotCallCuda) {
   expect_faults("a host function of a stream calls CUDA");
 }
 
+TEST_F(StreamTest, AQueryDoesNotWaitForAThreadThatWaits) {
+  options().eagerness = 0;
+  OwnStream stream;
+  OwnEvent event;
+  std::atomic<bool> has_begun = false, may_end = false;
+  std::atomic<cudaError_t> answer = cudaSuccess;
+  cudaEventRecord(event, stream);
+  find_stream(stream)->push({[] { return "a slow kernel"; },
+                             [&] {
+                               has_begun = true;
+                               while (!may_end)
+                                 std::this_thread::yield();
+                               return Step::done;
+                             }});
+  std::thread watcher([&] {
+    while (!has_begun)
+      std::this_thread::yield();
+    answer = cudaEventQuery(event);
+    may_end = true;
+  });
+
+  cudaStreamSynchronize(stream);
+  watcher.join();
+
+  EXPECT_EQ(answer.load(), cudaErrorNotReady);
+}
+
 TEST_F(StreamTest, WaitsOfTheHostAreCounted) {
   OwnStream stream;
   OwnEvent event;
