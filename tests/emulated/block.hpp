@@ -63,6 +63,7 @@ struct Warp {
   Place place;
 };
 
+/// The threads of the block that runs, and where they meet. The fibers are kept for later blocks.
 class Block {
  public:
   /// Runs `body` once on each thread. False: a fault was reported, and the block was given up.
@@ -100,7 +101,7 @@ class Block {
   void finish_collective(Warp& warp);
   std::string who_waits() const;
 
-  std::vector<std::unique_ptr<BlockThread>> threads_;  // kept from block to block
+  std::vector<std::unique_ptr<BlockThread>> threads_;  // as many as the largest block so far
   std::vector<Warp> warps_;
   ReadyThreads ready_;
   Fiber scheduler_;
