@@ -47,6 +47,19 @@ std::size_t cublasLtGetVersion() {
   return CUBLAS_VERSION;
 }
 
+const char* cublasLtGetStatusString(cublasStatus_t status) {
+  switch (status) {
+    case CUBLAS_STATUS_SUCCESS:
+      return "success";
+    case CUBLAS_STATUS_INVALID_VALUE:
+      return "an unsupported value or parameter was passed";
+    case CUBLAS_STATUS_NOT_SUPPORTED:
+      return "the functionality requested is not supported";
+    default:
+      return "another status";
+  }
+}
+
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
   return give(handle, new char);
 }
