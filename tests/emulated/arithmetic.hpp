@@ -67,6 +67,9 @@ inline float __fsqrt_rn(float a) {
 inline float __fdividef(float a, float b) {
   return a / b;
 }
+inline float rsqrtf(float a) {
+  return 1 / std::sqrt(a);
+}
 inline float __expf(float a) {
   return std::exp(a);
 }

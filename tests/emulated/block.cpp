@@ -54,13 +54,20 @@ bool Block::run(const dim3& extent, KernelOrder& order, const std::function<void
   scheduler_.run_as(order::current());
   order::release(order.begin);
   run_threads();
+  if (given_up_) forget_threads();
   order::acquire(order.end);
   running_ = nullptr;
-  if (!given_up_) return true;
+  return !given_up_;
+}
+
+void Block::forget_threads() {
+  for (unsigned i = 0; i < num_threads_; ++i) {
+    const order::As as_thread(order_->threads[i]);
+    order::release(order_->end);
+  }
   for (const auto& thread : threads_)
     thread->fiber.restart();
-  order.renew();
-  return false;
+  order_->renew();
 }
 
 void Block::start(const dim3& extent) {
@@ -131,8 +138,11 @@ void Block::wait_for_others() {
   Fiber::switch_between(running_->fiber, scheduler_);
 }
 
-void Block::give_up(const std::string& text) {
-  report_fault(text + " (" + "thread " + std::to_string(running_->flat) + ")");
+void Block::report(const std::string& text) const {
+  report_fault(text + " (thread " + std::to_string(running_->flat) + ")");
+}
+
+void Block::give_up() {
   given_up_ = true;
   for (;;)
     Fiber::switch_between(running_->fiber, scheduler_, Fiber::Leaving::for_ever);
@@ -144,16 +154,19 @@ unsigned Block::barrier(bool vote, const Place& place) {
   if (num_in_barrier_ == 0) {
     barrier_place_ = place;
   } else if (!is_same(barrier_place_, place)) {
-    give_up("divergent barriers: the one of " + text_of(place) + " meets the one of " +
-            text_of(barrier_place_));
+    report("divergent barriers: the one of " + text_of(place) + " meets the one of " +
+           text_of(barrier_place_));
+    give_up();
   }
   order::Token& token = order_->barriers[barrier_parity_];
   order::release(token);
   votes_ += vote ? 1 : 0;
   running_->state = State::in_barrier;
   if (++num_in_barrier_ == num_alive_) {
-    if (num_alive_ < num_threads_)
-      give_up("the barrier of " + text_of(place) + " after some threads have returned");
+    if (num_alive_ < num_threads_) {
+      report("the barrier of " + text_of(place) + " after some threads have returned");
+      give_up();
+    }
     open_barrier();
   }
   wait_for_others();

@@ -63,6 +63,7 @@ struct Warp {
   Place place;
 };
 
+/// The threads of the block that runs, and where they meet. The fibers are kept for later blocks.
 class Block {
  public:
   /// Runs `body` once on each thread. False: a fault was reported, and the block was given up.
@@ -79,8 +80,10 @@ class Block {
   void exchange(Collective kind, unsigned mask, const void* mine, void* other, unsigned bytes,
                 unsigned source, const Place& place);
   unsigned ballot(unsigned mask, bool vote, const Place& place);
-  /// Reports a fault, gives up the block and does not return.
-  [[noreturn]] void give_up(const std::string& text);
+  /// Reports a fault of the running thread. The caller then gives up the block.
+  void report(const std::string& text) const;
+  /// Does not return. The thread's stack is forgotten, so it must own nothing, such as a string.
+  [[noreturn]] void give_up();
 
  private:
   static void thread_main();
@@ -89,13 +92,16 @@ class Block {
   void resume(BlockThread& thread);
   void leave(BlockThread& thread);
   void wait_for_others();
+  void forget_threads();
   void open_barrier();
-  void check_collective(const Warp& warp, Collective kind, unsigned mask, const Place& place);
+  std::string problem_of(const Warp& warp, Collective kind, unsigned mask,
+                         const Place& place) const;
+  bool is_possible(const Warp& warp, Collective kind, unsigned mask, const Place& place) const;
   unsigned join(Collective kind, unsigned mask, const Place& place);
   void finish_collective(Warp& warp);
   std::string who_waits() const;
 
-  std::vector<std::unique_ptr<BlockThread>> threads_;  // kept from block to block
+  std::vector<std::unique_ptr<BlockThread>> threads_;  // as many as the largest block so far
   std::vector<Warp> warps_;
   ReadyThreads ready_;
   Fiber scheduler_;

@@ -129,6 +129,18 @@ TEST_F(BlockTest, LoadsOfSixteenBytesAndBf16Work) {
               __bfloat162float(__float2bfloat16(__bfloat162float(in[i]) * 0.3f)));
 }
 
+TEST_F(BlockTest, ALoadThatIsNotAlignedIsFoundByTheSanitizer) {
+  if (!has_address_sanitizer) return;  // built together with UndefinedBehaviorSanitizer
+  OwnStream stream;
+  DeviceArray<__nv_bfloat16> in(80), out(80);
+  const auto load_from_second = [&] {
+    scale_bf16(stream, in.data + 1, out.data, 64, 2);
+    cudaStreamSynchronize(stream);
+  };
+
+  EXPECT_DEATH(load_from_second(), "misaligned address");
+}
+
 TEST_F(BlockTest, InstantiationsHaveSharedMemoryOfTheirOwn) {
   OwnStream stream;
   PinnedArray<float> values(64);

@@ -16,16 +16,24 @@ std::recursive_mutex& device_mutex() {
 
 thread_local cudaError_t last = cudaSuccess;
 
-}  // namespace
-
-Call::Call() : lock_(device_mutex()) {
+/// Then this thread is in a call already, which waits for the function.
+bool is_host_function() {
   if (is_advancing()) report_fault("a host function of a stream calls CUDA");
+  return is_advancing();
 }
 
-Call::Call(std::try_to_lock_t) : lock_(device_mutex(), std::try_to_lock) {}
+}  // namespace
+
+Call::Call() : lock_(device_mutex(), std::defer_lock) {
+  if (!is_host_function()) lock_.lock();
+}
+
+Call::Call(std::try_to_lock_t) : lock_(device_mutex(), std::defer_lock) {
+  if (!is_host_function()) lock_.try_lock();
+}
 
 Call::~Call() {
-  if (has_device() && !is_advancing()) device_memory().close();
+  if (has_device()) device_memory().close();
 }
 
 cudaError_t Call::refuse(cudaError_t error) const {

@@ -17,7 +17,7 @@ class Call {
  public:
   /// Waits until no other thread is in a call. A fault when a host function of a stream calls CUDA.
   Call();
-  /// Does not wait; then has_device() tells whether another thread is in a call.
+  /// Does not wait (std::try_to_lock); has_device() tells whether another thread is in a call.
   explicit Call(std::try_to_lock_t);
   ~Call();
   Call(const Call&) = delete;

@@ -34,9 +34,10 @@ cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t stream_handle) {
   Stream* stream = call.stream(stream_handle);
   if (!event || !stream) return cudaErrorInvalidResourceHandle;
   const auto record = event->last = std::make_shared<EventRecord>();
-  stream->push({"cudaEventRecord", [record] {
+  stream->push({[] { return "cudaEventRecord"; },
+                [record] {
                   order::release(record->token);
-                  record->time = std::chrono::steady_clock::now();
+                  record->time = time_of_step();
                   record->is_reached = true;
                   return Step::done;
                 }});
@@ -52,7 +53,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream_handle, cudaEvent_t handle, 
     return call.fault(
         "cudaStreamWaitEvent for an event that was never recorded (it would not wait)",
         cudaErrorInvalidValue);
-  stream->push({"cudaStreamWaitEvent", [record = event->last] {
+  stream->push({[] { return "cudaStreamWaitEvent"; },
+                [record = event->last] {
                   if (!record->is_reached) return Step::blocked;
                   order::acquire(record->token);
                   return Step::done;

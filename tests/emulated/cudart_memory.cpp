@@ -106,7 +106,8 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
   problem = problem_of(from, bytes);
   if (!problem.empty())
     return call.fault("cudaMemcpyAsync reads " + problem, cudaErrorInvalidValue);
-  stream->push({"cudaMemcpyAsync of " + std::to_string(bytes) + " bytes", [=] {
+  stream->push({[=] { return "cudaMemcpyAsync of " + std::to_string(bytes) + " bytes"; },
+                [=] {
                   std::memcpy(to, from, bytes);
                   return Step::done;
                 }});
@@ -121,7 +122,8 @@ cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t
   if (!device_memory().contains(to, bytes))
     return call.fault("cudaMemsetAsync of bytes outside of an allocation of the device",
                       cudaErrorInvalidValue);
-  stream->push({"cudaMemsetAsync of " + std::to_string(bytes) + " bytes", [=] {
+  stream->push({[=] { return "cudaMemsetAsync of " + std::to_string(bytes) + " bytes"; },
+                [=] {
                   std::memset(to, value, bytes);
                   return Step::done;
                 }});

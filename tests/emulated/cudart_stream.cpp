@@ -85,7 +85,8 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t handle, cudaHostFn_t function, void*
   const Call call;
   Stream* stream = call.stream(handle);
   if (!stream) return cudaErrorInvalidResourceHandle;
-  Operation operation{"a host function", [=] {
+  Operation operation{[] { return "a host function"; },
+                      [=] {
                         function(data);
                         return Step::done;
                       }};

@@ -63,10 +63,10 @@ namespace tetrarch::emulated {
 
 /// Copies the arguments, as the driver does at the launch, and enqueues the kernel.
 template <class... Parameters, class... Arguments>
-cudaError_t launch(const char* name, const cudaLaunchConfig_t* config,
+cudaError_t launch(const Place& place, const cudaLaunchConfig_t* config,
                    void (*kernel)(Parameters...), Arguments&&... arguments) {
   std::tuple<std::decay_t<Parameters>...> values(std::forward<Arguments>(arguments)...);
-  return enqueue_kernel(*config, {name, reinterpret_cast<const void*>(kernel),
+  return enqueue_kernel(*config, {place, reinterpret_cast<const void*>(kernel),
                                   [kernel, values] { std::apply(kernel, values); }});
 }
 
@@ -79,9 +79,5 @@ cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribut
   return cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), attribute, value);
 }
 
-#define TETRARCH_EMULATED_TEXT_OF(x) #x
-#define TETRARCH_EMULATED_TEXT(x) TETRARCH_EMULATED_TEXT_OF(x)
-#define cudaLaunchKernelEx(...)                                                            \
-  ::tetrarch::emulated::launch("the kernel of " __FILE__                                   \
-                               ":" TETRARCH_EMULATED_TEXT(__LINE__) " (" #__VA_ARGS__ ")", \
-                               __VA_ARGS__)
+#define cudaLaunchKernelEx(...) \
+  ::tetrarch::emulated::launch(::tetrarch::emulated::Place::current(), __VA_ARGS__)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "emulated/device_memory.hpp"
 
+#include <cstdint>
 #include <iterator>
 #include <new>
 
@@ -16,7 +17,8 @@ namespace {
 constexpr std::size_t arena_bytes = std::size_t{256} << 30;  // of addresses, not of memory
 constexpr std::size_t alignment = 256;                       // as cudaMalloc's
 constexpr std::size_t canary_bytes = 256;
-constexpr std::size_t page_bytes = 4096;
+// Huge pages make open() and close() fast: they cost time for each page.
+constexpr std::size_t page_bytes = std::size_t{2} << 20;
 
 std::size_t rounded_up(std::size_t bytes, std::size_t to) {
   return (bytes + to - 1) / to * to;
@@ -57,10 +59,12 @@ Ranges& pinned_memory() {
 
 void DeviceMemory::reserve() {
   if (arena_) return;
-  void* memory =
-      mmap(nullptr, arena_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* memory = mmap(nullptr, arena_bytes + page_bytes, PROT_NONE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
-  arena_ = static_cast<char*>(memory);
+  arena_ =
+      reinterpret_cast<char*>(rounded_up(reinterpret_cast<std::uintptr_t>(memory), page_bytes));
+  madvise(arena_, arena_bytes, MADV_HUGEPAGE);
 }
 
 void* DeviceMemory::allocate(std::size_t bytes) {
@@ -150,13 +154,13 @@ void DeviceMemory::close() {
   is_open_ = false;
 }
 
-void DeviceMemory::check_canaries(const std::string& writer) {
+void DeviceMemory::check_canaries(const std::function<std::string()>& writer) {
   if (!options().checks_canaries) return;
   for (const auto& [begin, bytes] : allocations_) {
     char* end = const_cast<char*>(begin) + bytes;
     for (std::size_t i = 0; i < watched_bytes(bytes); ++i) {
       if (end[i] == canary_byte(i)) continue;
-      report_fault(writer + " changed byte " + std::to_string(i) + " behind an allocation of " +
+      report_fault(writer() + " changed byte " + std::to_string(i) + " behind an allocation of " +
                    std::to_string(bytes) + " bytes");
       write_canary(end, watched_bytes(bytes));
       break;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <map>
 #include <string>
 
@@ -28,8 +29,9 @@ class DeviceMemory {
   void open();
   void close();
 
-  /// Reports a fault if bytes behind an allocation were written; `writer` ran since the last check.
-  void check_canaries(const std::string& writer);
+  /// Reports a fault if bytes behind an allocation were written; `writer` tells who
+  /// ran since the last check.
+  void check_canaries(const std::function<std::string()>& writer);
 
  private:
   void reserve();

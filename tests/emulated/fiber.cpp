@@ -11,7 +11,7 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-#ifdef __x86_64__
+#ifdef TETRARCH_EMULATED_OWN_SWITCH
 // void tetrarch_emulated_switch(void** save, void* load): keeps on the stack what the System V ABI
 // wants kept (six registers and the control words of floating point), and exchanges the stacks.
 // A tenth of the time of swapcontext, which makes two system calls.
@@ -52,7 +52,7 @@ namespace {
 constexpr std::size_t stack_bytes = 256 * 1024;
 constexpr std::size_t guard_bytes = 4096;  // below the stack, so that an overflow crashes
 
-#ifdef __x86_64__
+#ifdef TETRARCH_EMULATED_OWN_SWITCH
 /// A stack from which tetrarch_emulated_switch returns into `entry`.
 void* first_stack_pointer(char* end_of_stack, void (*entry)()) {
   void** top = reinterpret_cast<void**>(end_of_stack - 64);
@@ -86,7 +86,7 @@ Fiber::~Fiber() {
 void Fiber::restart() {
   allow(stack_, stack_bytes_);
   address_sanitizer_ = nullptr;
-#ifdef __x86_64__
+#ifdef TETRARCH_EMULATED_OWN_SWITCH
   stack_pointer_ = first_stack_pointer(stack_ + stack_bytes_, entry_);
 #else
   getcontext(&context_);
@@ -105,7 +105,7 @@ void Fiber::switch_between(Fiber& from, Fiber& to, Leaving leaving) {
 #else
   (void)leaving;
 #endif
-#ifdef __x86_64__
+#ifdef TETRARCH_EMULATED_OWN_SWITCH
   tetrarch_emulated_switch(&from.stack_pointer_, to.stack_pointer_);
 #else
   swapcontext(&from.context_, &to.context_);

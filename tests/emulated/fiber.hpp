@@ -6,7 +6,10 @@
 
 #include "emulated/order.hpp"
 
-#ifndef __x86_64__
+// TETRARCH_EMULATED_UCONTEXT is for trying on x86-64 what the other CPUs do.
+#if defined(__x86_64__) && !defined(TETRARCH_EMULATED_UCONTEXT)
+#define TETRARCH_EMULATED_OWN_SWITCH
+#else
 #include <ucontext.h>
 #endif
 
@@ -40,7 +43,7 @@ class Fiber {
   std::size_t stack_bytes_ = 0;
   order::Fiber order_ = nullptr;
   void* address_sanitizer_ = nullptr;
-#ifdef __x86_64__
+#ifdef TETRARCH_EMULATED_OWN_SWITCH
   void* stack_pointer_ = nullptr;
 #else
   ucontext_t context_{};

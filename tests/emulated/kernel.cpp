@@ -10,6 +10,7 @@
 #include "emulated/block.hpp"
 #include "emulated/call.hpp"
 #include "emulated/device_memory.hpp"
+#include "emulated/function_name.hpp"
 #include "emulated/settings.hpp"
 #include "emulated/shared_memory.hpp"
 #include "emulated/stream.hpp"
@@ -47,6 +48,10 @@ std::string problem_of(const cudaLaunchConfig_t& config, const void* function) {
            " bytes) than 48 KiB or than cudaFuncSetAttribute allowed";
   if (config.numAttrs != 0) return "launch attributes, which are not emulated";
   return "";
+}
+
+std::string name_of(const Kernel& kernel) {
+  return name_of_function(kernel.function) + ", started at " + text_of(kernel.place);
 }
 
 /// All numbers below `count` once: first + i * stride modulo count, with no common divisor.
@@ -89,18 +94,18 @@ void allow_dynamic_shared(const void* function, std::size_t bytes) {
   dynamic_limits()[function] = bytes;
 }
 
-cudaError_t enqueue_kernel(const cudaLaunchConfig_t& config, Kernel kernel) {
+cudaError_t enqueue_kernel(const cudaLaunchConfig_t& config, const Kernel& kernel) {
   const Call call;
   const std::string problem = problem_of(config, kernel.function);
   if (!problem.empty())
-    return call.fault(kernel.name + ": " + problem, cudaErrorInvalidConfiguration);
+    return call.fault(name_of(kernel) + ": " + problem, cudaErrorInvalidConfiguration);
   Stream* stream = call.stream(config.stream);
   if (!stream) return cudaErrorInvalidResourceHandle;
-  std::string name = kernel.name;
-  stream->push({std::move(name), [config, stream, kernel = std::move(kernel)] {
+  stream->push({[kernel] { return name_of(kernel); },
+                [config, stream, kernel] {
                   run_grid(config, kernel, stream->kernel_order());
                   ++counters().kernels;
-                  device_memory().check_canaries(kernel.name);
+                  device_memory().check_canaries([&] { return name_of(kernel); });
                   return Step::done;
                 }});
   return cudaSuccess;

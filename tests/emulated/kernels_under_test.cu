@@ -71,13 +71,15 @@ __global__ void swap_neighbours_kernel(const float* __restrict__ in, float* __re
   const int t = threadIdx.x, i = blockIdx.x * block_size + t;
   if (planted == Planted::missing_lane && t == 5) return;
   values[t] = i < count ? in[i] : 0.0f;
-  if (planted == Planted::foreign_lane) {
-    __syncwarp(0xfffffffeu);
-  } else if (planted == Planted::endless_wait && t == 9) {
-  } else if (planted != Planted::dropped_warp_barrier) {
-    __syncwarp();
-  }
+  if (planted == Planted::foreign_lane) __any_sync(0xfffffffeu, 1);
+  if (planted == Planted::endless_wait && t == 9) return;
+  if (planted != Planted::dropped_warp_barrier) __syncwarp();
   if (i < count) out[i] = values[t ^ 1];
+}
+
+__global__ void fill_with_kernel(float* x, int count, float value) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < count) x[i] = value;
 }
 
 __global__ void scale_kernel(float* x, int count, float factor) {
@@ -167,6 +169,11 @@ cudaError_t swap_neighbours(cudaStream_t stream, const float* in, float* out, in
                             Planted planted) {
   return start(stream, (count + block_size - 1) / block_size, block_size, 0, swap_neighbours_kernel,
                in, out, count, planted);
+}
+
+cudaError_t fill(cudaStream_t stream, float* x, int count, float value) {
+  return start(stream, (count + block_size - 1) / block_size, block_size, 0, fill_with_kernel, x,
+               count, value);
 }
 
 cudaError_t scale(cudaStream_t stream, float* x, int count, float factor, Planted planted) {

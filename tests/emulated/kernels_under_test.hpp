@@ -31,6 +31,8 @@ cudaError_t sum_rows(cudaStream_t stream, const float* in, float* out, int rows,
 /// out[i] = in[i ^ 1], by shared memory of a warp.
 cudaError_t swap_neighbours(cudaStream_t stream, const float* in, float* out, int count,
                             Planted planted = Planted::nothing);
+/// x[i] = value.
+cudaError_t fill(cudaStream_t stream, float* x, int count, float value);
 /// x[i] *= factor.
 cudaError_t scale(cudaStream_t stream, float* x, int count, float factor,
                   Planted planted = Planted::nothing);

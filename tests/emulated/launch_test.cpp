@@ -29,8 +29,8 @@ TEST_F(LaunchTest, GridsAndBlocksHaveLimits) {
   expect_refused(dim3(1), dim3(1, 1, 65), "64 in z");
 }
 
-TEST_F(LaunchTest, TheFaultNamesWhereTheKernelWasStarted) {
-  expect_refused(dim3(0), dim3(32), "kernels_under_test.cu:");
+TEST_F(LaunchTest, TheFaultNamesTheKernel) {
+  expect_refused(dim3(0), dim3(32), "count_kernel(int*, int*), started at kernels_under_test.cu:");
 }
 
 TEST_F(LaunchTest, MuchDynamicSharedMemoryMustBeAllowedFirst) {

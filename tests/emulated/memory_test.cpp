@@ -78,7 +78,7 @@ TEST_F(MemoryTest, AnOverrunIsFound) {
     EXPECT_DEATH(overrun(), "use-after-poison");
   } else {
     overrun();
-    expect_faults("behind an allocation of 400 bytes");
+    expect_faults("changed byte 2 behind an allocation of 400 bytes");
   }
 }
 

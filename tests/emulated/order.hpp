@@ -7,6 +7,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
+
 #ifdef TETRARCH_EMULATED_TSAN
 extern "C" {
 void* __tsan_get_current_fiber();
@@ -15,6 +17,8 @@ void __tsan_destroy_fiber(void* fiber);
 void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 void __tsan_acquire(void* address);
 void __tsan_release(void* address);
+void __tsan_read_range(void* address, long bytes);
+void __tsan_write_range(void* address, long bytes);
 }
 #endif
 
@@ -44,6 +48,13 @@ inline void acquire(Token& token) {
 inline void release(Token& token) {
   __tsan_release(&token);
 }
+/// An access of a library that ThreadSanitizer does not watch.
+inline void note_read(const void* address, std::size_t bytes) {
+  __tsan_read_range(const_cast<void*>(address), static_cast<long>(bytes));
+}
+inline void note_write(void* address, std::size_t bytes) {
+  __tsan_write_range(address, static_cast<long>(bytes));
+}
 #else
 inline Fiber current() {
   return nullptr;
@@ -55,6 +66,8 @@ inline void destroy(Fiber) {}
 inline void switch_to(Fiber) {}
 inline void acquire(Token&) {}
 inline void release(Token&) {}
+inline void note_read(const void*, std::size_t) {}
+inline void note_write(void*, std::size_t) {}
 #endif
 
 /// What runs while this lives is taken for work of `fiber`.

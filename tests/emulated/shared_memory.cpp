@@ -45,6 +45,17 @@ SharedMemory& shared_memory() {
 
 char* dynamic_memory = nullptr;
 
+/// What is wrong with one more declaration; a null pointer if nothing is.
+const char* problem_of(const SharedMemory& memory) {
+  if (memory.static_bytes > most_shared_bytes_by_default)
+    return "SHARED of more than 48 KiB in one kernel";
+  if (memory.static_bytes + memory.dynamic_bytes > most_shared_bytes)
+    return "more than 227 KiB of shared memory in one kernel";
+  if (memory.num_declarations == most_declarations)
+    return "more than 64 declarations of shared memory in one kernel";
+  return nullptr;
+}
+
 }  // namespace
 
 void start_shared_memory(std::size_t dynamic_bytes) {
@@ -61,12 +72,10 @@ void* static_shared(const void* declaration, std::size_t bytes, std::size_t alig
   for (std::size_t i = 0; i < memory.num_declarations; ++i)
     if (memory.declarations[i].key == declaration) return memory.declarations[i].memory;
   memory.static_bytes += bytes;
-  if (memory.static_bytes > most_shared_bytes_by_default)
-    block().give_up("SHARED of more than 48 KiB in one kernel");
-  if (memory.static_bytes + memory.dynamic_bytes > most_shared_bytes)
-    block().give_up("more than 227 KiB of shared memory in one kernel");
-  if (memory.num_declarations == most_declarations)
-    block().give_up("more than 64 declarations of shared memory in one kernel");
+  if (const char* problem = problem_of(memory)) {
+    block().report(problem);
+    block().give_up();
+  }
   char* taken = memory.take(bytes, alignment < 8 ? 8 : alignment);
   memory.declarations[memory.num_declarations++] = {declaration, taken};
   return taken;

@@ -17,7 +17,8 @@ std::vector<std::unique_ptr<Stream>>& streams() {
   return streams;
 }
 
-bool is_in_operation = false;
+thread_local bool is_in_operation = false;
+std::chrono::steady_clock::time_point step_time;
 
 /// One step of a random stream that can go on. False: none can.
 bool advance_any() {
@@ -46,6 +47,7 @@ void Stream::push(Operation operation) {
 Step Stream::advance() {
   Operation& operation = operations_.front();
   operation.is_host_function ? device_memory().close() : device_memory().open();
+  step_time = std::chrono::steady_clock::now();
   Step step = Step::blocked;
   {
     const order::As as_stream(order_);
@@ -117,6 +119,10 @@ bool drain(Stream& stream) {
 bool drain_all() {
   return std::all_of(streams().begin(), streams().end(),
                      [](const auto& stream) { return drain(*stream); });
+}
+
+std::chrono::steady_clock::time_point time_of_step() {
+  return step_time;
 }
 
 bool is_advancing() {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -21,7 +22,7 @@ enum class Step {
 };
 
 struct Operation {
-  std::string name;
+  std::function<std::string()> name;  // for messages
   std::function<Step()> run;
   bool is_host_function = false;  // which cannot touch device memory
   // Released by the host when it enqueues, acquired by the stream.
@@ -45,7 +46,7 @@ class Stream {
   KernelOrder& kernel_order() { return kernel_order_; }
   int priority() const { return priority_; }
   /// The operation that all others wait for.
-  const std::string& first() const { return operations_.front().name; }
+  std::string first() const { return operations_.front().name(); }
 
  private:
   int priority_;
@@ -69,7 +70,10 @@ bool advance_until(const std::function<bool()>& is_done);
 /// Until this stream, or all streams, are idle.
 bool drain(Stream& stream);
 bool drain_all();
-/// Whether an operation runs now, so that the caller is a host function.
+/// When the operation that runs now began its step. An operation must not read the clock: for
+/// ThreadSanitizer, that is a write to the stack which all streams share.
+std::chrono::steady_clock::time_point time_of_step();
+/// Whether this thread runs an operation now, so that the caller is a host function.
 bool is_advancing();
 
 }  // namespace tetrarch::emulated

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "emulated/stream.hpp"
 
+#include <atomic>
 #include <numeric>
 #include <thread>
 
@@ -34,6 +35,26 @@ bool scales_on_two_streams(Waits waits) {
   bool is_right = true;
   for (std::size_t i = 0; i < count; ++i)
     is_right &= out[i] == 2 * in[i];
+  cudaDeviceSynchronize();
+  return is_right;
+}
+
+/// A kernel on one stream changes what a kernel on another has written.
+bool scales_twice(Waits waits) {
+  constexpr int count = 500;
+  OwnStream a, b;
+  OwnEvent written;
+  PinnedArray<float> out(count);
+  DeviceArray<float> device(count);
+
+  fill(a, device.data, count, 3);
+  cudaEventRecord(written, a);
+  if (waits == Waits::yes) cudaStreamWaitEvent(b, written, 0);
+  scale(b, device.data, count, 2);
+  download(out, device, b);
+  cudaStreamSynchronize(b);
+
+  const bool is_right = out[0] == 6 && out[count - 1] == 6;
   cudaDeviceSynchronize();
   return is_right;
 }
@@ -75,12 +96,17 @@ bool downloads(Waits waits) {
 
 TEST_F(StreamTest, RightProgramsAreRightUnderAllSeeds) {
   EXPECT_EQ(count_wrong([] { return scales_on_two_streams(Waits::yes); }), 0);
+  EXPECT_EQ(count_wrong([] { return scales_twice(Waits::yes); }), 0);
   EXPECT_EQ(count_wrong([] { return uploads_twice(Waits::yes); }), 0);
   EXPECT_EQ(count_wrong([] { return downloads(Waits::yes); }), 0);
 }
 
 TEST_F(StreamTest, AForgottenEventIsFound) {
   expect_race([] { return scales_on_two_streams(Waits::no); });
+}
+
+TEST_F(StreamTest, AForgottenEventBetweenTwoKernelsIsFound) {
+  expect_race([] { return scales_twice(Waits::no); });
 }
 
 TEST_F(StreamTest, StagingThatIsUsedAgainBeforeItsCopyRanIsFound) {
@@ -158,8 +184,9 @@ TEST_F(StreamTest, AWaitIsForTheRecordBeforeIt) {
 
 TEST_F(StreamTest, AStreamThatCanNeverGoOnIsAFault) {
   OwnStream stream;
-  bool may_go_on = false;
-  find_stream(stream)->push({"a receive", [&] { return may_go_on ? Step::done : Step::blocked; }});
+  std::atomic<bool> may_go_on = false;
+  find_stream(stream)->push(
+      {[] { return "a receive"; }, [&] { return may_go_on ? Step::done : Step::blocked; }});
 
   EXPECT_NE(cudaStreamSynchronize(stream), cudaSuccess);
 
@@ -169,14 +196,14 @@ TEST_F(StreamTest, AStreamThatCanNeverGoOnIsAFault) {
 
 TEST_F(StreamTest, IdleIsCalledWhileAStreamWaitsForAnotherProcess) {
   OwnStream stream;
-  int num_idle = 0;
+  std::atomic<int> num_idle = 0;
   options().idle = [&] { ++num_idle; };
   find_stream(stream)->push(
-      {"a receive", [&] { return num_idle == 3 ? Step::done : Step::blocked; }});
+      {[] { return "a receive"; }, [&] { return num_idle == 3 ? Step::done : Step::blocked; }});
 
   EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
 
-  EXPECT_EQ(num_idle, 3);
+  EXPECT_EQ(num_idle.load(), 3);
 }
 
 TEST_F(StreamTest, HostFunctionsRunInOrderAndMustNotCallCuda) {
@@ -193,6 +220,33 @@ TEST_F(StreamTest, HostFunctionsRunInOrderAndMustNotCallCuda) {
       stream, [](void*) { cudaDeviceSynchronize(); }, nullptr);
   cudaStreamSynchronize(stream);
   expect_faults("a host function of a stream calls CUDA");
+}
+
+TEST_F(StreamTest, AQueryDoesNotWaitForAThreadThatWaits) {
+  options().eagerness = 0;
+  OwnStream stream;
+  OwnEvent event;
+  std::atomic<bool> has_begun = false, may_end = false;
+  std::atomic<cudaError_t> answer = cudaSuccess;
+  cudaEventRecord(event, stream);
+  find_stream(stream)->push({[] { return "a slow kernel"; },
+                             [&] {
+                               has_begun = true;
+                               while (!may_end)
+                                 std::this_thread::yield();
+                               return Step::done;
+                             }});
+  std::thread watcher([&] {
+    while (!has_begun)
+      std::this_thread::yield();
+    answer = cudaEventQuery(event);
+    may_end = true;
+  });
+
+  cudaStreamSynchronize(stream);
+  watcher.join();
+
+  EXPECT_EQ(answer.load(), cudaErrorNotReady);
 }
 
 TEST_F(StreamTest, WaitsOfTheHostAreCounted) {

@@ -18,16 +18,25 @@ void fill_words(void* to, unsigned bytes) {
 
 }  // namespace
 
-void Block::check_collective(const Warp& warp, Collective kind, unsigned mask, const Place& place) {
+/// What is wrong with the call of a collective; empty if nothing is.
+std::string Block::problem_of(const Warp& warp, Collective kind, unsigned mask,
+                              const Place& place) const {
   if (!(mask >> running_->lane & 1))
-    give_up("a lane that its own mask does not name, at " + text_of(place));
+    return "a lane that its own mask does not name, at " + text_of(place);
   if (mask & ~warp.alive)
-    give_up("the mask names lanes that do not exist or have returned, at " + text_of(place));
-  if (warp.arrived == 0) return;
+    return "the mask names lanes that do not exist or have returned, at " + text_of(place);
+  if (warp.arrived == 0) return "";
   if (warp.kind != kind || warp.place.line() != place.line())
-    give_up("lanes of one warp in different collectives: " + text_of(warp.place) + " and " +
-            text_of(place));
-  if (warp.mask != mask) give_up("lanes of one warp with different masks, at " + text_of(place));
+    return "lanes of one warp in different collectives: " + text_of(warp.place) + " and " +
+           text_of(place);
+  return warp.mask == mask ? "" : "lanes of one warp with different masks, at " + text_of(place);
+}
+
+bool Block::is_possible(const Warp& warp, Collective kind, unsigned mask,
+                        const Place& place) const {
+  const std::string problem = problem_of(warp, kind, mask, place);
+  if (!problem.empty()) report(problem);
+  return problem.empty();
 }
 
 /// Called after the lane left its value: waits for the other lanes of the mask. Returns the parity
@@ -36,7 +45,7 @@ unsigned Block::join(Collective kind, unsigned mask, const Place& place) {
   ++counters().warp_collectives;
   Warp& warp = warps_[running_->warp];
   running_->place = place;
-  check_collective(warp, kind, mask, place);
+  if (!is_possible(warp, kind, mask, place)) give_up();
   const unsigned parity = warp.parity;
   warp.mask = mask;
   warp.kind = kind;

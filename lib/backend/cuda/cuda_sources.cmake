@@ -24,10 +24,10 @@ function(tetrarch_cuda_sources target)
   target_sources(${target} PRIVATE ${ARGN})
   if(TETRARCH_CUDA STREQUAL "ON")
     set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CUDA)
-    # CMake 3.25 does not know the feature cuda_std_20 of nvcc 13.
+    # CMake 3.25 does not know that nvcc 13 has C++20, so the option is written out.
     # No contraction of a * b + c: as the C++ compiler of the CPU backend is told.
     target_compile_options(${target} PRIVATE
-      "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;-fmad=false;-Xptxas=-warn-spills,-warn-lmem-usage>")
+      "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;-fmad=false>")
     return()
   endif()
   # LANGUAGE CXX also tells the compiler to take the file for C++ (-x c++).
