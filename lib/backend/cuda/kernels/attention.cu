@@ -51,8 +51,10 @@ struct Tile {
   int kv_head, first_dimension;
 };
 
+/// The last tiles of a segment come first, because they have the most keys.
 template <class T>
 __device__ __forceinline__ Tile tile_of(const AttentionArgs<T>& args, std::int64_t item) {
+  item = args.items - 1 - item;
   const int part = static_cast<int>(item % args.parts);
   item /= args.parts;
   const int kv_head = static_cast<int>(item % args.num_kv_heads);
