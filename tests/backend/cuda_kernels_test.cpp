@@ -213,11 +213,12 @@ constexpr bool is_sanitized = false;
 #endif
 
 /// The CPU's compiler fuses 1 + exp() unless a sanitizer is on, and 1 + erf only at -O3. Where it
-/// does not, a result differs in its last bits; a result of bf16 may then round to the other side,
+/// does not, a result differs in its last bits, and far below 0 in more of them, because e^u grows
+/// faster than u. A result of bf16 may then round to the other side,
 /// and so may its product.
 float tolerance_of(ActivationKind kind, DType dtype) {
   if (kind != ActivationKind::gelu && !is_sanitized) return 0;
-  return dtype == DType::f32 ? 2e-6f : 0x1p-6f;
+  return dtype == DType::f32 ? 2e-5f : 0x1p-6f;
 }
 
 TEST_F(ExpertKernels, ActivationsAreThoseOfTheCpu) {
