@@ -19,7 +19,7 @@ base::Json build_info() {
           {"git_sha", build.git_sha},
           {"compiler", build.compiler},
           {"build_type", build.build_type},
-          {"cuda", build.has_cuda},
+          {"cuda", build.is_cuda_emulated ? base::Json("emulated") : base::Json(build.has_cuda)},
           {"mpi", mpi::Session::library_version()},
           {"hdf5", storage::h5::library_version()},
           {"backends", engine::describe_backends()}};
