@@ -7,7 +7,7 @@
 #include "backend/arrays.hpp"
 #include "backend/cpu/backend.hpp"
 #include "backend/cpu/kernels/testing.hpp"
-#include "backend/testing.hpp"
+#include "mpi/row_exchange_testing.hpp"
 #include "mpi/session.hpp"
 
 namespace tetrarch::backend::cpu {
@@ -25,9 +25,9 @@ class Collectives : public ::testing::TestWithParam<Kind> {
  protected:
   Collectives()
       : world_(MPI_COMM_WORLD_copy()), backend_(make_cpu_backend(world_, 1)), comm_(everyone()) {
-    backend::testing::set_piece_bytes(::testing::TestWithParam<Kind>::GetParam().piece_bytes);
+    mpi::testing::set_piece_bytes(::testing::TestWithParam<Kind>::GetParam().piece_bytes);
   }
-  ~Collectives() override { backend::testing::set_piece_bytes(usual_piece_bytes); }
+  ~Collectives() override { mpi::testing::set_piece_bytes(usual_piece_bytes); }
 
   static DType GetParam() { return ::testing::TestWithParam<Kind>::GetParam().dtype; }
 

@@ -21,10 +21,10 @@
 #include <vector>
 
 #include "backend/cpu/kernels/testing.hpp"
-#include "backend/testing.hpp"
 #include "engine/testing.hpp"
 #include "failure.hpp"
 #include "mpi/launcher.hpp"
+#include "mpi/row_exchange_testing.hpp"
 #include "options.hpp"
 #include "probe.hpp"
 #include "storage/h5/h5.hpp"
@@ -78,9 +78,9 @@ bool on_rank(const std::string& words, const std::function<void(base::Phase, int
 }
 
 bool slow_down(const std::string& words) {
-  backend::testing::set_piece_bytes(1);
+  mpi::testing::set_piece_bytes(1);
   return on_rank(words, [](base::Phase phase, int milliseconds) {
-    backend::testing::set_slow_exchange(phase, 1e-3 * milliseconds);
+    mpi::testing::set_slow_exchange(phase, 1e-3 * milliseconds);
   });
 }
 
@@ -96,7 +96,7 @@ bool switch_on(const std::string& fault) {
   else if (fault == "slow-instance")
     engine::testing::set_slow_instance(1, 0.5);
   else if (const std::string prefix = "left-out:"; fault.starts_with(prefix))
-    return on_rank(fault.substr(prefix.size()), backend::testing::set_left_out);
+    return on_rank(fault.substr(prefix.size()), mpi::testing::set_left_out);
   else if (const std::string slow = "slow-exchange:"; fault.starts_with(slow))
     return slow_down(fault.substr(slow.size()));
   else

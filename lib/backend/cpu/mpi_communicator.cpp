@@ -18,6 +18,10 @@ using base::OperationKind;
 constexpr int message_tag = 0;
 std::atomic<bool> is_reduction_plain{false};
 
+mpi::Rows rows_of(const Tensor& tensor) {
+  return {static_cast<std::byte*>(tensor.data), tensor.slices * tensor.rows, tensor.row_bytes()};
+}
+
 std::span<std::byte> bytes_of(const Tensor& tensor) {
   return {static_cast<std::byte*>(tensor.data), static_cast<std::size_t>(tensor.bytes())};
 }
@@ -36,12 +40,12 @@ MpiCommunicator::MpiCommunicator(mpi::Communicator comm)
 void MpiCommunicator::all_gather_v(const Tensor& send, std::span<const std::int64_t> row_count,
                                    const Tensor& receive) {
   const std::int64_t total = operands::all_gather_v(send, row_count, receive, rank(), size());
-  if (size() == 1) return copy_rows(send, 0, receive, 0, send.rows);
-  if (is_left_out()) return;
+  if (size() == 1) return mpi::copy_rows(rows_of(send), rows_of(receive.row_range(0, send.rows)));
+  if (mpi::is_left_out()) return;
   const auto bytes = static_cast<std::uint64_t>(total * send.row_bytes());
   const base::Operation running(exchange_.comm().group(),
                                 {"all_gather_v", OperationKind::collective, bytes});
-  exchange_.all_gather(send, row_count, receive);
+  exchange_.all_gather(rows_of(send), row_count, rows_of(receive));
 }
 
 void MpiCommunicator::all_to_all_v(const Tensor& send, std::span<const std::int64_t> send_count,
@@ -52,10 +56,11 @@ void MpiCommunicator::all_to_all_v(const Tensor& send, std::span<const std::int6
                          size());
   if (size() == 1) {
     if (send_count[0] > 0)
-      copy_rows(send, send_offset[0], receive, receive_offset[0], send_count[0]);
+      mpi::copy_rows(rows_of(send.row_range(send_offset[0], send_count[0])),
+                     rows_of(receive.row_range(receive_offset[0], send_count[0])));
     return;
   }
-  if (is_left_out()) return;
+  if (mpi::is_left_out()) return;
   const std::int64_t rows = std::accumulate(send_count.begin(), send_count.end(), std::int64_t{0});
   const auto bytes = static_cast<std::uint64_t>(rows * send.row_bytes());
   const base::Operation running(exchange_.comm().group(),
@@ -64,14 +69,14 @@ void MpiCommunicator::all_to_all_v(const Tensor& send, std::span<const std::int6
     outgoing_[r] = {send_count[r], send_offset[r]};
     incoming_[r] = {receive_count[r], receive_offset[r]};
   }
-  exchange_.all_to_all(send, outgoing_, receive, incoming_);
+  exchange_.all_to_all(rows_of(send), outgoing_, rows_of(receive), incoming_);
 }
 
 /// Sends each slice of a row to the rank that owns the row. Local slice v of rank p arrives as
 /// slice p * local + v of `received`.
 void MpiCommunicator::scatter_slices(const ReduceScatter& call, std::int64_t own_rows) {
   const std::int64_t local = call.partial.slices;
-  const Tensor received = call.received.flat();
+  const mpi::Rows received = rows_of(call.received);
   for (std::int64_t v = 0; v < local; ++v) {
     Tensor outgoing = call.partial.slice(v);
     if (!call.index.is_absent()) {
@@ -84,13 +89,13 @@ void MpiCommunicator::scatter_slices(const ReduceScatter& call, std::int64_t own
       first += call.row_count[p];
       incoming_[p] = {own_rows, (static_cast<std::int64_t>(p) * local + v) * own_rows};
     }
-    exchange_.all_to_all(outgoing, outgoing_, received, incoming_);
+    exchange_.all_to_all(rows_of(outgoing), outgoing_, received, incoming_);
   }
 }
 
 void MpiCommunicator::tree_reduce_scatter_v(const ReduceScatter& call) {
   const std::int64_t own_rows = operands::tree_reduce_scatter_v(call, rank(), size());
-  if (size() > 1 && !is_left_out()) {
+  if (size() > 1 && !mpi::is_left_out()) {
     const auto bytes = static_cast<std::uint64_t>(call.partial.bytes());
     const base::Operation running(exchange_.comm().group(),
                                   {"tree_reduce_scatter_v", OperationKind::collective, bytes});

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "backend/communicator.hpp"
-#include "backend/row_exchange.hpp"
+#include "mpi/row_exchange.hpp"
 
 namespace tetrarch::backend::cpu {
 
@@ -28,8 +28,8 @@ class MpiCommunicator final : public Communicator {
  private:
   void scatter_slices(const ReduceScatter& call, std::int64_t own_rows);
 
-  RowExchange exchange_;
-  std::vector<RowExchange::Rows> outgoing_, incoming_;  // kept so that calls do not allocate
+  mpi::RowExchange exchange_;
+  std::vector<mpi::RowExchange::Range> outgoing_, incoming_;  // kept so that calls do not allocate
 };
 
 }  // namespace tetrarch::backend::cpu

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <exception>
-#include <mutex>
+#include <atomic>
+#include <thread>
 #include <vector>
 
 #include <fmt/format.h>
-#include <omp.h>
 
 #include "backend/cuda/backend.hpp"
 #include "backend/cuda/check.hpp"
@@ -51,9 +50,15 @@ class CudaBackend final : public Backend {
   std::int64_t allocated_bytes() const override { return DeviceMemory::bytes_alive(); }
 
   void for_each(std::int64_t count, const std::function<void(std::int64_t)>& work) override {
-#pragma omp parallel for schedule(dynamic) num_threads(num_threads_)
-    for (std::int64_t i = 0; i < count; ++i)
-      work(i);
+    std::atomic<std::int64_t> next = 0;
+    const auto run = [&] {
+      for (std::int64_t i = next++; i < count; i = next++)
+        work(i);
+    };
+    std::vector<std::jthread> others;
+    for (std::int64_t i = 1; i < std::min<std::int64_t>(num_threads_, count); ++i)
+      others.emplace_back(run);
+    run();
   }
 
   std::unique_ptr<Communicator> make_communicator(std::span<const int> world_ranks,

@@ -88,6 +88,20 @@ void CudaCompute::rope(const Tensor& x, std::int64_t head_size, const Tensor& po
   cuda::rope(stream_, x, head_size, position, cosine, sine);
 }
 
+void CudaCompute::attention(const AttentionShape& shape, const Tensor& query, const Tensor& key,
+                            const Tensor& value, std::span<const Segment> segments,
+                            const Tensor& out) {
+  operands::attention(shape, query, key, value, segments, out);
+  if (segments.empty()) return;
+  segments_.resize(segments.size());
+  const std::int64_t num_tiles = tile_segments(shape, segments, segments_);
+  const auto bytes = static_cast<std::int64_t>(segments_.size() * sizeof(TiledSegment));
+  void* const on_device = workspace(bytes);
+  staging_.upload(segments_.data(), on_device, bytes);
+  cuda::attention(stream_, shape, query, key, value, static_cast<const TiledSegment*>(on_device),
+                  std::ssize(segments), num_tiles, out);
+}
+
 void CudaCompute::grouped_glu(const GluBatch& batch) {
   operands::grouped_glu(batch);
   const bool has_gate = !batch.gate.empty();
@@ -128,6 +142,13 @@ void CudaCompute::combine(const Tensor& rows, const Tensor& position, const Tens
                           const Tensor& residual, const Tensor& out) {
   operands::combine(rows, position, gate_weight, residual, out);
   cuda::combine(stream_, rows, position, gate_weight, residual, out);
+}
+
+void CudaCompute::vocabulary_stats(const Tensor& logits, std::span<const std::int64_t> slice_size,
+                                   std::int64_t first_id, const Tensor& target,
+                                   const Tensor& stats) {
+  operands::vocabulary_stats(logits, slice_size, target, stats);
+  cuda::vocabulary_stats(stream_, logits, slice_size, first_id, target, stats);
 }
 
 void CudaCompute::largest_logits(const Tensor& logits, std::int64_t first_id, const Tensor& top) {

@@ -2,7 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <vector>
+
 #include "backend/compute.hpp"
+#include "backend/cuda/kernels/attention.hpp"
 #include "backend/cuda/products.hpp"
 #include "backend/cuda/staging.hpp"
 
@@ -55,6 +58,7 @@ class CudaCompute final : public Compute {
   Products products_;
   Staging staging_;
   std::unique_ptr<DeviceMemory> workspace_;
+  std::vector<TiledSegment> segments_;  // kept so that calls do not allocate
 };
 
 }  // namespace tetrarch::backend::cuda

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "backend/cuda/check.hpp"
+#include "base/error.hpp"
 
 namespace tetrarch::backend::cuda {
 namespace {

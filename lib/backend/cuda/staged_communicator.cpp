@@ -16,6 +16,10 @@ using base::OperationKind;
 
 constexpr int message_tag = 0;
 
+mpi::Rows rows_of(const Tensor& tensor) {
+  return {static_cast<std::byte*>(tensor.data), tensor.slices * tensor.rows, tensor.row_bytes()};
+}
+
 std::span<std::byte> bytes_of(const Tensor& tensor) {
   return {static_cast<std::byte*>(tensor.data), static_cast<std::size_t>(tensor.bytes())};
 }
@@ -58,13 +62,13 @@ void StagedCommunicator::put(const Tensor& host, const Tensor& device) {
 void StagedCommunicator::all_gather_v(const Tensor& send, std::span<const std::int64_t> row_count,
                                       const Tensor& receive) {
   const std::int64_t total = operands::all_gather_v(send, row_count, receive, rank(), size());
-  if (size() > 1 && is_left_out()) return;
+  if (size() > 1 && mpi::is_left_out()) return;
   const base::Operation running(exchange_.comm().group(),
                                 {"all_gather_v", OperationKind::collective,
                                  static_cast<std::uint64_t>(total * send.row_bytes())});
   const Tensor rows = fetched(send);
   const Tensor all = staged(received_, receive.row_range(0, total));
-  exchange_.all_gather(rows, row_count, all);
+  exchange_.all_gather(rows_of(rows), row_count, rows_of(all));
   put(all, receive.row_range(0, total));
 }
 
@@ -75,7 +79,7 @@ void StagedCommunicator::all_to_all_v(const Tensor& send, std::span<const std::i
                                       std::span<const std::int64_t> receive_offset) {
   operands::all_to_all_v(send, send_count, send_offset, receive, receive_count, receive_offset,
                          size());
-  if (size() > 1 && is_left_out()) return;
+  if (size() > 1 && mpi::is_left_out()) return;
   const std::int64_t sent = std::accumulate(send_count.begin(), send_count.end(), std::int64_t{0});
   const base::Operation running(exchange_.comm().group(),
                                 {"all_to_all_v", OperationKind::collective,
@@ -86,7 +90,7 @@ void StagedCommunicator::all_to_all_v(const Tensor& send, std::span<const std::i
     outgoing_[r] = {send_count[r], send_offset[r]};
     incoming_[r] = {receive_count[r], receive_offset[r]};
   }
-  exchange_.all_to_all(rows, outgoing_, arrived, incoming_);
+  exchange_.all_to_all(rows_of(rows), outgoing_, rows_of(arrived), incoming_);
   for (const auto& [count, first] : incoming_)
     if (count > 0) put(arrived.row_range(first, count), receive.row_range(first, count));
 }
@@ -109,7 +113,7 @@ void StagedCommunicator::scatter_slices(const ReduceScatter& call, std::int64_t 
       first += call.row_count[p];
       incoming_[p] = {own_rows, (static_cast<std::int64_t>(p) * local + v) * own_rows};
     }
-    exchange_.all_to_all(fetched(outgoing), outgoing_, arrived, incoming_);
+    exchange_.all_to_all(rows_of(fetched(outgoing)), outgoing_, rows_of(arrived), incoming_);
   }
   put(arrived, call.received.flat());
 }
@@ -117,7 +121,7 @@ void StagedCommunicator::scatter_slices(const ReduceScatter& call, std::int64_t 
 void StagedCommunicator::tree_reduce_scatter_v(const ReduceScatter& call) {
   const std::int64_t own_rows = operands::tree_reduce_scatter_v(call, rank(), size());
   if (size() == 1) return tree_sum(stream_, call.partial, call.index, call.residual, call.out);
-  if (!is_left_out()) {
+  if (!mpi::is_left_out()) {
     const base::Operation running(exchange_.comm().group(),
                                   {"tree_reduce_scatter_v", OperationKind::collective,
                                    static_cast<std::uint64_t>(call.partial.bytes())});

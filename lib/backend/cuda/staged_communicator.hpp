@@ -7,7 +7,7 @@
 
 #include "backend/communicator.hpp"
 #include "backend/cuda/memory.hpp"
-#include "backend/row_exchange.hpp"
+#include "mpi/row_exchange.hpp"
 
 namespace tetrarch::backend::cuda {
 
@@ -34,10 +34,10 @@ class StagedCommunicator final : public Communicator {
   void put(const Tensor& host, const Tensor& device);
   void scatter_slices(const ReduceScatter& call, std::int64_t own_rows);
 
-  RowExchange exchange_;
+  mpi::RowExchange exchange_;
   cudaStream_t stream_;
   PinnedMemory sent_, received_;
-  std::vector<RowExchange::Rows> outgoing_, incoming_;  // kept so that calls do not allocate
+  std::vector<mpi::RowExchange::Range> outgoing_, incoming_;  // kept so that calls do not allocate
 };
 
 }  // namespace tetrarch::backend::cuda

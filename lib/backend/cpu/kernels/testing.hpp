@@ -1,5 +1,5 @@
 /// Switches for tests only: lesser instruction sets, and faults that the same-bits tests must
-/// detect. See also backend/testing.hpp.
+/// detect. See also mpi/row_exchange_testing.hpp.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

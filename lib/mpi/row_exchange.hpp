@@ -6,49 +6,59 @@
 #include <span>
 #include <vector>
 
-#include "backend/tensor.hpp"
+#include "base/error.hpp"
 #include "base/handle.hpp"
 #include "mpi/communicator.hpp"
 
-namespace tetrarch::backend {
+namespace tetrarch::mpi {
 
 struct FreeDatatype {
   static MPI_Datatype empty() { return MPI_DATATYPE_NULL; }
   void operator()(MPI_Datatype type) const noexcept { MPI_Type_free(&type); }
 };
 
+/// Rows of host memory without gaps; every row has the same number of bytes.
+struct Rows {
+  std::byte* data = nullptr;
+  std::int64_t count = 0;
+  std::int64_t row_bytes = 0;
+  Rows range(std::int64_t first, std::int64_t number) const {
+    base::expects(first >= 0 && number >= 0 && first + number <= count, "a range inside the rows");
+    return {data + first * row_bytes, number, row_bytes};
+  }
+  std::int64_t bytes() const { return count * row_bytes; }
+};
+
 /// Exchanges rows in pieces, so that each piece that has moved is a sign of life for the watchdog.
-/// Tensors must be in host memory and have one slice; a row is smaller than 2 GiB, and a tensor has
-/// fewer than 2^31 rows. Calls are collective over the communicator and throw SystemError when MPI
-/// fails.
+/// A row is smaller than 2 GiB, and there are fewer than 2^31 rows. Calls are collective over the
+/// communicator and throw SystemError when MPI fails.
 class RowExchange {
  public:
-  explicit RowExchange(mpi::Communicator comm);
+  explicit RowExchange(Communicator comm);
   int rank() const { return comm_.rank(); }
   int size() const { return comm_.size(); }
-  const mpi::Communicator& comm() const { return comm_; }
+  const Communicator& comm() const { return comm_; }
 
   /// Gives every rank the rows of all ranks, in rank order. row_count[r] is the number of rows of
   /// rank r; the own rows may already be at their place in `receive`.
-  void all_gather(const Tensor& send, std::span<const std::int64_t> row_count,
-                  const Tensor& receive);
+  void all_gather(const Rows& send, std::span<const std::int64_t> row_count, const Rows& receive);
 
-  /// Rows [first, first + count) of a tensor, which go to one rank or come from it.
-  struct Rows {
+  /// Rows [first, first + count), which go to one rank or come from it.
+  struct Range {
     std::int64_t count = 0, first = 0;
   };
   /// Sends outgoing[r] of `send` to each rank r, and writes what rank r sends to incoming[r] of
   /// `receive`. Does what MPI_Alltoallv does; MPI_Alltoallv cannot report progress.
-  void all_to_all(const Tensor& send, std::span<const Rows> outgoing, const Tensor& receive,
-                  std::span<const Rows> incoming);
+  void all_to_all(const Rows& send, std::span<const Range> outgoing, const Rows& receive,
+                  std::span<const Range> incoming);
 
  private:
-  std::int64_t rows_of_a_piece(const Tensor& tensor) const;
+  std::int64_t rows_of_a_piece(const Rows& rows) const;
   template <class Start>
-  void start_pieces(const Tensor& tensor, std::span<const Rows> rows, const Start& start);
+  void start_pieces(const Rows& rows, std::span<const Range> ranges, const Start& start);
   MPI_Datatype row_type(std::int64_t bytes);
 
-  mpi::Communicator comm_;
+  Communicator comm_;
   std::map<std::int64_t, base::Handle<MPI_Datatype, FreeDatatype>> row_types_;
   std::vector<int> counts_, offsets_;  // kept so that calls do not allocate
   std::vector<MPI_Request> requests_;  // of the running exchange; empty between exchanges
@@ -57,8 +67,7 @@ class RowExchange {
 
 /// For tests: true if this rank must leave out the collective that is about to begin.
 bool is_left_out();
-/// Copies rows of host memory.
-void copy_rows(const Tensor& from, std::int64_t from_row, const Tensor& to, std::int64_t to_row,
-               std::int64_t rows);
+/// Copies rows; source and target may overlap.
+void copy_rows(const Rows& from, const Rows& to);
 
-}  // namespace tetrarch::backend
+}  // namespace tetrarch::mpi

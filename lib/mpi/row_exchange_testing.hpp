@@ -6,7 +6,7 @@
 
 #include "base/timeline.hpp"
 
-namespace tetrarch::backend::testing {
+namespace tetrarch::mpi::testing {
 
 /// Makes this process skip its `number`-th (from 1) collective of tensors in `phase`. Collectives
 /// of one rank do not count. 0: skip none.
@@ -20,4 +20,4 @@ void set_piece_bytes(std::int64_t bytes);
 /// `phase`.
 void set_slow_exchange(base::Phase phase, double seconds);
 
-}  // namespace tetrarch::backend::testing
+}  // namespace tetrarch::mpi::testing

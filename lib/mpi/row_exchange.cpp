@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "backend/row_exchange.hpp"
+#include "mpi/row_exchange.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -9,10 +9,10 @@
 #include <numeric>
 #include <thread>
 
-#include "backend/testing.hpp"
 #include "base/flight_recorder.hpp"
+#include "mpi/row_exchange_testing.hpp"
 
-namespace tetrarch::backend {
+namespace tetrarch::mpi {
 namespace {
 
 using base::expects;
@@ -64,14 +64,13 @@ bool is_left_out() {
          --left_out_in == 0;
 }
 
-void copy_rows(const Tensor& from, std::int64_t from_row, const Tensor& to, std::int64_t to_row,
-               std::int64_t rows) {
-  const Tensor source = from.row_range(from_row, rows), target = to.row_range(to_row, rows);
-  if (source.bytes() > 0 && source.data != target.data)
-    std::memmove(target.data, source.data, static_cast<std::size_t>(source.bytes()));
+void copy_rows(const Rows& from, const Rows& to) {
+  base::expects(from.count == to.count && from.row_bytes == to.row_bytes, "rows of one size");
+  if (from.bytes() > 0 && from.data != to.data)
+    std::memmove(to.data, from.data, static_cast<std::size_t>(from.bytes()));
 }
 
-RowExchange::RowExchange(mpi::Communicator comm)
+RowExchange::RowExchange(Communicator comm)
     : comm_(std::move(comm)),
       counts_(static_cast<std::size_t>(comm_.size())),
       offsets_(static_cast<std::size_t>(comm_.size())) {}
@@ -81,22 +80,21 @@ MPI_Datatype RowExchange::row_type(std::int64_t bytes) {
   if (!type.has_value()) {
     expects(bytes >= 0 && bytes <= std::numeric_limits<int>::max(), "a row below 2 GiB");
     MPI_Datatype made = MPI_DATATYPE_NULL;
-    mpi::check(MPI_Type_contiguous(static_cast<int>(bytes), MPI_BYTE, &made),
-               "MPI_Type_contiguous");
+    check(MPI_Type_contiguous(static_cast<int>(bytes), MPI_BYTE, &made), "MPI_Type_contiguous");
     type = base::Handle<MPI_Datatype, FreeDatatype>(made);
-    mpi::check(MPI_Type_commit(&made), "MPI_Type_commit");
+    check(MPI_Type_commit(&made), "MPI_Type_commit");
   }
   return type.get();
 }
 
-std::int64_t RowExchange::rows_of_a_piece(const Tensor& tensor) const {
-  return std::max<std::int64_t>(1, piece_bytes / std::max<std::int64_t>(1, tensor.row_bytes()));
+std::int64_t RowExchange::rows_of_a_piece(const Rows& rows) const {
+  return std::max<std::int64_t>(1, piece_bytes / std::max<std::int64_t>(1, rows.row_bytes));
 }
 
-void RowExchange::all_gather(const Tensor& send, std::span<const std::int64_t> row_count,
-                             const Tensor& receive) {
+void RowExchange::all_gather(const Rows& send, std::span<const std::int64_t> row_count,
+                             const Rows& receive) {
   const auto ranks = static_cast<std::size_t>(size()), own = static_cast<std::size_t>(rank());
-  const MPI_Datatype row = row_type(send.row_bytes());
+  const MPI_Datatype row = row_type(send.row_bytes);
   const std::int64_t step = rows_of_a_piece(send), most = *std::ranges::max_element(row_count);
   const Pace pace;
   for (std::int64_t begin = 0; begin < most; begin += step) {
@@ -109,17 +107,15 @@ void RowExchange::all_gather(const Tensor& send, std::span<const std::int64_t> r
       offsets_[r] = counted(first + std::min(begin, row_count[r]));
       first += row_count[r];
     }
-    const auto at = std::min(begin, send.rows);
-    const auto* rows = static_cast<const std::byte*>(send.data) + at * send.row_bytes();
+    const std::byte* rows = send.data + std::min(begin, send.count) * send.row_bytes;
     // The own rows may already be at their place in `receive`. MPI allows overlapping buffers only
     // with MPI_IN_PLACE.
-    const auto* place =
-        static_cast<const std::byte*>(receive.data) + offsets_[own] * send.row_bytes();
+    const std::byte* place = receive.data + offsets_[own] * send.row_bytes;
     const void* from = rows == place ? MPI_IN_PLACE : rows;
     pace.wait();
-    mpi::check(MPI_Allgatherv(from, counts_[own], row, receive.data, counts_.data(),
-                              offsets_.data(), row, comm_.get()),
-               "MPI_Allgatherv");
+    check(MPI_Allgatherv(from, counts_[own], row, receive.data, counts_.data(), offsets_.data(),
+                         row, comm_.get()),
+          "MPI_Allgatherv");
     base::flight_recorder().moved();
   }
 }
@@ -127,46 +123,47 @@ void RowExchange::all_gather(const Tensor& send, std::span<const std::int64_t> r
 /// Calls start(rows, peer) for each piece of the rows of each other rank. Ranks begin with the next
 /// higher rank, so that not all of them send to the same rank first.
 template <class Start>
-void RowExchange::start_pieces(const Tensor& tensor, std::span<const Rows> rows,
+void RowExchange::start_pieces(const Rows& rows, std::span<const Range> ranges,
                                const Start& start) {
-  const std::int64_t step = rows_of_a_piece(tensor);
+  const std::int64_t step = rows_of_a_piece(rows);
   for (int distance = 1; distance < size(); ++distance) {
     const int peer = (rank() + distance) % size();
-    const auto [count, first] = rows[static_cast<std::size_t>(peer)];
+    const auto [count, first] = ranges[static_cast<std::size_t>(peer)];
     for (std::int64_t done = 0; done < count; done += step)
-      start(tensor.row_range(first + done, std::min(step, count - done)), peer);
+      start(rows.range(first + done, std::min(step, count - done)), peer);
   }
 }
 
-void RowExchange::all_to_all(const Tensor& send, std::span<const Rows> outgoing,
-                             const Tensor& receive, std::span<const Rows> incoming) {
-  const MPI_Datatype row = row_type(send.row_bytes());
+void RowExchange::all_to_all(const Rows& send, std::span<const Range> outgoing, const Rows& receive,
+                             std::span<const Range> incoming) {
+  const MPI_Datatype row = row_type(send.row_bytes);
   const Pace pace;
-  start_pieces(receive, incoming, [&](const Tensor& rows, int peer) {
+  start_pieces(receive, incoming, [&](const Rows& rows, int peer) {
     requests_.push_back(MPI_REQUEST_NULL);
-    mpi::check(MPI_Irecv(rows.data, counted(rows.rows), row, peer, exchange_tag, comm_.get(),
-                         &requests_.back()),
-               "MPI_Irecv");
+    check(MPI_Irecv(rows.data, counted(rows.count), row, peer, exchange_tag, comm_.get(),
+                    &requests_.back()),
+          "MPI_Irecv");
   });
-  start_pieces(send, outgoing, [&](const Tensor& rows, int peer) {
+  start_pieces(send, outgoing, [&](const Rows& rows, int peer) {
     pace.wait();
     requests_.push_back(MPI_REQUEST_NULL);
-    mpi::check(MPI_Isend(rows.data, counted(rows.rows), row, peer, exchange_tag, comm_.get(),
-                         &requests_.back()),
-               "MPI_Isend");
+    check(MPI_Isend(rows.data, counted(rows.count), row, peer, exchange_tag, comm_.get(),
+                    &requests_.back()),
+          "MPI_Isend");
     base::flight_recorder().moved();
   });
   const auto own = static_cast<std::size_t>(rank());
   if (outgoing[own].count > 0)
-    copy_rows(send, outgoing[own].first, receive, incoming[own].first, outgoing[own].count);
+    copy_rows(send.range(outgoing[own].first, outgoing[own].count),
+              receive.range(incoming[own].first, incoming[own].count));
   completed_.resize(requests_.size());
   for (int count = 0; count != MPI_UNDEFINED;) {
-    mpi::check(MPI_Waitsome(static_cast<int>(requests_.size()), requests_.data(), &count,
-                            completed_.data(), MPI_STATUSES_IGNORE),
-               "MPI_Waitsome");
+    check(MPI_Waitsome(static_cast<int>(requests_.size()), requests_.data(), &count,
+                       completed_.data(), MPI_STATUSES_IGNORE),
+          "MPI_Waitsome");
     base::flight_recorder().moved();
   }
   requests_.clear();
 }
 
-}  // namespace tetrarch::backend
+}  // namespace tetrarch::mpi
