@@ -39,8 +39,7 @@ class CudaBackend final : public Backend {
   int num_threads() const override { return num_threads_; }
 
   void prepare(base::DType dtype, std::span<const WholeWeight> weights) override {
-    for (const WholeWeight& weight : weights)
-      compute_.products().prepare(dtype, weight.inputs, weight.outputs / weight.output_slices);
+    compute_.products().prepare(dtype, weights);
   }
 
   Compute& compute() override { return compute_; }

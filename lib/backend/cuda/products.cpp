@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 #include <fmt/format.h>
 
 #include "backend/cuda/check.hpp"
+#include "base/shape.hpp"
 
 namespace tetrarch::backend::cuda {
 namespace {
@@ -17,7 +19,8 @@ namespace {
 using base::DType;
 
 constexpr std::int64_t workspace_bytes = std::int64_t{32} << 20;  // what Hopper's kernels ask for
-constexpr std::int64_t usual_rows = 4096;  // algorithms are chosen for this number of rows
+// algorithms are chosen for a product of about this size
+constexpr std::int64_t usual_rows = 4096, usual_outputs = 4096;
 constexpr int most_candidates = 16;
 
 cudaDataType_t type_of(DType dtype) {
@@ -126,13 +129,16 @@ cublasLtHandle_t make_handle() {
 Products::Products(cudaStream_t stream)
     : stream_(stream), handle_(make_handle()), workspace_(workspace_bytes, stream) {}
 
-Products::Chosen Products::choose(const Kind& kind, std::int64_t outputs) {
+Products::Chosen Products::choose(const Kind& kind) {
+  const auto at = outputs_unit_.find(kind.inputs);
+  const std::int64_t unit = at == outputs_unit_.end() ? 1 : at->second;
+  const std::int64_t outputs = base::round_up(usual_outputs, unit);
   const Problem problem(kind.dtype, kind.y_dtype, kind.order, usual_rows, outputs, kind.inputs);
   cublasLtMatmulPreference_t made = nullptr;
   check(cublasLtMatmulPreferenceCreate(&made), "cublasLtMatmulPreferenceCreate");
   const base::Handle<cublasLtMatmulPreference_t, DestroyPreference> preference(made);
-  set_preferences(made, alignment_of(kind.dtype, kind.inputs), alignment_of(kind.dtype, outputs),
-                  alignment_of(kind.y_dtype, outputs));
+  set_preferences(made, alignment_of(kind.dtype, kind.inputs), alignment_of(kind.dtype, unit),
+                  alignment_of(kind.y_dtype, unit));
   std::array<cublasLtMatmulHeuristicResult_t, most_candidates> found{};
   int count = 0;
   check(cublasLtMatmulAlgoGetHeuristic(handle_.get(), problem.product.get(), problem.w.get(),
@@ -153,22 +159,27 @@ Products::Chosen Products::choose(const Kind& kind, std::int64_t outputs) {
                   kind.inputs, base::name_of(kind.dtype)));
 }
 
-const Products::Chosen& Products::chosen_for(const Kind& kind, std::int64_t outputs) {
+const Products::Chosen& Products::chosen_for(const Kind& kind) {
   auto at = chosen_.find(kind);
-  if (at == chosen_.end()) at = chosen_.emplace(kind, choose(kind, outputs)).first;
+  if (at == chosen_.end()) at = chosen_.emplace(kind, choose(kind)).first;
   return at->second;
 }
 
-void Products::prepare(DType dtype, std::int64_t inputs, std::int64_t outputs_unit) {
-  for (const WeightOrder order : {WeightOrder::nk, WeightOrder::kn})
-    for (const DType y_dtype : {dtype, DType::f32})
-      chosen_for({dtype, y_dtype, order, inputs}, outputs_unit);
+void Products::prepare(DType dtype, std::span<const WholeWeight> weights) {
+  for (const WholeWeight& weight : weights) {
+    std::int64_t& unit = outputs_unit_[weight.inputs];
+    const bool is_even = weight.outputs % weight.output_slices == 0;  // a vocabulary may not be
+    unit = std::gcd(unit, is_even ? weight.outputs / weight.output_slices : 1);
+  }
+  for (const auto& [inputs, unit] : outputs_unit_)
+    for (const WeightOrder order : {WeightOrder::nk, WeightOrder::kn})
+      for (const DType y_dtype : {dtype, DType::f32})
+        chosen_for({dtype, y_dtype, order, inputs});
 }
 
 void Products::multiply(const Tensor& x, const CudaMatrix& w, const Tensor& y) {
   if (x.rows == 0) return;
-  const Kind kind{w.dtype, y.dtype, w.order, w.inputs()};
-  const Chosen& chosen = chosen_for(kind, w.outputs());
+  const Chosen& chosen = chosen_for({w.dtype, y.dtype, w.order, w.inputs()});
   const Problem problem(w.dtype, y.dtype, w.order, x.rows, w.outputs(), w.inputs());
   const float one = 1, zero = 0;
   check(cublasLtMatmul(handle_.get(), problem.product.get(), &one, w.memory.data(), problem.w.get(),

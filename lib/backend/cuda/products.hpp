@@ -10,7 +10,7 @@
 
 #include <cublasLt.h>
 
-#include "backend/compute.hpp"
+#include "backend/backend.hpp"
 #include "backend/cuda/memory.hpp"
 #include "base/handle.hpp"
 
@@ -43,17 +43,18 @@ class Products {
   /// `stream` must live longer.
   explicit Products(cudaStream_t stream);
 
-  /// Chooses the algorithms for weights with `inputs` inputs whose numbers of outputs are multiples
-  /// of `outputs_unit`. The same device and library choose the same on every rank. Throws
-  /// Refusal(usage) when cuBLASLt has no algorithm that treats each row alone.
-  void prepare(base::DType dtype, std::int64_t inputs, std::int64_t outputs_unit);
+  /// Chooses the algorithms for the weights of a model. The same device and library choose the same
+  /// on every rank. Throws Refusal(usage) when cuBLASLt has no algorithm that treats each row
+  /// alone.
+  void prepare(base::DType dtype, std::span<const WholeWeight> weights);
   /// y = x w^T, enqueued on the stream. Shapes as in Compute::gemm().
   void multiply(const Tensor& x, const CudaMatrix& w, const Tensor& y);
   /// The version of the library and the algorithms that prepare() has chosen: what bits depend on.
   std::string identity() const;
 
  private:
-  /// What an algorithm is chosen for.
+  /// What an algorithm is chosen for. It is the same for all weights with this number of inputs, as
+  /// a product does not know which weight its shard was cut from.
   struct Kind {
     base::DType dtype, y_dtype;
     WeightOrder order;
@@ -64,12 +65,14 @@ class Products {
     cublasLtMatmulAlgo_t algorithm;
     int id = 0, tile = 0, stages = 0;
   };
-  const Chosen& chosen_for(const Kind& kind, std::int64_t outputs);
-  Chosen choose(const Kind& kind, std::int64_t outputs);
+  const Chosen& chosen_for(const Kind& kind);
+  Chosen choose(const Kind& kind);
 
   cudaStream_t stream_;
   base::Handle<cublasLtHandle_t, DestroyHandle> handle_;
   DeviceMemory workspace_;
+  // by number of inputs: a number that divides the outputs of all shards; 1 if it is not known
+  std::map<std::int64_t, std::int64_t> outputs_unit_;
   std::map<Kind, Chosen> chosen_;
 };
 
