@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -57,7 +58,9 @@ inline auto at_hand() {
   return ::testing::ValuesIn(backends_at_hand());
 }
 inline std::string name_of_param(const ::testing::TestParamInfo<BackendAtHand>& test) {
-  return test.param.name;
+  std::string name = test.param.name;
+  std::ranges::replace(name, '-', '_');
+  return name;
 }
 
 /// A tensor in a backend's memory, filled with host values.

@@ -57,6 +57,11 @@ class Result:
         return [line for line in self.text.splitlines() if line.startswith("tetrarch:")]
 
 
+# Runs of `run` compute on this backend; the default is that of the program.
+BACKEND = tuple(f"--backend {os.environ['TETRARCH_TEST_BACKEND']}".split()
+                if "TETRARCH_TEST_BACKEND" in os.environ else ())
+
+
 def environment(threads):
     kept = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)}
     # Threads of ranks that share cores must not spin.
@@ -181,6 +186,7 @@ class Test:
             prefix=()):
         """`tetrarch run` on a folder with weights.h5 and inputs.h5, or on (weights, inputs)."""
         weights, inputs = files_of(model)
+        arguments += BACKEND
         words = program if isinstance(program, list) else [program or self.program]
         job = self.start_ranks(num_ranks, *words[1:], "run", "--weights", weights, "--inputs",
                                inputs, "--out", out, *arguments, threads=threads,

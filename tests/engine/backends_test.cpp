@@ -20,20 +20,20 @@ TEST(Backends, AutomaticTakesTheCpu) {
   EXPECT_EQ(make_backend(plan::BackendKind::automatic, world, 1)->name(), "cpu");
 }
 
-TEST(Backends, CudaIsRefusedWithTheReasonAndTheWayOut) {
+TEST(Backends, CudaComputesOrIsRefusedWithTheReasonAndTheWayOut) {
   const mpi::Communicator world = mpi::everyone();
+  const base::BuildInfo& build = base::build_info();
   try {
-    make_backend(plan::BackendKind::cuda, world, 1);
-    ADD_FAILURE() << "nothing was refused";
+    const std::string name = make_backend(plan::BackendKind::cuda, world, 1)->name();
+    EXPECT_TRUE(build.has_cuda);
+    EXPECT_EQ(name, build.is_cuda_emulated ? "cuda-emulated" : "cuda");
   } catch (const base::Refusal& error) {
     const std::string message = error.what();
+    EXPECT_FALSE(build.is_cuda_emulated);
     EXPECT_EQ(error.code(), base::ExitCode::usage);
     EXPECT_NE(message.find("--backend cpu"), std::string::npos) << message;
-    // A build with CUDA asks the runtime for devices. It answers also where there is no device.
-    const std::regex reason(
-        base::build_info().has_cuda
-            ? R"(does not compute .*devices?\b.*; driver \d+\.\d+, runtime [1-9])"
-            : R"(built without CUDA.*does not compute on GPUs)");
+    const std::regex reason(build.has_cuda ? R"(rank 0: .*; driver \d+\.\d+, runtime [1-9])"
+                                           : R"(built without CUDA.*--preset gpu)");
     EXPECT_TRUE(std::regex_search(message, reason)) << message;
   }
 }

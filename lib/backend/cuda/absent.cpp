@@ -6,8 +6,8 @@ namespace tetrarch::backend {
 
 std::unique_ptr<Backend> make_cuda_backend(const mpi::Communicator&, int) {
   throw base::Refusal(base::ExitCode::usage,
-                      "--backend cuda cannot be used (built without CUDA; this version "
-                      "does not compute on GPUs). Use --backend cpu.");
+                      "--backend cuda cannot be used (built without CUDA). Configure with "
+                      "--preset gpu, or use --backend cpu.");
 }
 
 }  // namespace tetrarch::backend
