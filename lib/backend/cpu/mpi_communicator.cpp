@@ -12,7 +12,6 @@
 namespace tetrarch::backend::cpu {
 namespace {
 
-using base::expects;
 using base::OperationKind;
 
 constexpr int message_tag = 0;
