@@ -49,6 +49,7 @@ class CudaBackend final : public Backend {
   std::int64_t allocated_bytes() const override { return DeviceMemory::bytes_alive(); }
 
   void for_each(std::int64_t count, const std::function<void(std::int64_t)>& work) override {
+    // `work` is host work, such as checksums; the new threads have not chosen a GPU
     std::atomic<std::int64_t> next = 0;
     const auto run = [&] {
       for (std::int64_t i = next++; i < count; i = next++)

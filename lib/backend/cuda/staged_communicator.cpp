@@ -99,6 +99,7 @@ void StagedCommunicator::all_to_all_v(const Tensor& send, std::span<const std::i
 /// slice p * local + v of `received`.
 void StagedCommunicator::scatter_slices(const ReduceScatter& call, std::int64_t own_rows) {
   const std::int64_t local = call.partial.slices;
+  check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");  // received_ may still be read
   const Tensor arrived = staged(received_, call.received.flat());
   for (std::int64_t v = 0; v < local; ++v) {
     Tensor outgoing = call.partial.slice(v);
