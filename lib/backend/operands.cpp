@@ -168,7 +168,7 @@ std::int64_t all_gather_v(const Tensor& send, std::span<const std::int64_t> row_
 void all_to_all_v(const Tensor& send, std::span<const std::int64_t> send_count,
                   std::span<const std::int64_t> send_offset, const Tensor& receive,
                   std::span<const std::int64_t> receive_count,
-                  std::span<const std::int64_t> receive_offset, int size) {
+                  std::span<const std::int64_t> receive_offset, int rank, int size) {
   Sizes sizes("all_to_all_v");
   const auto ranks = static_cast<std::size_t>(size);
   sizes.hold("send", send, send.dtype, send.rows, "width");
@@ -183,7 +183,8 @@ void all_to_all_v(const Tensor& send, std::span<const std::int64_t> send_count,
     sizes.expects(is_inside(send_count[r], send_offset[r], send), "rows inside send");
     sizes.expects(is_inside(receive_count[r], receive_offset[r], receive), "rows inside receive");
   }
-  sizes.expects(size > 1 || send_count[0] == receive_count[0], "as many rows received as sent");
+  const auto own = static_cast<std::size_t>(rank);
+  sizes.expects(send_count[own] == receive_count[own], "as many own rows received as sent");
 }
 
 std::int64_t tree_reduce_scatter_v(const ReduceScatter& call, int rank, int size) {

@@ -40,7 +40,7 @@ std::int64_t all_gather_v(const Tensor& send, std::span<const std::int64_t> row_
 void all_to_all_v(const Tensor& send, std::span<const std::int64_t> send_count,
                   std::span<const std::int64_t> send_offset, const Tensor& receive,
                   std::span<const std::int64_t> receive_count,
-                  std::span<const std::int64_t> receive_offset, int size);
+                  std::span<const std::int64_t> receive_offset, int rank, int size);
 /// Returns the number of rows that this rank owns.
 std::int64_t tree_reduce_scatter_v(const ReduceScatter& call, int rank, int size);
 

@@ -52,7 +52,7 @@ void MpiCommunicator::all_to_all_v(const Tensor& send, std::span<const std::int6
                                    std::span<const std::int64_t> receive_count,
                                    std::span<const std::int64_t> receive_offset) {
   operands::all_to_all_v(send, send_count, send_offset, receive, receive_count, receive_offset,
-                         size());
+                         rank(), size());
   if (size() == 1) {
     if (send_count[0] > 0)
       mpi::copy_rows(rows_of(send.row_range(send_offset[0], send_count[0])),

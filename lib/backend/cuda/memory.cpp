@@ -4,8 +4,11 @@
 #include <algorithm>
 #include <atomic>
 
+#include <fmt/format.h>
+
 #include "backend/cuda/check.hpp"
 #include "base/shape.hpp"
+#include "base/text.hpp"
 
 namespace tetrarch::backend::cuda {
 namespace {
@@ -49,7 +52,12 @@ std::byte* PinnedMemory::reserve(std::int64_t bytes) {
   if (data_ != nullptr) check(cudaFreeHost(data_), "cudaFreeHost");
   data_ = nullptr, bytes_ = 0;
   void* memory = nullptr;
-  check(cudaMallocHost(&memory, static_cast<std::size_t>(bytes)), "cudaMallocHost");
+  if (cudaMallocHost(&memory, static_cast<std::size_t>(bytes)) != cudaSuccess)
+    throw base::SystemError(
+        base::ExitCode::resources,
+        fmt::format("cudaMallocHost: the system refused {} of host memory for copies. Use fewer "
+                    "ranks per node, or fewer tokens per microbatch.",
+                    base::bytes_text(bytes)));
   data_ = static_cast<std::byte*>(memory), bytes_ = bytes;
   return data_;
 }

@@ -11,7 +11,6 @@
 #include <fmt/format.h>
 
 #include "backend/cuda/check.hpp"
-#include "base/shape.hpp"
 
 namespace tetrarch::backend::cuda {
 namespace {
@@ -87,8 +86,8 @@ std::uint32_t alignment_of(DType dtype, std::int64_t columns) {
 
 /// Allows no algorithm that cuts the sum of an output into parts: their number depends on the
 /// number of rows.
-void set_preferences(cublasLtMatmulPreference_t preference, std::uint32_t inputs_alignment,
-                     std::uint32_t outputs_alignment, std::uint32_t y_alignment) {
+void set_preferences(cublasLtMatmulPreference_t preference, std::uint32_t w_alignment,
+                     std::uint32_t x_alignment, std::uint32_t y_alignment) {
   const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
     check(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value),
           "cublasLtMatmulPreferenceSetAttribute");
@@ -96,8 +95,8 @@ void set_preferences(cublasLtMatmulPreference_t preference, std::uint32_t inputs
   set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(workspace_bytes));
   set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
       static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_NONE));
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, std::min(inputs_alignment, outputs_alignment));
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, inputs_alignment);
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, w_alignment);
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, x_alignment);
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, y_alignment);
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, y_alignment);
 }
@@ -112,8 +111,13 @@ T setting_of(const cublasLtMatmulAlgo_t& algorithm,
   return value;
 }
 
+/// Algorithms whose order of sums is said to depend on the shape, though they do not split sums.
+constexpr std::array varying_ids = {11, 13, 14, 16};
+
 bool treats_rows_alone(const cublasLtMatmulAlgo_t& algorithm) {
-  return setting_of<std::int32_t>(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM) <= 1 &&
+  const auto id = setting_of<std::int32_t>(algorithm, CUBLASLT_ALGO_CONFIG_ID);
+  return std::ranges::find(varying_ids, id) == varying_ids.end() &&
+         setting_of<std::int32_t>(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM) <= 1 &&
          setting_of<std::uint32_t>(algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME) ==
              CUBLASLT_REDUCTION_SCHEME_NONE;
 }
@@ -132,19 +136,24 @@ Products::Products(cudaStream_t stream)
 Products::Chosen Products::choose(const Kind& kind) {
   const auto at = outputs_unit_.find(kind.inputs);
   const std::int64_t unit = at == outputs_unit_.end() ? 1 : at->second;
-  const std::int64_t outputs = base::round_up(usual_outputs, unit);
+  const std::int64_t outputs = unit * (usual_outputs / unit | 1);  // aligned as `unit`, no better
   const Problem problem(kind.dtype, kind.y_dtype, kind.order, usual_rows, outputs, kind.inputs);
   cublasLtMatmulPreference_t made = nullptr;
   check(cublasLtMatmulPreferenceCreate(&made), "cublasLtMatmulPreferenceCreate");
   const base::Handle<cublasLtMatmulPreference_t, DestroyPreference> preference(made);
-  set_preferences(made, alignment_of(kind.dtype, kind.inputs), alignment_of(kind.dtype, unit),
-                  alignment_of(kind.y_dtype, unit));
+  const std::uint32_t x_alignment = alignment_of(kind.dtype, kind.inputs);
+  set_preferences(made,
+                  kind.order == WeightOrder::nk ? x_alignment : alignment_of(kind.dtype, unit),
+                  x_alignment, alignment_of(kind.y_dtype, unit));
   std::array<cublasLtMatmulHeuristicResult_t, most_candidates> found{};
   int count = 0;
-  check(cublasLtMatmulAlgoGetHeuristic(handle_.get(), problem.product.get(), problem.w.get(),
-                                       problem.x.get(), problem.y.get(), problem.y.get(), made,
-                                       most_candidates, found.data(), &count),
-        "cublasLtMatmulAlgoGetHeuristic");
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+      handle_.get(), problem.product.get(), problem.w.get(), problem.x.get(), problem.y.get(),
+      problem.y.get(), made, most_candidates, found.data(), &count);
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED)
+    count = 0;
+  else
+    check(status, "cublasLtMatmulAlgoGetHeuristic");
   for (int i = 0; i < count; ++i) {
     const auto& [algorithm, workspace, state, waves, reserved] = found[static_cast<std::size_t>(i)];
     if (state != CUBLAS_STATUS_SUCCESS || !treats_rows_alone(algorithm)) continue;
@@ -172,12 +181,16 @@ void Products::prepare(DType dtype, std::span<const WholeWeight> weights) {
     unit = std::gcd(unit, is_even ? weight.outputs / weight.output_slices : 1);
   }
   for (const auto& [inputs, unit] : outputs_unit_)
-    for (const WeightOrder order : {WeightOrder::nk, WeightOrder::kn})
-      for (const DType y_dtype : {dtype, DType::f32})
-        chosen_for({dtype, y_dtype, order, inputs});
+    // sums that are not rounded are those of the router and of the head
+    for (const auto& [order, y_dtype] : {std::pair{WeightOrder::nk, dtype},
+                                         {WeightOrder::nk, DType::f32},
+                                         {WeightOrder::kn, dtype}})
+      chosen_for({dtype, y_dtype, order, inputs});
 }
 
 void Products::multiply(const Tensor& x, const CudaMatrix& w, const Tensor& y) {
+  base::expects(x.dtype == w.dtype && (y.dtype == w.dtype || y.dtype == DType::f32),
+                "rows in the dtype of the weight");
   if (x.rows == 0) return;
   const Chosen& chosen = chosen_for({w.dtype, y.dtype, w.order, w.inputs()});
   const Problem problem(w.dtype, y.dtype, w.order, x.rows, w.outputs(), w.inputs());
@@ -192,8 +205,9 @@ void Products::multiply(const Tensor& x, const CudaMatrix& w, const Tensor& y) {
 std::string Products::identity() const {
   std::string text = fmt::format("cublasLt {}", cublasLtGetVersion());
   for (const auto& [kind, chosen] : chosen_)
-    text += fmt::format(" {}{}:{}/{}/{}", kind.inputs, kind.order == WeightOrder::nk ? "t" : "n",
-                        chosen.id, chosen.tile, chosen.stages);
+    text +=
+        fmt::format(" {}{}{}:{}/{}/{}", kind.inputs, kind.order == WeightOrder::nk ? "t" : "n",
+                    kind.y_dtype == kind.dtype ? "" : "f", chosen.id, chosen.tile, chosen.stages);
   return text;
 }
 

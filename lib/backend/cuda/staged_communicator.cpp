@@ -78,7 +78,7 @@ void StagedCommunicator::all_to_all_v(const Tensor& send, std::span<const std::i
                                       std::span<const std::int64_t> receive_count,
                                       std::span<const std::int64_t> receive_offset) {
   operands::all_to_all_v(send, send_count, send_offset, receive, receive_count, receive_offset,
-                         size());
+                         rank(), size());
   if (size() > 1 && mpi::is_left_out()) return;
   const std::int64_t sent = std::accumulate(send_count.begin(), send_count.end(), std::int64_t{0});
   const base::Operation running(exchange_.comm().group(),

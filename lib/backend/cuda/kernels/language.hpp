@@ -48,7 +48,7 @@ void start(cudaStream_t stream, std::int64_t items, int threads, std::int64_t sh
   config.stream = stream;
   const cudaError_t status = cudaLaunchKernelEx(&config, kernel, arguments...);
   if (status != cudaSuccess)
-    throw base::SystemError(base::ExitCode::resources,
+    throw base::SystemError(base::ExitCode::internal,
                             std::string("cudaLaunchKernelEx: ") + cudaGetErrorString(status));
 }
 
